@@ -1,0 +1,32 @@
+"Give setuptools everything that `settings.ini` says; nothing is written twice."
+from configparser import ConfigParser
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+parser = ConfigParser(delimiters=['='])
+parser.read(here/'settings.ini', encoding='utf-8')
+cfg = parser['DEFAULT']
+statuses = ['1 - Planning', '2 - Pre-Alpha', '3 - Alpha', '4 - Beta', '5 - Production/Stable']
+
+setup(
+    version=cfg['version'],
+    description=cfg['description'],
+    long_description=(here/'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license=cfg['license'],
+    author=cfg['author'],
+    keywords=cfg['keywords'].split(),
+    python_requires=f">={cfg['min_python']}",
+    install_requires=cfg['requirements'].split(),
+    extras_require={'dev': cfg['dev_requirements'].split()},
+    packages=find_packages(include=['colorize_nb', 'colorize_nb.*']),
+    package_data={'colorize_nb': ['models/*/*']},
+    entry_points={'console_scripts': cfg['console_scripts'].split(),
+                  'nbdev': ['colorize_nb=colorize_nb._modidx:d']},
+    classifiers=[f"Development Status :: {statuses[int(cfg['status']) - 1]}",
+                 'Intended Audience :: Developers', 'Intended Audience :: Science/Research',
+                 'Programming Language :: Python :: 3', 'Topic :: Multimedia :: Graphics',
+                 'Topic :: Scientific/Engineering :: Artificial Intelligence'],
+)
