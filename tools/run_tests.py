@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import xml.etree.ElementTree as ET
@@ -17,7 +18,7 @@ from pathlib import Path
 from make_readme import readme
 
 ROOT = Path(__file__).resolve().parent.parent
-BIN = Path(sys.executable).parent
+BIN = Path(sysconfig.get_path('scripts')) # where nbdev's commands are
 WORKERS = max(1, min(4, os.cpu_count() or 1))
 LIMIT = 600 # seconds for one notebook
 
