@@ -11,6 +11,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+import traceback
 import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -105,7 +106,8 @@ def main(names):
     for name in names or PARTS:
         print(f'--- {name}: {PARTS[name].__doc__.splitlines()[0]}', flush=True)
         start = time.time()
-        counts = PARTS[name]()
+        try: counts = PARTS[name]()
+        except Exception: counts = 0, 1 - report(name, False, traceback.format_exc())
         total = [a + b for a, b in zip(total, counts)]
         print(f'--- {name}: {counts[0]} good, {counts[1]} bad, {time.time() - start:.0f} s\n', flush=True)
     print(f'{total[0]} passed, {total[1]} failed')
