@@ -1,0 +1,66 @@
+"What holds for the whole house: sizes, who may import whom, docstrings, and imports that stay light."
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if not any(o[0] in '._' for o in p.relative_to(ROOT).parts))
+USE_WING = ['color', 'lite', 'colorizer', 'samples', 'cli'] # what colorizes without fastai
+
+def sources(nb):
+    "The code cells' sources of the notebook at path `nb`"
+    return [''.join(c['source']) for c in json.loads(nb.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code']
+
+def module(nb):
+    "The module that `nb` is exported to, or None"
+    found = (re.search(r'^#\|\s*default_exp:?\s+(\S+)', s, re.M) for s in sources(nb))
+    return next((m[1] for m in found if m), None)
+
+MODULES = {m: nb for nb in NOTEBOOKS if (m := module(nb))}
+
+def name(nb): return nb.relative_to(ROOT/'nbs').as_posix()
+def python(code): return subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+
+@pytest.mark.parametrize('nb', NOTEBOOKS, ids=name)
+def test_notebook_is_small(nb):
+    assert nb.stat().st_size <= 300*1024
+
+@pytest.mark.parametrize('mod', MODULES)
+def test_module_is_short(mod):
+    assert len((ROOT/'colorize_nb'/f'{mod}.py').read_text(encoding='utf-8').splitlines()) <= 300
+
+@pytest.mark.parametrize('mod', MODULES)
+def test_imports_come_from_below(mod):
+    nb = MODULES[mod]
+    used = set(re.findall(r'^\s*(?:from|import) colorize_nb\.(\w+)', '\n'.join(sources(nb)), re.M)) - {mod}
+    assert not [u for u in used if u not in MODULES or MODULES[u].name >= nb.name]
+
+@pytest.mark.parametrize('mod', MODULES)
+def test_public_names_have_docstrings(mod):
+    tree = ast.parse((ROOT/'colorize_nb'/f'{mod}.py').read_text(encoding='utf-8'))
+    public = next(ast.literal_eval(o.value) for o in tree.body if isinstance(o, ast.Assign) and o.targets[0].id == '__all__')
+    made = [o for o in tree.body if isinstance(o, (ast.FunctionDef, ast.ClassDef)) and o.name in public]
+    assert not [o.name for o in made if not ast.get_docstring(o)]
+
+def test_colorizing_needs_no_fastai():
+    done = python('import sys\n' + ''.join(f'import colorize_nb.{m}\n' for m in USE_WING) + 'assert "fastai" not in sys.modules')
+    assert done.returncode == 0, done.stderr
+
+def test_help_needs_no_torch():
+    done = python('import sys, colorize_nb.cli\nassert "torch" not in sys.modules')
+    assert done.returncode == 0, done.stderr
+
+def test_all_holds_every_public_name():
+    names = ' + '.join(f'__import__("colorize_nb.{m}", fromlist=["*"]).__all__' for m in MODULES if m != 'cli')
+    done = python(f'import colorize_nb.all as a\nmissing = [n for n in {names} if not hasattr(a, n)]\nassert not missing, missing')
+    assert done.returncode == 0, done.stderr
+
+def test_nothing_is_huge():
+    files = subprocess.run(['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True).stdout.split('\0')
+    if files == ['']: pytest.skip('not a git checkout')
+    assert not [f for f in files if f and (ROOT/f).exists() and (ROOT/f).stat().st_size > 30*2**20]
