@@ -58,6 +58,12 @@ def test_sidebar(project, tmp_path):
     text = project('Words.').stdout
     assert 'no such notebook: 09_none.ipynb' in text and 'missing: 01_page.ipynb' in text
 
+def test_import_that_uses_what_is_not_run(project, tmp_path):
+    (tmp_path/'nbs'/'01_page.ipynb').write_text(notebook(('markdown', '# Page\n\n> Two.'), ('code', 'x = 1'), ('code', 'import json\nprint(x)'),
+                                                         ('code', '#| default_exp page'), ('code', '#| export\ndef f(): pass')))
+    done = project('Words.')
+    assert done.returncode == 1 and 'a cell of their own' in done.stdout and done.stdout.splitlines()[-1] == 'docs: 0 passed, 1 failed'
+
 def test_readme(tmp_path):
     sys.path.insert(0, str(TOOLS))
     from make_readme import readme

@@ -140,7 +140,11 @@ def main():
     args = args.parse_args()
     os.environ['PYTHONWARNINGS'] = 'ignore' # nbdev warns of each cell that imports and does something too; its workers inherit this
     cfg = get_config()
-    proc = Path(proc_nbs(cfg.nbs_path.name, n_workers=args.workers, force=True))
+    try: proc = Path(proc_nbs(cfg.nbs_path.name, n_workers=args.workers, force=True))
+    except Exception as e:
+        print(f'{e}\n\nnbdev runs exported cells and cells with imports to make the docs, and no others: imports want a cell of their own.')
+        print(f'FAILED {str(e).splitlines()[0]}\ndocs: 0 passed, 1 failed')
+        return 1
     with tempfile.TemporaryDirectory() as tmp:
         out = (args.out or Path(tmp)).resolve()
         pages, complaints = build(proc, out)
