@@ -58,11 +58,34 @@ def _draw_rows(rows, titles, ctxs, nrows, ncols, figsize):
     return ctxs
 
 @dispatch
-def show_batch(x:TensorL, y:TensorLab, samples, ctxs=None, max_n=9, nrows=None, ncols=None, figsize=None, **kwargs):
+def show_batch(
+    x:TensorL, # of the batch; its type decides that this function is called
+    y:TensorLab, # of the batch
+    samples, # (input, target) pairs
+    ctxs=None, # Matplotlib axes to draw on, two for each pair; default: new ones
+    max_n=9, # largest number of pairs
+    nrows=None, # rows of pairs
+    ncols=None, # pairs in a row; default: 3
+    figsize=None, # (width, height), inches
+    **kwargs
+):
+    "Draw gray beside colour."
     return _draw_rows([s[:2] for s in samples[:max_n]], ('gray', 'colour'), ctxs, nrows, ncols, figsize)
 
 @dispatch
-def show_results(x:TensorL, y:TensorLab, samples, outs, ctxs=None, max_n=9, nrows=None, ncols=None, figsize=None, **kwargs):
+def show_results(
+    x:TensorL, # of the batch; its type decides that this function is called
+    y:TensorLab, # of the batch
+    samples, # (input, target) pairs
+    outs, # (prediction,) tuples
+    ctxs=None, # Matplotlib axes to draw on, three for each; default: new ones
+    max_n=9, # largest number of predictions
+    nrows=None, # rows of results
+    ncols=None, # results in a row; default: 2
+    figsize=None, # (width, height), inches
+    **kwargs
+):
+    "Draw gray, prediction and truth beside each other."
     rows = [(s[0], o[0], s[1]) for s, o, _ in zip(samples, outs, range(max_n))]
     return _draw_rows(rows, ('gray', 'predicted', 'truth'), ctxs, nrows, ncols, figsize)
 
@@ -84,11 +107,17 @@ class LoadPicture(DisplayedTransform):
         self.box = whole_box if resize == 'squish' else center_box
         self.train_box = self.box if resize == 'squish' or min(aug.scale) >= 1 else partial(random_box, scale=tuple(aug.scale), ratio=tuple(aug.ratio))
 
-    def __call__(self, o, split_idx=None, **kwargs):
+    def __call__(self,
+        o, # file, bytes, array or picture, or a tuple of them
+        split_idx:int=None, # 0 for training
+        **kwargs
+    ): # `TensorImage`, or a tuple
         self.train = split_idx == 0
         return super().__call__(o, split_idx=split_idx, **kwargs)
 
-    def encodes(self, o:str|Path|bytes|ndarray|Image.Image):
+    def encodes(self,
+        o:str|Path|bytes|ndarray|Image.Image, # what `read_picture` takes
+    ):
         try: im = read_picture(o, self.size, self.train_box if self.train else self.box)
         except Exception as e:
             name = o if isinstance(o, (str, Path)) else f'in memory, {type(o).__name__}'
@@ -105,7 +134,11 @@ class RGB2Lab(DisplayedTransform):
         super().__init__()
         self.aug = Augment.create(tfms)
 
-    def __call__(self, b, split_idx=None, **kwargs):
+    def __call__(self,
+        b, # uint8 sRGB (bs,3,h,w), or a tuple that begins with it
+        split_idx:int=None, # 0 for training
+        **kwargs
+    ): # (`TensorL`, `TensorLab`, and the rest of the tuple)
         rgb,*rest = b if isinstance(b, tuple) else (b,)
         rgb = rgb.as_subclass(Tensor)
         if split_idx == 0: rgb = self.aug.geometry(rgb)
@@ -123,7 +156,7 @@ def ColorizeBlock(
     "Read pictures as gray input and colour target."
     return TransformBlock(type_tfms=_source, item_tfms=LoadPicture(size, tfms, resize), batch_tfms=RGB2Lab(tfms))
 
-# %% ../nbs/10_data.ipynb #c030
+# %% ../nbs/10_data.ipynb #c029
 def _workers(n, device): return 0 if torch.device(device).type == 'cpu' or n < 512 else min(defaults.cpus, 8)
 
 class ColorizeDataLoaders(DataLoaders):
@@ -147,7 +180,7 @@ class ColorizeDataLoaders(DataLoaders):
         "Write down which picture was used for what, and which was left out and why."
         return _write_split(path, **self.split, root=self.root, dropped=self.dropped)
 
-# %% ../nbs/10_data.ipynb #c031
+# %% ../nbs/10_data.ipynb #c030
 @patch(cls_method=True)
 def from_files(cls:ColorizeDataLoaders,
     files:list, # pictures to learn from; those to validate on are split off, unless `valid` is given
@@ -168,7 +201,7 @@ def from_files(cls:ColorizeDataLoaders,
     "Load the pictures in a list of files."
     files,valid = L(files).map(Path),None if valid is None else L(valid).map(Path)
     if both := set(files) & set(valid or []): raise ValueError(f"expected disjoint training and validation files, {len(both)} are in both (first: {min(both)})")
-    root = path or (os.path.commonpath([f.parent for f in files + L(valid)]) if files else '.')
+    root = path or (os.path.commonpath([os.path.abspath(f.parent) for f in files + L(valid)]) if files else '.')
     def pick(fs): return fs if fraction >= 1 else sorted(rank_pictures(fs, root, seed)[:max(2, round(len(fs)*fraction))])
     def check(fs): return (list(fs), []) if min_chroma is None else check_pictures(fs, min_chroma)
     train,dropped = check(pick(files))
@@ -202,7 +235,7 @@ def from_folder(cls:ColorizeDataLoaders,
     if not tr.is_dir(): return cls.from_files(find_pictures(path), path=path, **kwargs)
     return cls.from_files(find_pictures(tr), find_pictures(va) if va.is_dir() else None, path, **kwargs)
 
-# %% ../nbs/10_data.ipynb #c043
+# %% ../nbs/10_data.ipynb #c044
 @patch(cls_method=True)
 @delegates(ColorizeDataLoaders.from_files, but=['files', 'valid', 'path'])
 def from_df(cls:ColorizeDataLoaders,
@@ -219,7 +252,7 @@ def from_df(cls:ColorizeDataLoaders,
     is_valid = col(valid_col).astype(bool).to_numpy()
     return cls.from_files(files[~is_valid], files[is_valid], path, **kwargs)
 
-# %% ../nbs/10_data.ipynb #c047
+# %% ../nbs/10_data.ipynb #c049
 @patch(cls_method=True)
 @delegates(ColorizeDataLoaders.from_files, but=['files', 'valid', 'path'])
 def from_sample(cls:ColorizeDataLoaders,

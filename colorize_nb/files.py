@@ -11,6 +11,7 @@ __all__ = ['center_box', 'whole_box', 'random_box', 'read_picture', 'find_pictur
 # %% ../nbs/08_files.ipynb #c003
 import hashlib, io, json, math, os, random, unicodedata
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np, torch
@@ -66,6 +67,16 @@ def _flatten(im):
         return Image.alpha_composite(Image.new('RGBA', (im.width, im.height), 'white'), im).convert('RGB')
     return im if im.mode in ('RGB', 'L', 'CMYK') else im.convert('RGB')
 
+@lru_cache(maxsize=32)
+def _profile2srgb(icc, mode):
+    "The transform from a colour profile, as bytes, to sRGB; None if it is sRGB, or not to be understood."
+    from PIL import ImageCms
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        if 'srgb' in ImageCms.getProfileDescription(profile).lower(): return None
+        return ImageCms.buildTransform(profile, ImageCms.createProfile('sRGB'), mode, 'RGB')
+    except (OSError, ImageCms.PyCMSError): return None
+
 # %% ../nbs/08_files.ipynb #c013
 def read_picture(
     src:str|Path|bytes|np.ndarray|Image.Image, # file, its bytes, (h,w,3) or (h,w) uint8, or a PIL image of any mode
@@ -81,9 +92,10 @@ def read_picture(
     fx, fy = im.width/w, im.height/h
     res = _flatten(im).resize((size, size), Image.Resampling.BILINEAR, box=(x0*fx, y0*fy, x1*fx, y1*fy))
     if 'exif' in im.info: res = ImageOps.exif_transpose(res)
+    if res.mode != 'L' and 'icc_profile' in im.info and (tfm := _profile2srgb(im.info['icc_profile'], res.mode)): res = tfm.apply(res)
     return np.asarray(res if res.mode == 'RGB' else res.convert('RGB'))
 
-# %% ../nbs/08_files.ipynb #c022
+# %% ../nbs/08_files.ipynb #c024
 _SUFFIXES = {'.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif', '.ppm', '.pgm', '.jp2', '.avif'}
 
 def find_pictures(
@@ -98,14 +110,14 @@ def find_pictures(
         res += [Path(root)/f for f in files if not f.startswith('.') and Path(f).suffix.lower() in _SUFFIXES]
     return sorted(res)
 
-# %% ../nbs/08_files.ipynb #c028
+# %% ../nbs/08_files.ipynb #c030
 def mean_chroma(
     rgb:np.ndarray, # (h,w,3) sRGB, uint8
 )->float: # Lab units: 0 for gray, about 20 for a usual photograph
     "Measure how far a picture is from gray."
     return rgb2lab(torch.tensor(rgb).permute(2, 0, 1))[1:].norm(dim=0).mean().item()
 
-# %% ../nbs/08_files.ipynb #c032
+# %% ../nbs/08_files.ipynb #c034
 def _chroma(fn):
     "Mean chroma of a file, or the reason why there is none."
     try: return mean_chroma(read_picture(fn, 64, whole_box))
@@ -126,7 +138,7 @@ def check_pictures(
             else: good.append(fn)
     return good, dropped
 
-# %% ../nbs/08_files.ipynb #c036
+# %% ../nbs/08_files.ipynb #c038
 def ab_histogram(
     files:list, # pictures, as `read_picture` takes them
     step:float=5., # width of a bin, Lab units
@@ -152,7 +164,7 @@ def show_ab_histogram(
     ctx.set_xlabel('a'); ctx.set_ylabel('b')
     return ctx
 
-# %% ../nbs/08_files.ipynb #c041
+# %% ../nbs/08_files.ipynb #c043
 def _rel(fn, root): return Path(os.path.relpath(fn, root)).as_posix()
 
 def rank_pictures(
@@ -176,7 +188,7 @@ def split_pictures(
     n = min(max(round(len(files)*valid_pct), 1), len(files) - 1)
     return sorted(ranked[n:]), sorted(ranked[:n])
 
-# %% ../nbs/08_files.ipynb #c046
+# %% ../nbs/08_files.ipynb #c048
 def write_split(
     path:str|Path, # JSON file to write
     train:list, # paths
