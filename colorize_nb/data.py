@@ -72,6 +72,7 @@ def show_batch(
     "Draw gray beside colour."
     return _draw_rows([s[:2] for s in samples[:max_n]], ('gray', 'colour'), ctxs, nrows, ncols, figsize)
 
+# %% ../nbs/10_data.ipynb #c014
 @dispatch
 def show_results(
     x:TensorL, # of the batch; its type decides that this function is called
@@ -89,7 +90,7 @@ def show_results(
     rows = [(s[0], o[0], s[1]) for s, o, _ in zip(samples, outs, range(max_n))]
     return _draw_rows(rows, ('gray', 'predicted', 'truth'), ctxs, nrows, ncols, figsize)
 
-# %% ../nbs/10_data.ipynb #c016
+# %% ../nbs/10_data.ipynb #c019
 def _source(o:str|Path|bytes|ndarray|Image.Image): return o # what `learn.predict` and `test_dl` accept, beside the files of a folder
 
 class LoadPicture(DisplayedTransform):
@@ -124,7 +125,7 @@ class LoadPicture(DisplayedTransform):
             raise OSError(f"cannot read the picture {name} ({e}): leave it out, `check_pictures` finds such files") from e
         return TensorImage(torch.from_numpy(im.transpose(2, 0, 1).copy()))
 
-# %% ../nbs/10_data.ipynb #c021
+# %% ../nbs/10_data.ipynb #c024
 class RGB2Lab(DisplayedTransform):
     "Turn a batch of uint8 sRGB into (`TensorL`, `TensorLab`) on its device; augmented, for training."
     order = 10
@@ -147,7 +148,7 @@ class RGB2Lab(DisplayedTransform):
         lab = scale_lab(lab)
         return TensorL(lab[:, :1]), TensorLab(lab), *rest
 
-# %% ../nbs/10_data.ipynb #c026
+# %% ../nbs/10_data.ipynb #c029
 def ColorizeBlock(
     size:int=128, # height and width, pixels
     tfms='default', # augmentation for training: see `Augment.create`
@@ -156,7 +157,7 @@ def ColorizeBlock(
     "Read pictures as gray input and colour target."
     return TransformBlock(type_tfms=_source, item_tfms=LoadPicture(size, tfms, resize), batch_tfms=RGB2Lab(tfms))
 
-# %% ../nbs/10_data.ipynb #c029
+# %% ../nbs/10_data.ipynb #c032
 def _workers(n, device): return 0 if torch.device(device).type == 'cpu' or n < 512 else min(defaults.cpus, 8)
 
 class ColorizeDataLoaders(DataLoaders):
@@ -180,7 +181,7 @@ class ColorizeDataLoaders(DataLoaders):
         "Write down which picture was used for what, and which was left out and why."
         return _write_split(path, **self.split, root=self.root, dropped=self.dropped)
 
-# %% ../nbs/10_data.ipynb #c030
+# %% ../nbs/10_data.ipynb #c033
 @patch(cls_method=True)
 def from_files(cls:ColorizeDataLoaders,
     files:list, # pictures to learn from; those to validate on are split off, unless `valid` is given
@@ -214,7 +215,7 @@ def from_files(cls:ColorizeDataLoaders,
     if valid is None: train,valid = split_pictures(train, root, valid_pct, seed)
     return cls._create(train, valid, dropped, root, path, size, bs, tfms, resize, repeats, num_workers, device)
 
-# %% ../nbs/10_data.ipynb #c039
+# %% ../nbs/10_data.ipynb #c042
 @patch(cls_method=True)
 @delegates(ColorizeDataLoaders.from_files, but=['files', 'path'])
 def from_folder(cls:ColorizeDataLoaders,
@@ -235,7 +236,7 @@ def from_folder(cls:ColorizeDataLoaders,
     if not tr.is_dir(): return cls.from_files(find_pictures(path), path=path, **kwargs)
     return cls.from_files(find_pictures(tr), find_pictures(va) if va.is_dir() else None, path, **kwargs)
 
-# %% ../nbs/10_data.ipynb #c044
+# %% ../nbs/10_data.ipynb #c047
 @patch(cls_method=True)
 @delegates(ColorizeDataLoaders.from_files, but=['files', 'valid', 'path'])
 def from_df(cls:ColorizeDataLoaders,
@@ -252,7 +253,7 @@ def from_df(cls:ColorizeDataLoaders,
     is_valid = col(valid_col).astype(bool).to_numpy()
     return cls.from_files(files[~is_valid], files[is_valid], path, **kwargs)
 
-# %% ../nbs/10_data.ipynb #c049
+# %% ../nbs/10_data.ipynb #c052
 @patch(cls_method=True)
 @delegates(ColorizeDataLoaders.from_files, but=['files', 'valid', 'path'])
 def from_sample(cls:ColorizeDataLoaders,
