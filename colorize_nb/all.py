@@ -6,6 +6,7 @@ from .lite import *
 from .photos import *
 from .colorizer import *
 from .samples import *
+from .folders import *
 from .files import *
 from .augment import *
 from .data import *
@@ -19,3 +20,4 @@ from .schedules import *
 from .gan import *
 from .nogan import *
 from .recipes import *
+from .demo import *

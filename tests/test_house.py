@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if not any(o[0] in '._' for o in p.relative_to(ROOT).parts))
-USE_WING = ['color', 'lite', 'photos', 'colorizer', 'samples', 'cli'] # what colorizes without fastai
+USE_WING = ['color', 'lite', 'photos', 'colorizer', 'samples', 'folders', 'cli'] # what colorizes without fastai
 
 def sources(nb):
     "The code cells' sources of the notebook at path `nb`"
