@@ -64,3 +64,32 @@ def test_nothing_is_huge():
     files = subprocess.run(['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True).stdout.split('\0')
     if files == ['']: pytest.skip('not a git checkout')
     assert not [f for f in files if f and (ROOT/f).exists() and (ROOT/f).stat().st_size > 30*2**20]
+
+IMPORTS = ast.Import, ast.ImportFrom
+
+def made_names(tree, inside):
+    "Names that `tree` makes; with `inside` also those within functions and classes, their arguments included"
+    found, todo = set(), list(tree.body)
+    while todo:
+        o = todo.pop()
+        if isinstance(o, (ast.FunctionDef, ast.ClassDef)): found.add(o.name)
+        if isinstance(o, IMPORTS): found |= {(a.asname or a.name).split('.')[0] for a in o.names}
+        if isinstance(o, ast.Name) and isinstance(o.ctx, ast.Store): found.add(o.id)
+        if inside and isinstance(o, ast.arg): found.add(o.arg)
+        if inside and isinstance(o, ast.ExceptHandler) and o.name: found.add(o.name)
+        if inside or not isinstance(o, (ast.FunctionDef, ast.ClassDef, ast.Lambda)): todo += ast.iter_child_nodes(o)
+    return found
+
+@pytest.mark.parametrize('nb', NOTEBOOKS, ids=name)
+def test_cells_with_imports_stand_alone(nb):
+    "To make the docs nbdev runs exported cells and cells with imports and no others: what such a cell uses must not come from others"
+    run, made, bad = set(), set(), []
+    for i, src in enumerate(sources(nb)):
+        tree = ast.parse(re.sub(r'^\s*[%!].*', '', src, flags=re.M))
+        exported = re.search(r'^#\|\s*(export|exporti|exec_doc)\b', src, re.M)
+        if exported or any(isinstance(o, IMPORTS) for o in ast.walk(tree)) and not re.search(r'^#\|\s*eval:\s*false', src, re.M):
+            run |= made_names(tree, inside=False)
+            used = {o.id for o in ast.walk(tree) if isinstance(o, ast.Name) and isinstance(o.ctx, ast.Load)}
+            if not exported and (lost := used & made - run - made_names(tree, inside=True)): bad.append(f"code cell {i} uses {', '.join(sorted(lost))}: {src[:60]!r}")
+        else: made |= made_names(tree, inside=False)
+    assert not bad, 'put the imports into a cell of their own:\n' + '\n'.join(bad)
