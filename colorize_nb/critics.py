@@ -72,6 +72,7 @@ class Critic(nn.Module):
             raise ValueError(f"expected pictures of at least {self.min_size}x{self.min_size} pixels, got {tuple(lab.shape[-2:])}: take fewer n_layers than {self.config['n_layers']} or larger pictures")
         return self.layers(lab.as_subclass(Tensor))
 
+# %% ../nbs/12_critics.ipynb #c017
 def _check(n_layers, norm):
     if n_layers < 1: raise ValueError(f"expected n_layers of at least 1, got {n_layers}: each halves the picture, pix2pix has 3")
     if norm not in NORMS: raise ValueError(f"no norm {norm!r}: take one of {', '.join(map(repr, NORMS))}")
@@ -90,7 +91,7 @@ def patch_critic(
     layers += _block(nfs[-2], nfs[-1], 1, norm) + _block(nfs[-1], 1, 1, 'spectral' if norm == 'spectral' else None, act=False)
     return Critic(layers, 'patch_critic', dict(n_in=n_in, n_layers=n_layers, nf=nf, norm=norm), 3*2**n_layers)
 
-# %% ../nbs/12_critics.ipynb #c023
+# %% ../nbs/12_critics.ipynb #c027
 def global_critic(
     n_in:int=3, # planes of the picture: 3 for Lab
     n_layers:int=4, # layers of stride 2

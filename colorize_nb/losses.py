@@ -63,7 +63,7 @@ class AbLoss(_Loss):
 
     def extra_repr(self): return repr(self.kind) + (f', delta={self.delta}' if self.kind == 'huber' else '')
 
-# %% ../nbs/13_losses.ipynb #c018
+# %% ../nbs/13_losses.ipynb #c019
 class GANLoss(_Loss):
     "The losses of generator and critic in one of three adversarial games; scores of any shape (bs, ...)."
     def __init__(self,
@@ -93,17 +93,17 @@ class GANLoss(_Loss):
 
     def extra_repr(self): return repr(self.kind) + ''.join(f', {k}={v}' for k in ('smooth', 'flip') if (v := getattr(self, k)))
 
-# %% ../nbs/13_losses.ipynb #c022
+# %% ../nbs/13_losses.ipynb #c023
 @patch
 def critic(self:GANLoss,
     real_pred:Tensor, # (bs, ...) scores of real pictures
     fake_pred:Tensor, # (bs, ...) scores of generated pictures
 )->Tensor: # scalar (or (bs,) for 'none'): half the sum of the two terms, as in pix2pix
     "Loss of the critic's step."
-    def half(pred, real):
+    def _half(pred, real):
         flips = torch.rand(len(pred), device=pred.device) < self.flip if self.flip else False
         return self(pred, real ^ flips if self.flip else real)
-    return 0.5*(half(real_pred, True) + half(fake_pred, False))
+    return 0.5*(_half(real_pred, True) + _half(fake_pred, False))
 
 @patch
 def generator(self:GANLoss,
@@ -116,6 +116,7 @@ def generator(self:GANLoss,
     else: loss = F.softplus(-pred) # -log(sigmoid(pred))
     return self._reduce(loss.mean(1))
 
+# %% ../nbs/13_losses.ipynb #c029
 @patch
 def activation(self:GANLoss,
     pred:Tensor, # scores
@@ -135,7 +136,7 @@ def middle(self:GANLoss): # float
     "The score of an undecided critic: 0 for logits and hinge, 0.5 for LSGAN."
     return 0.5 if self.kind == 'lsgan' else 0.
 
-# %% ../nbs/13_losses.ipynb #c032
+# %% ../nbs/13_losses.ipynb #c037
 _VGG_LAYERS = dict(relu1_1=1, relu2_1=6, relu3_1=11, relu4_1=20, relu5_1=29) # indices in torchvision's vgg19().features
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225) # ImageNet's, as torchvision's models expect
 
@@ -177,7 +178,7 @@ class PerceptualLoss(_Loss):
         pairs = [((a - b).abs().mean((1,2,3))/b.abs().mean((1,2,3)).clamp_min(1e-6), 2**i) for i, (a, b) in enumerate(zip(self.features(pred), truth))]
         return self._reduce(sum(d*w for d, w in pairs)/sum(w for _, w in pairs))
 
-# %% ../nbs/13_losses.ipynb #c039
+# %% ../nbs/13_losses.ipynb #c044
 def _colorfulness(rgb, signed=True, eps=0.):
     "Colourfulness of (bs,3,h,w) float RGB in 0..255; `eps` keeps the root's gradient finite at gray."
     r, g, b = rgb.flatten(2).unbind(1) # (bs,h*w)

@@ -74,11 +74,11 @@ def ssim(
     a, b = _rgb8(pred, targ)
     if min(a.shape[-2:]) < 11: raise ValueError(f"expected pictures of at least 11x11 pixels, got {tuple(a.shape[-2:])}: SSIM's window does not fit in smaller ones")
     w = _window().to(a)
-    def blur(x): # (bs,3,h,w) -> (bs,3,h-10,w-10)
+    def _blur(x): # (bs,3,h,w) -> (bs,3,h-10,w-10)
         return F.conv2d(F.conv2d(x.flatten(0, 1)[:,None], w.view(1,1,-1,1)), w.view(1,1,1,-1)).unflatten(0, x.shape[:2])[:,:,0]
     a, b = a - 127.5, b - 127.5 # for float32's sake; variances do not change
-    ma, mb = blur(a), blur(b)
-    va, vb, cov = blur(a*a) - ma*ma, blur(b*b) - mb*mb, blur(a*b) - ma*mb
+    ma, mb = _blur(a), _blur(b)
+    va, vb, cov = _blur(a*a) - ma*ma, _blur(b*b) - mb*mb, _blur(a*b) - ma*mb
     ma, mb, c1, c2 = ma + 127.5, mb + 127.5, (0.01*255)**2, (0.03*255)**2
     return (((2*ma*mb + c1)*(2*cov + c2))/((ma*ma + mb*mb + c1)*(va + vb + c2))).mean((1,2,3))
 
@@ -106,6 +106,7 @@ def delta_e2000(
     rot = -2*far(c)*torch.sin(torch.deg2rad(60*torch.exp(-((h - 275)/25)**2)))
     return (dl**2 + dc**2 + dh**2 + rot*dc*dh).clamp_min(0).sqrt()
 
+# %% ../nbs/14_metrics.ipynb #c024
 def ciede2000(
     pred:Tensor, # (bs,3,h,w) uint8 RGB
     targ:Tensor, # (bs,3,h,w) uint8 RGB
@@ -114,7 +115,7 @@ def ciede2000(
     _rgb8(pred, targ)
     return delta_e2000(rgb2lab(targ), rgb2lab(pred)).mean((1,2))
 
-# %% ../nbs/14_metrics.ipynb #c026
+# %% ../nbs/14_metrics.ipynb #c029
 def colorfulness(
     rgb:Tensor, # (bs,3,h,w) uint8 RGB
 )->Tensor: # (bs,) 0 for gray, about 40 for a photograph
@@ -127,7 +128,7 @@ def colorfulness_abs(
     "Colourfulness of each picture as CT² and DDColor compute it: absolute differences."
     return _colorfulness(*_rgb8(rgb), signed=False)
 
-# %% ../nbs/14_metrics.ipynb #c030
+# %% ../nbs/14_metrics.ipynb #c033
 def gray_rgb(
     rgb:Tensor, # (bs,3,h,w) uint8 RGB
     luma:bool=False, # luma as PIL's mode 'L'; otherwise lightness L* is kept
@@ -144,11 +145,11 @@ def gray_baseline(
     luma:bool=False, # which gray, see `gray_rgb`
 )->Callable: # on (pred, targ) likewise: `pred` is not looked at
     "Make a metric that judges the all-gray answer, whatever was predicted."
-    def baseline(pred, targ): return metric(gray_rgb(targ, luma), targ)
-    baseline.__name__ = f'{metric.__name__}_gray' + ('_luma' if luma else '')
-    return baseline
+    def _baseline(pred, targ): return metric(gray_rgb(targ, luma), targ)
+    _baseline.__name__ = f'{metric.__name__}_gray' + ('_luma' if luma else '')
+    return _baseline
 
-# %% ../nbs/14_metrics.ipynb #c034
+# %% ../nbs/14_metrics.ipynb #c037
 class PictureMetric(Metric):
     "Mean of a metric over all validation pictures, each in 8-bit RGB; infinite figures are left out and counted in `n_inf`."
     def __init__(self,
@@ -180,6 +181,7 @@ class PictureMetric(Metric):
     @property
     def name(self): return self._name
 
+# %% ../nbs/14_metrics.ipynb #c041
 class ColorShare(Metric):
     "Colourfulness of all predictions divided by the truth's: 1 is right, 0 is gray."
     def reset(self):
@@ -202,7 +204,7 @@ def default_metrics()->list: # new ones each time, since they hold a state
     "What our learners show: PSNR, what gray would get, and the share of the truth's colourfulness."
     return [PictureMetric(psnr), PictureMetric(gray_baseline(psnr)), ColorShare()]
 
-# %% ../nbs/14_metrics.ipynb #c039
+# %% ../nbs/14_metrics.ipynb #c046
 def critic_accuracy(
     real_pred:Tensor, # scores of real pictures, any shape
     fake_pred:Tensor, # scores of generated pictures, any shape
@@ -212,7 +214,7 @@ def critic_accuracy(
     real, fake = ((o.detach().as_subclass(Tensor).float() > middle).float().mean().item() for o in (real_pred, fake_pred))
     return real, 1 - fake
 
-# %% ../nbs/14_metrics.ipynb #c042
+# %% ../nbs/14_metrics.ipynb #c049
 def _row(p, t):
     "All figures of each picture of a batch."
     grays = dict(gray=gray_rgb(t), gray_luma=gray_rgb(t, luma=True))
