@@ -151,7 +151,7 @@ def put_chroma(
     if picture.alpha is not None: out.putalpha(Image.fromarray(picture.alpha))
     return out
 
-# %% ../nbs/03_colorizer.ipynb #c036
+# %% ../nbs/03_colorizer.ipynb #c037
 def pick_device(
     device:str|torch.device='auto', # auto, cpu, cuda, cuda:1, mps
 )->torch.device: # a device that is there
@@ -164,7 +164,7 @@ def pick_device(
     if res.type == 'cuda' and (res.index or 0) >= torch.cuda.device_count(): raise ValueError(f"no {res} on this machine: it has {torch.cuda.device_count()} CUDA devices, counted from 0")
     return res
 
-# %% ../nbs/03_colorizer.ipynb #c039
+# %% ../nbs/03_colorizer.ipynb #c040
 class Colorizer:
     "Colorizes pictures with one model."
     def __init__(self,

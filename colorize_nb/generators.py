@@ -113,7 +113,7 @@ def unet_encoder(
     if depth is not None and len(stages) < depth: raise ValueError(f"expected a depth up to {len(stages)} for {arch!r}, got {depth}: leave it out to use all stages")
     return _fold_first(arch, stages, stats).train()
 
-# %% ../nbs/11_generators.ipynb #c026
+# %% ../nbs/11_generators.ipynb #c028
 class _UpBlock(nn.Module):
     "The parts of a fastai `UnetBlock`; the encoder's map comes as an argument, not through a hook."
     def __init__(self, block:UnetBlock):
@@ -134,7 +134,7 @@ def _plain_attention(module):
             conv.weight.data.copy_(old)
             setattr(att, name, parametrizations.spectral_norm(conv))
 
-# %% ../nbs/11_generators.ipynb #c028
+# %% ../nbs/11_generators.ipynb #c030
 class UnetGenerator(nn.Module):
     "From scaled lightness to scaled Lab: encoder in stages, fastai's `DynamicUnet` decoder without its hooks, tanh."
     arch = 'unet_generator'
@@ -180,7 +180,7 @@ class UnetGenerator(nn.Module):
         if self.cross is not None: x = self.cross(torch.cat([x, frame], 1))
         return torch.cat([l, self.head(x).tanh()[..., :h, :w]], 1)
 
-# %% ../nbs/11_generators.ipynb #c032
+# %% ../nbs/11_generators.ipynb #c034
 def unet_generator(
     arch:str='resnet18', # encoder: a network of torchvision, or of timm ('timm/' in front to prefer it)
     pretrained:bool=True, # take its ImageNet weights (downloaded once)
@@ -196,7 +196,7 @@ def unet_generator(
     enc = unet_encoder(arch, pretrained, weights, depth)
     return UnetGenerator(enc, **opts, config=dict(arch=arch, pretrained=False, depth=depth, **opts))
 
-# %% ../nbs/11_generators.ipynb #c042
+# %% ../nbs/11_generators.ipynb #c044
 def generator_splitter(
     model:nn.Module, # a generator with `.encoder`
 )->list: # [encoder's parameters, all others], in fastai's order: the pretrained first
