@@ -1,0 +1,211 @@
+"An archive with every kind of picture, good and bad, through the engine and through the command line; stopped and started again."
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.color import rgb2lab
+
+from colorize_nb.samples import gray_sample, sample
+
+ROOT = Path(__file__).resolve().parent.parent
+# Lightness that rounding to 8 bits cannot explain: scikit-image's rounded matrix .02, the tolerance of `in_gamut` on dark colours .05
+SLACK = 0.08
+
+GRAY = np.asarray(gray_sample('camera').resize((131, 97)))
+WIDE = np.asarray(gray_sample('brick').resize((3000, 7)))
+CAT = np.asarray(sample('chelsea').resize((120, 80)))
+ALPHA = np.add.outer(np.arange(97), np.arange(131)).astype(np.uint8)
+NAMES = ['gray.png', 'la.png', 'colour.png', 'rgba.png', 'palette.png', 'clear.png', 'bit.png', 'fax.tif', 'deep.png', 'deep.tif', 'float.tif', 'lab.tif', 'cmyk.tif', 'dot.png', 'strip.png',
+         'tower.png', 'side.png', 'plain.bmp', 'moving.gif', 'Größe/木漏れ日/e\u0301té №1.png', 'a b/c.d/LOUD.PNG', 'old.jpg', 'cmyk.jpg', 'phone.jpg', 'web.webp'] # good ones
+BAD = ['empty.jpg', 'text.png', 'sub/cut.jpg', 'cut.png', 'cut.tif', 'stub.png', 'noise.jpg', 'bomb.png'] # each has one sentence
+
+def pillow(path, mode='RGB'): return np.asarray(Image.open(path).convert(mode)) # what Pillow itself decodes
+
+def make_good(d):
+    "Write the good pictures below `d`; {name: ((h,w) or (h,w,3) values in [0,1] that are to be seen, alpha or None)}"
+    want = {}
+    def add(name, im, see, alpha=None, **kw):
+        (d/name).parent.mkdir(parents=True, exist_ok=True)
+        im.save(d/name, **kw)
+        want[name] = (see(d/name)/255 if callable(see) else see), alpha
+    gray, cat = Image.fromarray(GRAY), Image.fromarray(CAT)
+    la, rgba = gray.convert('LA'), Image.fromarray(np.dstack([CAT, ALPHA[:80, :120]]))
+    la.putalpha(Image.fromarray(ALPHA))
+    palette = cat.quantize(16)
+    exif6, exif8 = Image.Exif(), Image.Exif(); exif6[0x112], exif8[0x112] = 6, 8
+    deep = np.clip(GRAY.astype(np.uint16)*257 + np.arange(131).astype(np.uint16), 0, 65535)
+    add('gray.png', gray, GRAY/255); add('la.png', la, GRAY/255, ALPHA)
+    add('colour.png', cat, CAT/255); add('rgba.png', rgba, CAT/255, ALPHA[:80, :120])
+    add('palette.png', palette, pillow); add('clear.png', palette, pillow, np.where(np.asarray(palette) == 3, 0, 255), transparency=3)
+    add('bit.png', Image.fromarray(GRAY > 100), (GRAY > 100)*1.); add('fax.tif', Image.fromarray(GRAY > 100), (GRAY > 100)*1., compression='group4')
+    add('deep.png', Image.fromarray(deep), deep/65535); add('deep.tif', Image.fromarray(deep), deep/65535)
+    add('float.tif', Image.fromarray(GRAY.astype(np.float32)/255), GRAY/255)
+    add('lab.tif', Image.merge('LAB', [gray, gray, gray]), None) # lightness itself is stored
+    add('cmyk.tif', cat.convert('CMYK'), pillow); add('cmyk.jpg', cat.convert('CMYK'), pillow)
+    add('dot.png', Image.fromarray(GRAY[:1, :1]), GRAY[:1, :1]/255)
+    add('strip.png', Image.fromarray(WIDE), WIDE/255); add('tower.png', Image.fromarray(WIDE.T.copy()), WIDE.T/255)
+    add('side.png', Image.fromarray(np.rot90(CAT, -1).copy()), CAT/255, exif=exif8) # 8: turn it left to see it
+    add('phone.jpg', Image.fromarray(np.rot90(CAT, 1).copy()), lambda f: np.rot90(pillow(f), -1), exif=exif6, quality=95) # 6: turn it right
+    add('plain.bmp', gray, GRAY/255); add('moving.gif', gray, GRAY/255, save_all=True, append_images=[gray.rotate(90)])
+    add('Größe/木漏れ日/e\u0301té №1.png', gray, GRAY/255); add('a b/c.d/LOUD.PNG', gray, GRAY/255)
+    add('old.jpg', gray, pillow, quality=90); add('web.webp', cat, pillow, quality=90)
+    return want
+
+def make_bad(d):
+    rng = np.random.default_rng(0)
+    (d/'sub').mkdir()
+    (d/'empty.jpg').touch(); (d/'text.png').write_text('Dear diary, no picture today.\n'); (d/'noise.jpg').write_bytes(rng.bytes(3000))
+    Image.fromarray(CAT).save(d/'whole.tif')
+    for name, whole in [('sub/cut.jpg', 'old.jpg'), ('cut.png', 'gray.png'), ('cut.tif', 'whole.tif')]: (d/name).write_bytes((d/whole).read_bytes()[:-1500])
+    (d/'whole.tif').unlink()
+    (d/'stub.png').write_bytes((d/'gray.png').read_bytes()[:20])
+    Image.new('1', (20000, 10000)).save(d/'bomb.png')
+    (d/'notes.txt').write_text('no picture by its name')
+
+def result(out, name): # where the result of `name` lies
+    return out/name if Path(name).suffix.lower() != '.gif' else (out/name).with_suffix('.png')
+
+def files(d): return {f.relative_to(d).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest() for f in d.rglob('*') if f.is_file()}
+
+def l_of(see, shift=0): # scikit-image's L of values in [0,1] moved by `shift`
+    see = np.dstack([see]*3) if see.ndim == 2 else see
+    return rgb2lab((see + shift).clip(0, 1))[..., 0]
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    "A light network with random weights and strong colours"
+    import torch
+    from colorize_nb.colorizer import save_model
+    from colorize_nb.lite import lite_generator
+    torch.manual_seed(0)
+    net = lite_generator()
+    torch.nn.init.normal_(net.head.weight, std=10)
+    return save_model(net, tmp_path_factory.mktemp('model')/'random.safetensors', dict(size=96))
+
+@pytest.fixture(scope='module')
+def archive(tmp_path_factory, model):
+    "(folder, what is to be seen, folder of results, records) of one run over everything"
+    from colorize_nb.colorizer import Colorizer
+    from colorize_nb.folders import colorize_files
+    old = tmp_path_factory.mktemp('archive')/'old'; old.mkdir()
+    want = make_good(old); make_bad(old)
+    assert list(sorted(want)) == sorted(NAMES)
+    before, out = files(old), old.parent/'new'
+    records = list(colorize_files(old, out, Colorizer.load(model, 'cpu')))
+    assert files(old) == before # inputs are as they were
+    return old, want, out, {Path(r.source).relative_to(old).as_posix(): r for r in records}
+
+@pytest.mark.parametrize('name', NAMES)
+def test_good_picture(archive, name):
+    old, want, out, records = archive
+    assert records[name].status == 'done', records[name].sentence
+    see, alpha = want[name]
+    with Image.open(result(out, name)) as im:
+        assert im.mode == ('RGB' if alpha is None else 'RGBA')
+        assert im.getexif().get(0x112, 1) == 1 # upright now
+        got = np.asarray(im)
+    true = GRAY/2.55 if see is None else l_of(see)
+    assert got.shape[:2] == true.shape
+    if alpha is not None: assert np.array_equal(got[..., 3], alpha)
+    rgb = got[..., :3]/255
+    if name.endswith(('.jpg', '.webp')): # stored with loss: close everywhere, and the right way up
+        assert np.abs(l_of(rgb) - true).mean() < 1
+    else: # each 8-bit value is at most half a step off, so half a step down is darker than the input and half a step up lighter
+        assert (l_of(rgb, -0.5/255) - true).max() < SLACK and (true - l_of(rgb, 0.5/255)).max() < SLACK
+    if name not in ('bit.png', 'fax.tif', 'dot.png'): assert np.ptp(got[..., :3].astype(int), axis=2).max() > 4 # black and white hold no colour, the rest has some
+
+@pytest.mark.parametrize('name', BAD)
+def test_bad_picture_is_named_in_one_sentence(archive, name):
+    old, _, out, records = archive
+    r = records[name]
+    assert r.status == 'failed' and name in r.sentence.replace(os.sep, '/') and '\n' not in r.sentence
+    assert not result(out, name).exists()
+
+def test_nothing_else_happened(archive):
+    old, want, out, records = archive
+    assert set(records) == {*NAMES, *BAD, 'notes.txt'}
+    assert records['notes.txt'].status == 'skipped' and 'notes.txt' in records['notes.txt'].sentence
+    assert sorted(files(out)) == sorted(result(out, n).relative_to(out).as_posix() for n in NAMES) # no temporary file among them
+
+def test_second_run_does_only_what_is_left(archive, model):
+    from colorize_nb.colorizer import Colorizer
+    from colorize_nb.folders import colorize_files
+    old, want, out, _ = archive
+    c, before = Colorizer.load(model, 'cpu'), files(out)
+    for name in ['gray.png', 'moving.gif']: result(out, name).unlink()
+    times = {f: (out/f).stat().st_mtime_ns for f in files(out)}
+    done = [Path(r.source).name for r in colorize_files(old, out, c) if r.status == 'done']
+    assert sorted(done) == ['gray.png', 'moving.gif']
+    assert files(out) == before and {f: (out/f).stat().st_mtime_ns for f in times} == times
+
+def test_one_by_one_is_the_same_and_formats_are_kept(archive, model):
+    from colorize_nb.colorizer import Colorizer
+    old, _, out, _ = archive
+    c = Colorizer.load(model, 'cpu')
+    for name in ['side.png', 'rgba.png', 'deep.tif', 'strip.png']: # a batch may round one step differently
+        assert np.abs(np.asarray(c(old/name)).astype(int) - np.asarray(Image.open(out/name))).max() <= 1
+    for name, fmt in [('old.jpg', 'JPEG'), ('deep.tif', 'TIFF'), ('web.webp', 'WEBP'), ('plain.bmp', 'BMP'), ('a b/c.d/LOUD.PNG', 'PNG')]:
+        with Image.open(out/name) as im: assert im.format == fmt
+
+def command(*args): return [sys.executable, '-m', 'colorize_nb', 'colorize', *map(str, args)]
+ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONUTF8': '1'} # one thread does not fight with tests beside it
+def cli(*args): return subprocess.run(command(*args), cwd=ROOT, env=ENV, capture_output=True, text=True, encoding='utf-8', timeout=500)
+
+def test_command_line(archive, model, tmp_path):
+    old, want, out, _ = archive
+    new = tmp_path/'new'
+    done = cli(old, '--out', new, '--model', model, '--device', 'cpu', '--batch-size', 4)
+    text = done.stdout + done.stderr
+    assert done.returncode == 1 and 'Traceback' not in text, text
+    assert files(new) == files(out) # the same engine, the same bytes
+    lines = done.stderr.replace('\\', '/').splitlines()
+    for name in [*BAD, 'notes.txt']: assert sum(f'/{name} ' in line or f'/{name}:' in line for line in lines) == 1, (name, text)
+    assert f'{len(NAMES)} done' in text and f'{len(BAD)} failed' in text
+    result(new, 'gray.png').unlink()
+    again = cli(old, '--out', new, '--model', model, '--device', 'cpu')
+    assert again.returncode == 1 and '1 done' in again.stdout + again.stderr and files(new) == files(out)
+    good = cli(old/'gray.png', old/'Größe', '--out', tmp_path/'good', '--model', model, '--device', 'cpu')
+    assert good.returncode == 0 and len(files(tmp_path/'good')) == 2, good.stderr
+
+@pytest.mark.skipif(os.name != 'posix', reason='needs POSIX signals')
+@pytest.mark.parametrize('sig', [signal.SIGINT, signal.SIGKILL])
+def test_stopped_and_started_again(model, tmp_path, sig):
+    old, new, n = tmp_path/'old', tmp_path/'new', 40
+    old.mkdir()
+    picture = sample('rocket').resize((480, 320))
+    for i in range(n): picture.rotate(9*i).save(old/f'{i:02}.jpg')
+    args = [old, '--out', new, '--model', model, '--device', 'cpu', '--format', 'png', '--batch-size', 1]
+    run = subprocess.Popen(command(*args), cwd=ROOT, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 400
+    while len(list(new.glob('*.png'))) < 3 and run.poll() is None and time.monotonic() < end: time.sleep(0.01)
+    run.send_signal(sig)
+    _, err = run.communicate(timeout=200)
+    first = files(new)
+    whole = {f: h for f, h in first.items() if f.endswith('.png')}
+    assert 3 <= len(whole) < n, err
+    assert run.returncode == (130 if sig == signal.SIGINT else -signal.SIGKILL) and 'Traceback' not in err
+    if sig == signal.SIGINT: assert whole == first # it cleaned up
+    for f in whole:
+        with Image.open(new/f) as im: im.load(); assert im.size == picture.size
+    times = {f: (new/f).stat().st_mtime_ns for f in whole}
+    again = cli(*args)
+    assert again.returncode == 0 and f'{n - len(whole)} done' in again.stdout + again.stderr
+    assert sorted(files(new)) == [f'{i:02}.png' for i in range(n)] # nor is a temporary file left
+    assert {f: (new/f).stat().st_mtime_ns for f in times} == times # what was done was left alone
+
+def test_packaged_model():
+    "The model that comes with the package colours photographs that it was not trained on"
+    from colorize_nb.colorizer import Colorizer, models
+    if not any(m['name'] == 'default' for m in models()): pytest.skip('there is no packaged model yet')
+    c = Colorizer.from_pretrained('default', device='cpu')
+    for x in [sample('chelsea'), sample('china')]:
+        got = np.asarray(c(x))
+        assert got.shape == np.asarray(x).shape
+        assert np.ptp(got.astype(int), axis=2).mean() > 8 # steps of 256 between the largest and smallest channel
