@@ -90,18 +90,21 @@ class Checkpoint(_OncePerEpoch):
                   cbs={k: cb.state_dict() for k, cb in self._stateful().items()}, rows=[] if hist is None else hist.rows)
         f = io.BytesIO(); torch.save(_plain(sd), f); write_atomic(self.path, f.getvalue())
 
-    def load(self,
-        sd:dict, # from `read_checkpoint`
-    )->int: # epochs done: `start_epoch` for `fit`
-        "Put a stored state into the learner."
-        for k, net in self._nets.items(): net.load_state_dict(sd['nets'][k])
-        if self.learn.opt is None: self.learn.create_opt()
-        self.learn.opt.load_state_dict(sd['opt'])
-        for k, cb in self._stateful().items():
-            if k in sd['cbs']: cb.load_state_dict(sd['cbs'][k])
-        if hasattr(self.learn, 'history'): self.learn.history.rows[:] = sd['rows']
-        return sd['epoch']
+# %% ../nbs/15b_checkpoints.ipynb #c015
+@patch
+def load(self:Checkpoint,
+    sd:dict, # from `read_checkpoint`
+)->int: # epochs done: `start_epoch` for `fit`
+    "Put a stored state into the learner."
+    for k, net in self._nets.items(): net.load_state_dict(sd['nets'][k])
+    if self.learn.opt is None: self.learn.create_opt()
+    self.learn.opt.load_state_dict(sd['opt'])
+    for k, cb in self._stateful().items():
+        if k in sd['cbs']: cb.load_state_dict(sd['cbs'][k])
+    if hasattr(self.learn, 'history'): self.learn.history.rows[:] = sd['rows']
+    return sd['epoch']
 
+# %% ../nbs/15b_checkpoints.ipynb #c017
 def read_checkpoint(
     path:str|Path, # file written by `Checkpoint`
 )->dict|None: # its content, tensors on the CPU; None when there is no file

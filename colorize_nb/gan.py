@@ -154,7 +154,7 @@ class GeneratorLoss(nn.Module):
         self.parts['gan'] = gan.detach()
         return self.lambda_gan*gan + self.lambda_content*content
 
-# %% ../nbs/16_gan.ipynb #c015
+# %% ../nbs/16_gan.ipynb #c018
 class GANTrainer(Callback):
     "Train the critic on each batch before the generator, as the schedule says; measure both."
     order = 30 # after_pred: after casts to plain tensors (9) and mixed precision (10)
@@ -175,16 +175,20 @@ class GANTrainer(Callback):
         if self.training and self.fake_hook is not None: fake = self.fake_hook(fake)
         real_pred, fake_pred = critic(real), critic(fake)
         loss = self.gan_loss.critic(real_pred, fake_pred)
-        acc = critic_accuracy(real_pred.detach(), fake_pred.detach())
+        acc = critic_accuracy(real_pred, fake_pred, self.gan_loss.middle)
         self.last = dict(critic_loss=loss.detach(), acc_real=acc[0], acc_fake=acc[1])
         return loss
+
+    def measure(self):
+        "Take the critic's figures on this batch without training it."
+        with torch.no_grad(), held(self.model.critic): self._critic_loss(self.pred.detach())
 
     def after_pred(self):
         "The critic's step; in validation only its figures."
         if not len(self.yb): return
         fake = self.pred.detach()
         if not self.training:
-            with torch.no_grad(): self._critic_loss(fake)
+            self.measure()
             return
         self._stack.close()
         if self.turn != 'generator':
@@ -195,6 +199,7 @@ class GANTrainer(Callback):
             self.learn.loss = self.last['critic_loss'] # for the progress bar
             raise CancelBatchException
 
+# %% ../nbs/16_gan.ipynb #c022
 class GANMetric(Metric):
     "Average of one of the trainer's figures over the validation set."
     def __init__(self, 
@@ -214,7 +219,7 @@ class GANMetric(Metric):
     @property
     def name(self): return self.key
 
-# %% ../nbs/16_gan.ipynb #c017
+# %% ../nbs/16_gan.ipynb #c024
 class ColorGANLearner(Learner):
     "A `Learner` that trains a generator and a critic."
     def __init__(self,

@@ -137,6 +137,7 @@ def preview_image(
     grid = torch.cat([torch.cat(list(o), 1) for o in rows], 2) # (3, bs*h, 3*w)
     return PILImage.create(grid.permute(1,2,0).cpu().numpy())
 
+# %% ../nbs/15_learner.ipynb #c026
 class _OncePerEpoch(Callback):
     "Base of callbacks that act after an epoch which really trained (not after a skipped one or a validation by hand)."
     trained = False
@@ -152,8 +153,11 @@ class Preview(_OncePerEpoch):
     ): self.path, self.n, self.prefix, self.last = Path(path), n, prefix, None
 
     def before_fit(self):
-        "Take the first pictures of the validation set."
-        if not hasattr(self, 'xy'): self.xy = [o[:self.n] for o in self.dls.valid.new(num_workers=0, shuffle=False, drop_last=False).one_batch()]
+        "Take pictures spread evenly over the validation set."
+        if hasattr(self, 'xy'): return
+        dl = self.dls.valid.new(num_workers=0, shuffle=False, drop_last=False, bs=self.n)
+        dl.get_idxs = lambda: np.linspace(0, len(dl.dataset) - 1, min(self.n, len(dl.dataset))).astype(int).tolist()
+        self.xy = dl.one_batch()
 
     def after_validate(self):
         "Colorize them and write the file."
@@ -164,7 +168,7 @@ class Preview(_OncePerEpoch):
         self.path.mkdir(parents=True, exist_ok=True)
         self.last.save(self.path/f'preview_{self.prefix}{self.epoch:03d}.png')
 
-# %% ../nbs/15_learner.ipynb #c024
+# %% ../nbs/15_learner.ipynb #c028
 class ColorWatch(_OncePerEpoch):
     "Warn when the colourfulness of the predictions falls under a tenth of the truth's."
     order = 54
@@ -190,7 +194,7 @@ class ColorWatch(_OncePerEpoch):
         if self.share < self.least:
             warnings.warn(f"colours have collapsed in epoch {self.epoch}: predictions are {100*self.share:.0f} % as colourful as the truth; lower the learning rate or train longer before judging")
 
-# %% ../nbs/15_learner.ipynb #c026
+# %% ../nbs/15_learner.ipynb #c030
 def colorize_learner(
     dls:DataLoaders, # batches of (TensorL, TensorLab)
     generator:nn.Module, # (bs,1,h,w) scaled lightness to (bs,3,h,w) scaled Lab

@@ -68,7 +68,7 @@ def critic_learner(
     mk = lambda a, b, **kw: DataLoader(list(zip(a, b, torch.zeros(len(a)))), bs=dls.bs, device=dls.device, **kw)
     stored = DataLoaders(mk(real[k:], fake[k:], shuffle=True), mk(real[:k], fake[:k]), device=dls.device)
     def loss(pred, targ): return gan_loss.critic(*pred)
-    def critic_acc(pred, targ): return sum(critic_accuracy(*pred))/2
+    def critic_acc(pred, targ): return sum(critic_accuracy(*pred, gan_loss.middle))/2
     learn = Learner(stored, CriticOnStored(pair), loss_func=loss, lr=lr, wd=None, opt_func=partial(adamw, mom=betas[0], sqr_mom=betas[1], wd=0.),
                     splitter=lambda m: list(m.pair.critic.parameters()), metrics=critic_acc, train_bn=False, wd_bn_bias=True, cbs=cbs)
     learn.dls.n_inp = 2

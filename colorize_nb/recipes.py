@@ -74,7 +74,7 @@ class Recipe:
         "Shrink the epochs."
         return replace(self, phases=[replace(p, epochs=max(1, round(p.epochs*scale))) for p in self.phases])
 
-# %% ../nbs/17_recipes.ipynb #c007
+# %% ../nbs/17_recipes.ipynb #c009
 _RECIPES = [
     Recipe('unet-gan-pretrained', 'DynamicUnet on ResNet-18, pretrained with L1, then pix2pix',
         source='Buttau & Gatto, Image Colorization using GANs (paper 001), model b',
@@ -87,10 +87,10 @@ _RECIPES = [
     Recipe('lite', 'Light generator for laptops: Huber, critic on stored outputs, short adversarial phase',
         source='ours, in the order of DeOldify (NoGAN)', data='photographs, a few thousand',
         arch='lite_generator', config=dict(encoder='mobilenet_v2'), encoder='mobilenet_v2', size=128, bs=16,
-        critic=dict(n_layers=3, nf=64, norm='spectral'), tfms=dict(hflip=.5, scale=(.35, 1.), lightness=.1, blur=1., grain=4., p_film=.3), boost=1.1, ema=.999,
+        critic=dict(n_layers=3, nf=32, norm='spectral'), tfms=dict(hflip=.5, scale=(.35, 1.), lightness=.1, blur=1., grain=4., p_film=.3), boost=1.1, ema=.999,
         phases=[Phase('generator', 24, 2e-3, enc_lr=2e-4, schedule='one_cycle', loss='huber', delta=20., freeze_norm=True, wd=.01),
-                Phase('critic', 4, 2e-4, betas=(.5, .999), gan_loss='hinge', n_store=1536),
-                Phase('gan', 2, 1e-4, enc_lr=1e-5, loss='huber', delta=20., lambda_content=30., gan_loss='hinge', critic_lr=2e-4, betas=(0., .99), freeze_norm=True)]),
+                Phase('critic', 3, 2e-4, betas=(.5, .999), gan_loss='hinge', n_store=1024),
+                Phase('gan', 1, 1e-4, enc_lr=1e-5, loss='huber', delta=20., lambda_content=30., gan_loss='hinge', critic_lr=2e-4, betas=(0., .99), freeze_norm=True)]),
 ]
 
 def recipes(
@@ -105,7 +105,7 @@ def get_recipe(
     if name not in recipes(): raise ValueError(f"no recipe named {name!r}: take one of {', '.join(recipes())}")
     return recipes()[name]
 
-# %% ../nbs/17_recipes.ipynb #c009
+# %% ../nbs/17_recipes.ipynb #c014
 def encoder_weights(
     name:str|None, # encoder, for instance 'resnet18'
 )->Path|None: # `$COLORIZE_NB_WEIGHTS/<name>.safetensors` if there is such a file
@@ -131,7 +131,7 @@ def build_generator(
         log(f"WARNING: pretrained {recipe.encoder} could not be downloaded ({e}): training starts from random weights; connect once, or put {recipe.encoder}.safetensors into the folder COLORIZE_NB_WEIGHTS names")
         return make(**recipe.config, pretrained=False), 'random weights: the pretrained encoder could not be downloaded'
 
-# %% ../nbs/17_recipes.ipynb #c011
+# %% ../nbs/17_recipes.ipynb #c019
 def _learner(ph, rec, dls, nets):
     "The learner of phase `ph` for networks `nets`."
     lr = slice(ph.enc_lr, ph.lr) if ph.enc_lr else ph.lr
@@ -154,7 +154,7 @@ def _schedule(learn, ph):
 def _seed(dls, seed):
     set_seed(seed); dls.train.rng = random.Random(seed)
 
-# %% ../nbs/17_recipes.ipynb #c012
+# %% ../nbs/17_recipes.ipynb #c021
 @dataclass
 class _Run:
     "Everything that stays the same over the phases of one run."
@@ -181,7 +181,7 @@ class _Run:
             with learn.no_bar(), learn.no_logging(): learn.fit(ph.epochs, learn.lr, cbs=sched, start_epoch=start)
         if hasattr(learn, 'ema'): learn.ema.apply()
 
-# %% ../nbs/17_recipes.ipynb #c014
+# %% ../nbs/17_recipes.ipynb #c023
 def validate_generator(
     generator:nn.Module, # (bs,1,h,w) scaled lightness to (bs,3,h,w) scaled Lab
     dls:DataLoaders, # its validation set is used
@@ -200,7 +200,7 @@ def versions(
     "Versions that a result depends on."
     return dict(python=platform.python_version(), **{k: version(k) for k in ('colorize_nb', 'torch', 'torchvision', 'fastai')})
 
-# %% ../nbs/17_recipes.ipynb #c016
+# %% ../nbs/17_recipes.ipynb #c025
 def _prepare(out, resume, settings):
     "Check the folder `out`, and return the checkpoint to go on from."
     out.mkdir(parents=True, exist_ok=True)
@@ -243,7 +243,7 @@ def run_recipe(
     for i in range(ck['meta']['phase'] if ck else 0, len(rec.phases)): run.phase(i, ck)
     return _finish(run, start)
 
-# %% ../nbs/17_recipes.ipynb #c017
+# %% ../nbs/17_recipes.ipynb #c026
 def _finish(run, start):
     "Save the model, measure it, write what was measured."
     rec, out, gen = run.rec, run.out, run.nets['generator']

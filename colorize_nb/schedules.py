@@ -15,9 +15,9 @@ from .learner import *
 # %% ../nbs/15c_schedules.ipynb #c005
 class GANSchedule(Callback):
     "Base of schedules: say before each training batch whose turn it is."
-    order, _keep = 20, () # before the trainer
+    order, _keep = 20, () # before the trainer; names of the counters
     def pick(self)->str: # 'critic', 'generator' or 'both'
-        "Whose turn is it? To be defined by each schedule."
+        "Whose turn is it? Each schedule defines this."
         raise NotImplementedError
     def before_batch(self):
         "Ask `pick` and tell the trainer."
@@ -31,6 +31,7 @@ class GANSchedule(Callback):
         "Restore the counters."
         for k, v in sd.items(): setattr(self, k, v)
 
+# %% ../nbs/15c_schedules.ipynb #c009
 class FixedSwitcher(GANSchedule):
     "`n_critic` batches for the critic, then `n_gen` for the generator, and so on."
     _keep = ('i',)
@@ -38,77 +39,89 @@ class FixedSwitcher(GANSchedule):
         n_critic:int=1, # batches for the critic
         n_gen:int=1, # batches for the generator
     ): self.n_critic, self.n_gen, self.i = n_critic, n_gen, 0
+
     def pick(self):
         "Count."
         turn = 'critic' if self.i % (self.n_critic + self.n_gen) < self.n_critic else 'generator'
         self.i += 1
         return turn
 
+# %% ../nbs/15c_schedules.ipynb #c014
 class AdaptiveSwitcher(GANSchedule):
-    "The critic until its loss is under `thresh`, then one batch for the generator; at most `cap` batches for one network."
+    "The critic until its loss is under `thresh`, then one batch for the generator; at most `cap` batches for the critic in a row."
     _keep = ('n', 'cur', 'loss')
     def __init__(self, 
         thresh:float=0.65, # critic loss under which the generator may learn (fastai lesson 7, DeOldify)
-        cap:int=20, # batches after which the turn goes over all the same
+        cap:int=20, # batches after which the turn goes over all the same; ours
     ): self.thresh, self.cap, self.n, self.cur, self.loss = thresh, cap, 0, 'critic', float('inf')
+
     def pick(self):
         "Judge by the critic's last loss."
-        if self.cur == 'generator': nxt = 'critic'
-        else: nxt = 'generator' if self.n and (self.loss < self.thresh or self.n >= self.cap) else 'critic'
+        enough = self.cur == 'critic' and self.n and (self.loss < self.thresh or self.n >= self.cap)
+        nxt = 'generator' if enough else 'critic'
         self.n = self.n + 1 if nxt == self.cur else 1
         self.cur = nxt
         return nxt
+
     def after_batch(self):
         "Remember the critic's loss of this batch."
         if self.training and self.cur == 'critic': self.loss = float(self.learn.gan_trainer.last['critic_loss'])
 
+# %% ../nbs/15c_schedules.ipynb #c018
 class AccuracySwitcher(GANSchedule):
     "Both learn, but the critic pauses while its accuracy is above `thresh`."
     _keep = ('acc', 'paused')
     def __init__(self, 
         thresh:float=0.9, # running accuracy over real and fake above which the critic pauses
         beta:float=0.9, # of the running average
-        cap:int=50, # batches after which a paused critic learns (and is measured) again
+        cap:int=50, # batches after which a paused critic learns again; ours
     ): self.thresh, self.beta, self.cap, self.acc, self.paused = thresh, beta, cap, 0.5, 0
+
     def pick(self):
         "Pause the critic, or not."
         self.paused = self.paused + 1 if self.acc > self.thresh and self.paused < self.cap else 0
         return 'generator' if self.paused else 'both'
+
     def after_batch(self):
-        "Update the running accuracy; a paused critic is measured too, on this batch's prediction."
+        "Update the running accuracy; a paused critic is measured on this batch too."
         if not self.training: return
         t = self.learn.gan_trainer
-        if self.paused:
-            with torch.no_grad(), held(self.model.critic): t._critic_loss(self.pred.detach())
-        self.acc = self.beta*self.acc + (1 - self.beta)*float(t.last['acc_real'] + t.last['acc_fake'])/2
+        if self.paused: t.measure()
+        self.acc = self.beta*self.acc + (1 - self.beta)*(t.last['acc_real'] + t.last['acc_fake'])/2
 
-# %% ../nbs/15c_schedules.ipynb #c009
+# %% ../nbs/15c_schedules.ipynb #c022
 class CriticNoise(Callback):
     "In every `every`-th epoch, add noise to the chroma of the fakes that the critic learns from."
     def __init__(self, 
         every:int=5, # epochs
         std:float=0.5, # standard deviation in scaled units; 0.5 is 55 ab units
     ): self.every, self.std = every, std
+
     def before_epoch(self):
         "Switch the noise on or off."
         on = (self.epoch + 1) % self.every == 0
         self.learn.gan_trainer.fake_hook = self._noisy if on else None
-    def _noisy(self, fake): return torch.cat([fake[:, :1], fake[:, 1:] + torch.randn_like(fake[:, 1:])*self.std], 1)
+
     def after_fit(self):
         "Leave no noise behind."
         self.learn.gan_trainer.fake_hook = None
 
+    def _noisy(self, fake): return torch.cat([fake[:, :1], fake[:, 1:] + torch.randn_like(fake[:, 1:])*self.std], 1)
+
+# %% ../nbs/15c_schedules.ipynb #c025
 class CriticWatch(Callback):
-    "Warn when the critic was right about everything for an epoch; write training accuracies to the history."
+    "Warn when the critic was right about everything for an epoch; write its training accuracies to the history."
     order = 40
     def before_train(self):
         "Start counting."
         self.n, self.sums = 0, dict(acc_real=0., acc_fake=0.)
+
     def after_batch(self):
         "Add up the critic's accuracies on the batches it learned from."
         if not self.training or self.learn.gan_trainer.turn == 'generator': return
         self.n += 1
-        for k in self.sums: self.sums[k] += float(self.learn.gan_trainer.last[k])
+        for k in self.sums: self.sums[k] += self.learn.gan_trainer.last[k]
+
     def after_train(self):
         "Judge the epoch."
         if not self.n: return
