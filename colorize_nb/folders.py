@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import torch
 from PIL import Image
 
-from .colorizer import Colorizer, put_chroma
+from .colorizer import Colorizer
 from .photos import WRITERS, Picture, is_url, keeps_alpha, open_picture, save_picture, sweep
 
 # %% ../nbs/05_folders.ipynb #c007
@@ -147,10 +147,10 @@ def _missing(job, compare, overwrite):
     files = [job.target, _beside(job.target, '_compare')][:1 + compare]
     return [f for f in files if overwrite or not (f.is_file() and f.stat().st_size)]
 
-def _finish(picture, ab, files, target, pixels):
+def _finish(picture, ab, files, target, colorizer, saturation=None):
     "Write the files of one picture; the sentence of its record."
-    colour = put_chroma(picture, ab, pixels)
-    for f in files: save_picture(colour if f == target else _side_by_side(put_chroma(picture, ab*0, pixels), colour), f)
+    colour = colorizer.apply(picture, ab, saturation)
+    for f in files: save_picture(colour if f == target else _side_by_side(colorizer.apply(picture, ab, 0), colour), f)
     return '' if picture.alpha is None or keeps_alpha(target) else f'{target.name} has its transparent parts on white: its format knows no transparency'
 
 # %% ../nbs/05_folders.ipynb #c029
@@ -178,7 +178,7 @@ def colorize_files(
     "Colorize many pictures; go on past bad ones, skip what is done."
     if batch_size < 1: raise ValueError(f"expected a batch size of at least 1, got {batch_size}: 4 is usual")
     jobs = plan_files(inputs, out, format, compare)
-    return _work(jobs, colorizer, batch_size, overwrite, compare, colorizer.saturation if saturation is None else saturation, size, debug)
+    return _work(jobs, colorizer, batch_size, overwrite, compare, saturation, size, debug)
 
 # %% ../nbs/05_folders.ipynb #c031
 def _work(jobs, colorizer, batch_size, overwrite, compare, saturation, size, debug):
@@ -207,7 +207,7 @@ def _flush(held, colorizer, saturation, size, debug):
         t, status = time.perf_counter(), 'done'
         try:
             if isinstance(ab, Exception): raise ab
-            say = _finish(picture, ab*saturation, files, job.target, colorizer._pixels)
+            say = _finish(picture, ab, files, job.target, colorizer, saturation)
         except (OSError, ValueError, RuntimeError, MemoryError) as e:
             if debug: raise
             status, say = 'failed', _sentence(e, job.source)
