@@ -1,0 +1,131 @@
+"The command line as a program: exit codes, streams, what it imports, and what it leaves when it is interrupted."
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from colorize_nb.colorizer import save_model
+from colorize_nb.lite import lite_generator
+from colorize_nb.samples import gray_samples, sample, samples
+
+ROOT = Path(__file__).resolve().parent.parent
+ENV = {'PYTHONPATH': str(ROOT), 'PYTHONUTF8': '1', 'OMP_NUM_THREADS': '1'}
+COMMANDS = ['colorize', 'demo', 'train', 'recipes', 'models']
+
+def command(*args): return [sys.executable, '-m', 'colorize_nb', *map(str, args)]
+def call(*args, cwd=None): return subprocess.run(command(*args), cwd=cwd, env=os.environ | ENV, capture_output=True, text=True, encoding='utf-8')
+
+def one_sentence(done, *parts):
+    "Did it fail with exit code 1 and one line that has all `parts`, and nothing else?"
+    assert done.returncode == 1 and not done.stdout, done.stdout + done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith('colorize-nb: ') and all(p in lines[0] for p in parts), done.stderr
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    "A model with random weights: what it paints does not matter here"
+    torch.manual_seed(0)
+    return save_model(lite_generator(), tmp_path_factory.mktemp('model')/'model.safetensors', dict(size=64))
+
+@pytest.fixture(scope='module')
+def photo(tmp_path_factory):
+    "A folder with one photograph"
+    d = tmp_path_factory.mktemp('old')
+    sample('chelsea').convert('L').save(d/'cat.png')
+    return d
+
+def test_help_shows_every_command_and_says_nothing_else():
+    done = call('--help')
+    assert done.returncode == 0 and not done.stderr
+    assert all(f'\n  {c} ' in done.stdout for c in COMMANDS)
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_help_of_a_command(name):
+    done = call(name, '--help')
+    assert done.returncode == 0 and f'Usage: colorize-nb {name}' in done.stdout and not done.stderr
+
+def test_version():
+    from importlib.metadata import version
+    done = call('--version')
+    assert (done.returncode, done.stdout.split()) == (0, ['colorize_nb', version('colorize_nb')])
+
+@pytest.mark.parametrize('args,word', [
+    (['colour'], 'colour'), (['colorize'], 'INPUT'), (['colorize', 'x.png'], '--out'), (['colorize', 'x.png', '--out', 'o', '--colour'], '--colour'),
+    (['colorize', 'x.png', '--out', 'o', '--format', 'gif'], 'gif'), (['colorize', 'x.png', '--out', 'o', '--batch-size', '0'], '--batch-size'),
+    (['train', 'lite', '--out', 'o'], '--data'), (['train', 'lite', '--data', 'd', '--out', 'o', '--scale', '2'], '--scale'), (['train', 'no-such', '--data', 'd', '--out', 'o'], 'no-such')])
+def test_wrong_usage_is_2(args, word, tmp_path):
+    done = call(*args, cwd=tmp_path)
+    assert done.returncode == 2 and word in done.stderr and 'Traceback' not in done.stderr and not done.stdout, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+def test_what_is_missing_is_named(model, photo, tmp_path):
+    done = call('colorize', tmp_path/'gone.jpg', '--out', tmp_path/'new', '--model', model)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and 'gone.jpg' in done.stderr and '1 failed' in done.stdout
+    one_sentence(call('colorize', photo, '--out', tmp_path/'new', '--model', 'no-such'), "'no-such'")
+    one_sentence(call('demo', '--out', tmp_path/'new', '--model', tmp_path/'no.safetensors'), 'no.safetensors')
+    one_sentence(call('train', 'lite', '--data', tmp_path/'none', '--out', tmp_path/'run'), 'none')
+
+def test_debug_shows_where(photo, tmp_path):
+    done = call('colorize', photo, '--out', tmp_path/'new', '--model', 'no-such', '--debug')
+    assert done.returncode == 1 and 'Traceback' in done.stderr and 'find_model' in done.stderr
+
+def test_tables_for_programs():
+    from colorize_nb.colorizer import models
+    done = call('models', '--json')
+    assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, models(), '')
+    done = call('recipes', '--json')
+    rows = json.loads(done.stdout)
+    assert done.returncode == 0 and {'unet-gan-pretrained', 'lite'} <= {r['name'] for r in rows} and all(p['epochs'] > 0 for r in rows for p in r['phases'])
+    assert not done.stderr
+
+def test_demo(model, tmp_path):
+    done = call('demo', '--out', tmp_path/'demo', '--model', model)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    report = json.loads((tmp_path/'demo'/'report.json').read_text())
+    assert set(report['pictures']) == {*samples(), *gray_samples()} and report['versions']['torch']
+    for name, row in report['pictures'].items():
+        assert Image.open(tmp_path/'demo'/f'{name}.png').size == tuple(row['size'])
+        assert ('psnr' in row) == ('psnr_gray' in row) == ('colorfulness_true' in row) == (name in samples())
+    assert min(Image.open(tmp_path/'demo'/'gallery.png').size) > 500
+    assert f"{report['mean']['psnr_gain']:+.2f} dB" in done.stdout
+
+def test_the_packaged_model_shows_colours(tmp_path):
+    from colorize_nb.colorizer import models
+    if not any(m['name'] == 'default' for m in models()): pytest.skip('no packaged model yet')
+    done = call('demo', '--out', tmp_path/'demo')
+    mean = json.loads((tmp_path/'demo'/'report.json').read_text())['mean']
+    assert done.returncode == 0 and mean['colorfulness'] > mean['colorfulness_true']/4
+
+@pytest.mark.parametrize('args,banned', [
+    (['--help'], {'torch', 'fastai', 'PIL', 'numpy', 'rich.progress'}), (['colorize', '--help'], {'torch', 'fastai', 'PIL', 'numpy'}), (['colorize', 'x', '--colour'], {'torch', 'fastai'}),
+    (['models'], {'fastai', 'timm', 'skimage', 'matplotlib'}), (['colorize', 'PHOTO', '--out', 'new', '--model', 'MODEL'], {'fastai', 'timm', 'skimage', 'sklearn', 'matplotlib', 'pandas'})])
+def test_imports_wait(args, banned, model, photo, tmp_path):
+    args = [{'PHOTO': str(photo), 'MODEL': str(model)}.get(a, a) for a in args]
+    code = f'import sys; sys.argv = {["colorize-nb", *args]}\nfrom colorize_nb.cli import main\ntry: main()\nfinally: print("\\n" + repr(set(sys.modules)))'
+    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=os.environ | ENV, capture_output=True, text=True)
+    assert not banned & ast.literal_eval(done.stdout.splitlines()[-1])
+
+@pytest.mark.skipif(os.name != 'posix', reason='sends a POSIX signal')
+def test_ctrl_c_says_what_is_left(model, tmp_path):
+    im = sample('motorcycle').convert('L').resize((1500, 1000))
+    for i in range(12): (tmp_path/'old').mkdir(exist_ok=True); im.save(tmp_path/'old'/f'{i:02}.png')
+    args = ['colorize', 'old', '--out', 'new', '--model', model, '--batch-size', 1]
+    run = subprocess.Popen(command(*args), cwd=tmp_path, env=os.environ | ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while run.poll() is None and not (tmp_path/'new'/'00.png').exists(): time.sleep(.02)
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 130 and 'interrupted' in err and 'start it again' in err and 'Traceback' not in err, out + err
+    before = {f.name: f.stat().st_mtime_ns for f in (tmp_path/'new').iterdir()}
+    assert 0 < len(before) < 12 and not [f for f in before if f.startswith('.')]
+    done = call(*args, cwd=tmp_path)
+    after = {f.name: f.stat().st_mtime_ns for f in (tmp_path/'new').iterdir()}
+    assert done.returncode == 0 and len(after) == 12 and before.items() <= after.items()
+    assert f'{12 - len(before)} done, {len(before)} skipped' in done.stdout
