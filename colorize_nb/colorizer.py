@@ -38,13 +38,13 @@ def save_model(
     half:bool=True, # store float32 as float16: half the bytes, no visible difference
 )->Path: # `path`
     "Write a model as safetensors and JSON, each whole or not at all."
-    from safetensors.torch import save_file
+    from safetensors.torch import save
     path = Path(path)
     if path.suffix != '.safetensors': raise ValueError(f"expected a name that ends in .safetensors, got {path.name}: models are stored in that format only")
     if (arch := getattr(model, 'arch', None)) not in ARCHS: raise ValueError(f"the model's `arch` is {arch!r}, which is not in ARCHS: add it there to save such a model")
     info = dict(name=path.stem, size=256, saturation=1.) | (meta or {}) | dict(format=1, arch=arch, config=model.config)
     text = json.dumps(info, indent=1, ensure_ascii=False)
-    with atomic_path(path) as tmp: save_file({k: _packed(v, half) for k, v in model.state_dict().items()}, str(tmp))
+    with atomic_path(path) as tmp: tmp.write_bytes(save({k: _packed(v, half) for k, v in model.state_dict().items()})) # `save_file` would forbid others to read it
     with atomic_path(path.with_suffix('.json')) as tmp: tmp.write_text(text + '\n', encoding='utf-8')
     return path
 
