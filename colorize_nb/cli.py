@@ -8,7 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/cli.html.md"""
 __all__ = ['app', 'Device', 'Format', 'colorize', 'demo', 'models', 'recipes', 'train', 'main']
 
 # %% ../nbs/30_cli.ipynb #c003
-import inspect, json, re, sys, time, warnings
+import inspect, json, os, re, sys, time, warnings
 from contextlib import contextmanager
 from enum import Enum
 from functools import partial
@@ -236,6 +236,7 @@ def train(
 
 def main():
     "Run the command line."
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # before torch: beside other work, threads that spin at barriers collapse
     if '--debug' not in sys.argv:
         warnings.filterwarnings('ignore', module=r'(fastai|timm|torch|torchvision|tqdm)\b') # what they tell their developers
         warnings.showwarning = lambda message, *args, **kw: _say(' '.join(f'warning: {message}'.split()))

@@ -90,7 +90,7 @@ _RECIPES = [
         critic=dict(n_layers=3, nf=32, norm='spectral'), tfms=dict(hflip=.5, scale=(.35, 1.), lightness=.1, blur=1., grain=4., p_film=.3), boost=1.1, ema=.999,
         phases=[Phase('generator', 24, 2e-3, enc_lr=2e-4, schedule='one_cycle', loss='huber', delta=20., freeze_norm=True, wd=.01),
                 Phase('critic', 3, 2e-4, betas=(.5, .999), gan_loss='hinge', n_store=1024),
-                Phase('gan', 1, 1e-4, enc_lr=1e-5, loss='huber', delta=20., lambda_content=30., gan_loss='hinge', critic_lr=2e-4, betas=(0., .99), freeze_norm=True)]),
+                Phase('gan', 1, 3e-5, enc_lr=3e-6, loss='huber', delta=20., lambda_content=400., gan_loss='hinge', critic_lr=2e-4, betas=(0., .99), freeze_norm=True)]),
 ]
 
 def recipes(
@@ -203,7 +203,6 @@ def versions(
 # %% ../nbs/17_recipes.ipynb #c025
 def _prepare(out, resume, settings):
     "Check the folder `out`, and return the checkpoint to go on from."
-    out.mkdir(parents=True, exist_ok=True)
     ck = read_checkpoint(out/'checkpoint.pt') if resume else None
     if not resume and any((out/f).exists() for f in ('checkpoint.pt', 'model.safetensors')):
         raise ValueError(f"{out} already holds a run: add --resume to go on with it, or give another folder")
@@ -235,6 +234,7 @@ def run_recipe(
     set_seed(seed)
     kw = {} if num_workers is None else dict(num_workers=num_workers)
     dls = ColorizeDataLoaders.from_folder(data, size=rec.size, bs=rec.bs, seed=seed, fraction=scale, tfms=rec.tfms, resize=rec.resize, **kw)
+    out.mkdir(parents=True, exist_ok=True) # only now: a wrong `data` leaves no empty folder
     dls.write_split(out/'split.json')
     set_seed(seed)
     gen, start = build_generator(rec, model, log)
