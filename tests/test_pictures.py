@@ -158,19 +158,30 @@ def command(*args): return [sys.executable, '-m', 'colorize_nb', 'colorize', *ma
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONUTF8': '1'} # one thread does not fight with tests beside it
 def cli(*args): return subprocess.run(command(*args), cwd=ROOT, env=ENV, capture_output=True, text=True, encoding='utf-8', timeout=500)
 
+def alike(new, out):
+    "Same files, same pictures; another number of threads or another batch may round one step differently, and JPEG and WebP make more of it"
+    assert set(files(new)) == set(files(out))
+    for f in files(new):
+        a, b = (np.asarray(Image.open(d/f)).astype(int) for d in (new, out))
+        assert a.shape == b.shape and np.abs(a - b).max() <= (12 if Path(f).suffix.lower() in ('.jpg', '.jpeg', '.webp') else 1), f
+
 def test_command_line(archive, model, tmp_path):
     old, want, out, _ = archive
     new = tmp_path/'new'
     done = cli(old, '--out', new, '--model', model, '--device', 'cpu', '--batch-size', 4)
     text = done.stdout + done.stderr
     assert done.returncode == 1 and 'Traceback' not in text, text
-    assert files(new) == files(out) # the same engine, the same bytes
+    alike(new, out)
+    first = files(new)
     lines = done.stderr.replace('\\', '/').splitlines()
     for name in [*BAD, 'notes.txt']: assert sum(f'/{name} ' in line or f'/{name}:' in line for line in lines) == 1, (name, text)
     assert f'{len(NAMES)} done' in text and f'{len(BAD)} failed' in text
     result(new, 'gray.png').unlink()
     again = cli(old, '--out', new, '--model', model, '--device', 'cpu')
-    assert again.returncode == 1 and '1 done' in again.stdout + again.stderr and files(new) == files(out)
+    assert again.returncode == 1 and '1 done' in again.stdout + again.stderr
+    left = {f: h for f, h in first.items() if f != 'gray.png'}
+    assert {f: h for f, h in files(new).items() if f in left} == left # not touched
+    alike(new, out)
     good = cli(old/'gray.png', old/'Größe', '--out', tmp_path/'good', '--model', model, '--device', 'cpu')
     assert good.returncode == 0 and len(files(tmp_path/'good')) == 2, good.stderr
 
