@@ -251,7 +251,7 @@ class ColorGANLearner(Learner):
         opt_func = partial(PairOptimizer, betas=betas, critic_betas=critic_betas, critic_ratio=(critic_lr or top)/top, wd=wd)
         loss = GeneratorLoss(critic, gan_loss, content or AbLoss('l1'), lambda_content, lambda_gan)
         metrics = (default_metrics() if metrics is None else list(metrics)) + [GANMetric(k) for k in ('critic_loss', 'acc_real', 'acc_fake')]
-        own = L(GANTrainer(gan_loss), ColorWatch(), CriticWatch()) + (L(EMA(ema)) if ema else L()) + (L(FreezeNorm()) if freeze_norm else L()) + L(schedule)
+        own = L(GANTrainer(gan_loss), ColorWatch(), CriticWatch(), PlainLosses()) + (L(EMA(ema)) if ema else L()) + (L(FreezeNorm()) if freeze_norm else L()) + L(schedule)
         super().__init__(dls, pair, loss_func=loss, opt_func=opt_func, lr=lr, wd=None, splitter=gan_splitter, metrics=metrics,
                          train_bn=False, wd_bn_bias=True, cbs=own + L(cbs), **kwargs)
 

@@ -6,7 +6,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/learner.html.md"""
 
 # %% auto #0
 __all__ = ['get_generator', 'adamw', 'EpochSeed', 'FreezeNorm', 'Boost', 'EMA', 'preview_image', 'Preview', 'ColorWatch',
-           'colorize_learner']
+           'PlainLosses', 'colorize_learner']
 
 # %% ../nbs/15_learner.ipynb #c003
 import warnings
@@ -195,6 +195,14 @@ class ColorWatch(_OncePerEpoch):
             warnings.warn(f"colours have collapsed in epoch {self.epoch}: predictions are {100*self.share:.0f} % as colourful as the truth; lower the learning rate or train longer before judging")
 
 # %% ../nbs/15_learner.ipynb #c030
+class PlainLosses(Callback):
+    "Keep the recorder's losses as numbers, not as tensors, so that memory stays flat over long runs."
+    order = 51 # right after the recorder
+    def after_batch(self):
+        "Make the number that was just recorded a plain one."
+        if self.training and len(self.yb) and self.recorder.losses: self.recorder.losses[-1] = float(self.recorder.losses[-1])
+
+# %% ../nbs/15_learner.ipynb #c032
 def colorize_learner(
     dls:DataLoaders, # batches of (TensorL, TensorLab)
     generator:nn.Module, # (bs,1,h,w) scaled lightness to (bs,3,h,w) scaled Lab
@@ -211,6 +219,6 @@ def colorize_learner(
 )->Learner: # a plain fastai `Learner`
     "Make a `Learner` that trains a generator alone."
     if channels_last: generator = generator.to(memory_format=torch.channels_last)
-    cbs = L(cbs) + L(ColorWatch()) + (L(EMA(ema)) if ema else L()) + (L(FreezeNorm()) if freeze_norm else L())
+    cbs = L(cbs) + L(ColorWatch(), PlainLosses()) + (L(EMA(ema)) if ema else L()) + (L(FreezeNorm()) if freeze_norm else L())
     return Learner(dls, generator, loss_func=loss_func or AbLoss('huber'), lr=lr, wd=wd, opt_func=opt_func, splitter=generator_splitter,
                    metrics=metrics if metrics is not None else default_metrics(), cbs=cbs, **kwargs)
