@@ -49,7 +49,7 @@ class Protocol:
             box = (center_box if self.resize == 'crop' else whole_box)(*im.size)
             return np.asarray(im.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box))
 
-# %% ../nbs/19a_methods.ipynb #c010
+# %% ../nbs/19a_methods.ipynb #c012
 @dataclass
 class Shot:
     "One picture of an evaluation: the question, and where it is known, the answer."
@@ -72,7 +72,7 @@ def take_shot(
     gray = gray_rgb(rgb8(im), luma=not truth)[0, 0].numpy()
     return Shot(rel, gray, im if truth else None)
 
-# %% ../nbs/19a_methods.ipynb #c013
+# %% ../nbs/19a_methods.ipynb #c015
 @dataclass
 class Method:
     "Something that colours gray pictures, under a name."
@@ -91,7 +91,7 @@ class Method:
             raise ValueError(f"expected an answer of shape {(*shot.gray.shape, 3)}, uint8, got {res.shape}, {res.dtype} from {self.name}: it must keep the size")
         return res
 
-# %% ../nbs/19a_methods.ipynb #c016
+# %% ../nbs/19a_methods.ipynb #c019
 def average_ab(
     files:list, # pictures
     n:int=500, # at most so many of them, chosen by name
@@ -122,7 +122,7 @@ def baselines(
     mean = Method('mean colour', partial(_mean_color, np.asarray(ab, float)), dict(about='one chroma everywhere', ab=[round(float(x), 2) for x in ab], source=source), baseline=True)
     return [gray, luma, mean] if truth else [gray]
 
-# %% ../nbs/19a_methods.ipynb #c021
+# %% ../nbs/19a_methods.ipynb #c024
 def _seen(path):
     "Names of the pictures in `split.json` beside a model that it was trained on."
     split = path.with_name('split.json')
@@ -145,7 +145,7 @@ def model_method(
                 parameters=sum(p.numel() for p in c.model.parameters()), megabytes=round(path.stat().st_size/1e6, 1))
     return Method(name, lambda s: np.asarray(c(Image.fromarray(s.gray), saturation=saturation)), info, _seen(path))
 
-# %% ../nbs/19a_methods.ipynb #c025
+# %% ../nbs/19a_methods.ipynb #c029
 def _fit(im, height, width, name):
     "The picture at the size of the truth, if it has its shape."
     h, w = im.shape[:2]
@@ -155,7 +155,10 @@ def _fit(im, height, width, name):
 
 class _Folder:
     "Finds the result that belongs to a picture."
-    def __init__(self, folder, protocol):
+    def __init__(self,
+        folder, # of results
+        protocol, # how the true pictures are read
+    ):
         self.folder, self.protocol, self.exact, self.stem, self.bare = folder, protocol, {}, {}, {}
         for f in find_pictures(folder):
             rel = f.relative_to(folder)
@@ -164,15 +167,17 @@ class _Folder:
             self.bare.setdefault(rel.stem, []).append(f)
         if not self.exact: raise ValueError(f"expected pictures in {folder}, found none: give the folder that a colorizer wrote")
 
-    def find(self, rel):
+    def _find(self, rel):
         if rel in self.exact: return self.exact[rel]
         for found in self.stem.get(Path(rel).with_suffix('').as_posix(), []), self.bare.get(Path(rel).stem, []):
             if len(found) == 1: return found[0]
             if found: raise PictureError(f"{len(found)} results in {self.folder} could belong to {rel} ({', '.join(f.name for f in found[:3])}): keep one")
         raise PictureError(f"no result for {rel} in {self.folder}")
 
-    def __call__(self, shot):
-        f = self.find(shot.rel)
+    def __call__(self,
+        shot, # the question
+    ): # (h,w,3) uint8
+        f = self._find(shot.rel)
         h, w = shot.gray.shape
         with decoding(str(f)): im = read_whole(f)
         if im.shape[:2] != (h, w) and self.protocol.resize == 'crop' and im.shape[0] != im.shape[1]: im = self.protocol.read(f)
