@@ -24,7 +24,7 @@ def _steps(pred, targ):
     "For each pixel the first threshold that lets it in, `_TOP + 1` for none, (bs,h*w) long; and the true ab (bs,2,h,w)."
     _rgb8(pred, targ)
     p, t = rgb2lab(pred)[:,1:], rgb2lab(targ)[:,1:]
-    return ((p - t).norm(dim=1).flatten(1) - 1e-3).ceil().clamp(0, _TOP + 1).long(), t
+    return (torch.hypot(*(p - t).unbind(1)).flatten(1) - 1e-3).ceil().clamp(0, _TOP + 1).long(), t
 
 def accuracy_curve(
     pred:Tensor, # (bs,3,h,w) uint8 RGB

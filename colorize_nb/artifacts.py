@@ -30,8 +30,9 @@ def _gradient2(x):
     "Squared gradient of each plane, with the derivative of a Gaussian of sigma 1; the border is repeated outwards."
     t = torch.arange(-4., 5., device=x.device)
     g = torch.exp(-t*t/2); g = g/g.sum()
-    y = F.pad(x, (4,)*4, mode='replicate').flatten(0, 1)[:,None]
-    def _conv(rows, cols): return F.conv2d(F.conv2d(y, rows.view(1,1,-1,1)), cols.view(1,1,1,-1))
+    y = F.pad(x, (4,)*4, mode='replicate').flatten(0, 1)[None]
+    n = y.shape[1] # planes as groups: faster on a CPU than planes as pictures
+    def _conv(rows, cols): return F.conv2d(F.conv2d(y, rows.view(1,1,-1,1).expand(n,-1,-1,-1), groups=n), cols.view(1,1,1,-1).expand(n,-1,-1,-1), groups=n)
     return (_conv(g, t*g)**2 + _conv(t*g, g)**2).view_as(x)
 
 def _edges(rgb, edge, radius):

@@ -74,8 +74,10 @@ def ssim(
     a, b = _rgb8(pred, targ)
     if min(a.shape[-2:]) < 11: raise ValueError(f"expected pictures of at least 11x11 pixels, got {tuple(a.shape[-2:])}: SSIM's window does not fit in smaller ones")
     w = _window().to(a)
-    def _blur(x): # (bs,3,h,w) -> (bs,3,h-10,w-10)
-        return F.conv2d(F.conv2d(x.flatten(0, 1)[:,None], w.view(1,1,-1,1)), w.view(1,1,1,-1)).unflatten(0, x.shape[:2])[:,:,0]
+    n = 3*len(a)
+    rows, cols = w.view(1,1,-1,1).expand(n,-1,-1,-1), w.view(1,1,1,-1).expand(n,-1,-1,-1)
+    def _blur(x): # (bs,3,h,w) -> (bs,3,h-10,w-10); planes as groups: ten times as fast on a CPU as planes as pictures
+        return F.conv2d(F.conv2d(x.flatten(0, 1)[None], rows, groups=n), cols, groups=n)[0].unflatten(0, x.shape[:2])
     a, b = a - 127.5, b - 127.5 # for float32's sake; variances do not change
     ma, mb = _blur(a), _blur(b)
     va, vb, cov = _blur(a*a) - ma*ma, _blur(b*b) - mb*mb, _blur(a*b) - ma*mb
