@@ -71,6 +71,9 @@ class Evaluation:
     notes:list=field(default_factory=list) # sentences that a reader must know
 
     @cached_property
+    def _done(self): return {}
+
+    @cached_property
     def _boot(self): return Bootstrap(len(self.pictures), self.protocol.get('draws', 2000), seed=self.protocol.get('seed', 42))
 
     def _stat(self, method, figure):
@@ -82,6 +85,10 @@ class Evaluation:
         name:str, # of the figure
     )->Interval|None: # None where it could not be measured
         "Compute one figure of one method."
+        if (method, name) not in self._done: self._done[method, name] = self._figure(method, name)
+        return self._done[method, name]
+
+    def _figure(self, method, name):
         try: stat = self._stat(method, get_figure(name))
         except KeyError: return None
         res = stat if isinstance(stat, Interval) else self._boot(stat)

@@ -39,15 +39,20 @@ class Bootstrap:
     ):
         if n < 1: raise ValueError(f"expected at least one picture to draw from, got {n}: is the set empty?")
         self.n, self.draws, self.level, self.seed = n, draws, level, seed
-        self._chunk = max(1, 2**24//n) # resamples at a time: 128 MB of weights
+        self._chunk = max(1, 2**22//n) # resamples at a time: 32 MB of weights
+        self._kept = None
 
-    def weights(self): # (<=chunk,n) arrays, together `draws` rows; each row sums to n
-        "Give the resamples, some rows at a time, the same ones at each call."
+    def _draw(self):
         rng = np.random.default_rng(self.seed)
         for i in range(0, self.draws, self._chunk):
             b = min(self._chunk, self.draws - i)
             at = rng.integers(self.n, size=(b, self.n)) + self.n*np.arange(b)[:, None]
-            yield np.bincount(at.ravel(), minlength=b*self.n).reshape(b, self.n).astype(float)
+            yield np.bincount(at.ravel(), minlength=b*self.n).reshape(b, self.n).astype(np.uint8 if self.n < 256 else np.uint16)
+
+    def weights(self): # (<=chunk,n) arrays, together `draws` rows; each row sums to n
+        "Give the resamples, some rows at a time, the same ones at each call."
+        if self._kept is None and self.n*self.draws <= 2**27: self._kept = list(self._draw()) # at most 256 MB
+        for w in self._kept or self._draw(): yield w.astype(float)
 
     def __call__(self,
         stat:Callable, # of weights (b,n), returns (b,)
