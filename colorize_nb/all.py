@@ -2,6 +2,7 @@
 from fastai.vision.all import *
 
 from .color import *
+from .bins import *
 from .lite import *
 from .photos import *
 from .colorizer import *
@@ -14,6 +15,9 @@ from .generators import *
 from .critics import *
 from .losses import *
 from .metrics import *
+from .accuracy import *
+from .artifacts import *
+from .perceptual import *
 from .learner import *
 from .checkpoints import *
 from .schedules import *
@@ -21,3 +25,13 @@ from .gan import *
 from .nogan import *
 from .recipes import *
 from .demo import *
+from .classifier import *
+from .intervals import *
+from .methods import *
+from .semantic import *
+from .figures import *
+from .charts import *
+from .evaluation import *
+from .tables import *
+from .report import *
+from .judge import *

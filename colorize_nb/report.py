@@ -23,7 +23,7 @@ from .evaluation import Evaluation
 from .figures import FIGURES, get_figure
 from .methods import Protocol, take_shot
 from .photos import atomic_path
-from .tables import TABLE_CSS, Cell, Head, Table, class_table, differences, harder_gray, is_baseline, models_of, number, table, verdict, worse_than
+from .tables import TABLE_CSS, Cell, Column, FigureTable, class_table, differences, harder_gray, is_baseline, models_of, number, table, verdict, worse_than
 
 # %% ../nbs/20b_report.ipynb #c008
 def _figure_rows(ev, name):
@@ -227,7 +227,7 @@ def _case(c, is_open):
 # %% ../nbs/20b_report.ipynb #c033
 def _groups(): return list(dict.fromkeys(f.group for f in FIGURES if f.group != 'other conventions'))
 
-def _pairs_table(caption, pairs): return Table(caption, [Head('')], [(k, '', [Cell(v if isinstance(v, str) else ', '.join(f'{a} {b}' for a, b in v.items()) if isinstance(v, dict) else str(v))]) for k, v in pairs.items() if v not in (None, '')])
+def _pairs_table(caption, pairs): return FigureTable(caption, [Column('')], [(k, '', [Cell(v if isinstance(v, str) else ', '.join(f'{a} {b}' for a, b in v.items()) if isinstance(v, dict) else str(v))]) for k, v in pairs.items() if v not in (None, '')])
 
 def _protocol(ev):
     "What was done, and with what."

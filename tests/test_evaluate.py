@@ -1,0 +1,158 @@
+"`colorize-nb evaluate` as a program: what it writes, that it streams, and what it leaves when it is interrupted."
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.metrics
+import torch
+from PIL import Image
+
+from colorize_nb.colorizer import save_model
+from colorize_nb.lite import lite_generator
+from colorize_nb.samples import gray_sample, gray_samples, sample, samples
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent/'shared'/'data'
+ENV = {'PYTHONPATH': str(ROOT), 'PYTHONUTF8': '1', 'OMP_NUM_THREADS': '1'}
+
+def command(*args): return [sys.executable, '-m', 'colorize_nb', 'evaluate', *map(str, args)]
+def call(*args): return subprocess.run(command(*args), env=os.environ | ENV, capture_output=True, text=True, encoding='utf-8')
+def metrics(out): return json.loads((out/'metrics.json').read_text(encoding='utf-8'))
+
+class Page(HTMLParser):
+    "Collects a page's tags and text; a tag that is not closed where it must be is an error"
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.seen, self.text, self.links = [], [], [], []
+        self.feed(text); self.close()
+        assert not self.open, self.open
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        self.links += [v for k, v in attrs if k in ('src', 'href', 'poster', 'srcset') and v]
+        if tag not in ('meta', 'img', 'input', 'br', 'hr', 'link', 'col', 'path', 'circle', 'line', 'rect', 'use', 'polyline'): self.open.append(tag)
+    def handle_endtag(self, tag):
+        if self.open and self.open[-1] == tag: self.open.pop()
+        else: assert tag in ('path', 'circle', 'line', 'rect', 'use', 'polyline'), (tag, self.open)
+    def handle_data(self, data): self.text.append(data)
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    "A model with random weights: what it paints does not matter here"
+    torch.manual_seed(0)
+    return save_model(lite_generator(), tmp_path_factory.mktemp('model')/'model.safetensors', dict(size=64))
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    "The sample at a small size, and what a program without colours would make of it"
+    d = tmp_path_factory.mktemp('photos')
+    for n in samples():
+        im = sample(n).resize((96, 64))
+        (d/'true').mkdir(exist_ok=True); (d/'gray').mkdir(exist_ok=True)
+        im.save(d/'true'/f'{n}.png'); im.convert('L').save(d/'gray'/f'{n}.png')
+    return d
+
+def test_sample_with_the_packaged_model(tmp_path):
+    done = call('--model', 'default', '--data', 'sample', '--out', tmp_path/'r')
+    assert done.returncode == 0, done.stderr
+    d = metrics(tmp_path/'r')
+    assert list(d['methods']) == ['gray', 'gray, luma', 'mean colour', 'default'] and len(d['pictures']) == 8
+    assert d['summary']['default']['psnr'][0] > d['summary']['gray, luma']['psnr'][0]
+    low, high = d['summary']['default']['psnr'][1:]
+    assert low < d['summary']['default']['psnr'][0] < high
+    text = (tmp_path/'r'/'report.html').read_text(encoding='utf-8')
+    page = Page(text)
+    assert {'table', 'img', 'svg'} <= set(page.seen) and all(l.startswith(('data:', '#')) for l in page.links)
+    assert not re.search(r'url\((?!["\']?(data:|#))', text) and len(text) < 4e6
+    assert f"{d['summary']['default']['psnr'][0]:.2f}" in ' '.join(page.text)
+
+def test_a_folder_of_results_is_measured_as_scikit_image_does(photos, tmp_path):
+    done = call('--pred', f"theirs={photos/'gray'}", '--data', photos/'true', '--out', tmp_path/'r')
+    assert done.returncode == 0, done.stderr
+    d = metrics(tmp_path/'r')
+    read = lambda p: np.array(Image.open(p).convert('RGB'))
+    pairs = [(read(photos/'true'/n), read(photos/'gray'/n)) for n in d['pictures']]
+    assert np.allclose(d['values']['theirs']['psnr'], [skimage.metrics.peak_signal_noise_ratio(t, p, data_range=255) for t, p in pairs], atol=1e-3)
+    assert d['values']['theirs']['psnr'] == d['values']['gray, luma']['psnr'] # PIL's gray is luma
+
+def test_two_runs_in_one_report(photos, model, tmp_path):
+    assert call('--model', f'random={model}', '--data', photos/'true', '--out', tmp_path/'a').returncode == 0
+    done = call('--pred', f"theirs={photos/'gray'}", '--with', tmp_path/'a'/'metrics.json', '--data', photos/'true', '--out', tmp_path/'b')
+    assert done.returncode == 0, done.stderr
+    a, b = metrics(tmp_path/'a'), metrics(tmp_path/'b')
+    assert list(b['methods'])[-2:] == ['theirs', 'random'] and b['summary']['random']['psnr'] == a['summary']['random']['psnr']
+    again = call('--pred', f"random={photos/'gray'}", '--with', tmp_path/'a', '--data', photos/'true', '--out', tmp_path/'c')
+    assert again.returncode == 1 and "two methods are named 'random'" in again.stderr
+
+def test_a_missing_result_counts_for_nobody(photos, model, tmp_path):
+    for n in samples()[1:]: Image.open(photos/'gray'/f'{n}.png').save(tmp_path/f'{n}.jpg')
+    done = call('--pred', tmp_path, '--model', f'random={model}', '--data', photos/'true', '--out', tmp_path/'r')
+    assert done.returncode == 1 and 'no result for astronaut.png' in done.stderr and 'Traceback' not in done.stderr
+    assert len(metrics(tmp_path/'r')['values']['random']['psnr']) == 7
+
+def test_gray_pictures_have_no_truth(model, tmp_path):
+    for n in gray_samples()[:3]: gray_sample(n).resize((80, 60)).save(tmp_path/f'{n}.png')
+    done = call('--model', f'random={model}', '--data', tmp_path, '--out', tmp_path/'r')
+    assert done.returncode == 0, done.stderr
+    d = metrics(tmp_path/'r')
+    assert not d['protocol']['truth'] and 'psnr' not in d['summary']['random'] and 'colorfulness' in d['summary']['random']
+    Page((tmp_path/'r'/'report.html').read_text(encoding='utf-8'))
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='SIGINT cannot be sent to one process on Windows')
+def test_ctrl_c_keeps_what_was_measured(photos, model, tmp_path):
+    for i in range(40): (tmp_path/'many').mkdir(exist_ok=True); Image.open(photos/'true'/'china.png').resize((320, 240)).save(tmp_path/'many'/f'{i:02}.png')
+    script = f'''
+import os, signal, sys
+from colorize_nb import judge
+from colorize_nb.cli import main
+run = judge.run_evaluation
+def stop(*a, step=None, **kw):
+    def one(name):
+        step(name)
+        if name == '04.png': os.kill(os.getpid(), signal.SIGINT)
+    return run(*a, step=one, **kw)
+judge.run_evaluation = stop
+sys.argv = ['colorize-nb', 'evaluate', '--model', {f'random={model}'!r}, '--data', {str(tmp_path/'many')!r}, '--out', {str(tmp_path/'r')!r}]
+main()'''
+    done = subprocess.run([sys.executable, '-c', script], env=os.environ | ENV, capture_output=True, text=True)
+    assert done.returncode == 130, done.stderr
+    d = metrics(tmp_path/'r')
+    assert 5 <= len(d['pictures']) < 40 and d['notes'][0].startswith('Interrupted') and (tmp_path/'r'/'report.html').exists()
+
+@pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='memory is read from /proc')
+def test_memory_does_not_grow_over_500_pictures(model, tmp_path):
+    script = f'''
+import os, numpy as np
+from pathlib import Path
+from PIL import Image
+from colorize_nb.evaluation import evaluate
+from colorize_nb.methods import model_method
+from colorize_nb.samples import sample
+folder = Path({str(tmp_path)!r})/'many'; folder.mkdir()
+im = sample('coffee')
+for i in range(500): im.crop((i%200, i%150, i%200 + 160, i%150 + 120)).save(folder/f'{{i:03}}.png')
+seen = []
+def step(name): seen.append(int(Path('/proc/self/statm').read_text().split()[1])*os.sysconf('SC_PAGE_SIZE')/1e6)
+ev = evaluate([model_method({str(model)!r})], folder, step=step)
+assert len(ev.pictures) == 500, ev.failures[:3]
+print(np.median(seen[80:120]), np.median(seen[-40:]))'''
+    done = subprocess.run([sys.executable, '-c', script], env=os.environ | ENV, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    early, late = map(float, done.stdout.split()[-2:])
+    assert late - early < 15, f'{early:.0f} MB after 100 pictures, {late:.0f} MB after 500' # pictures' values take .4 MB; 400 kept pictures would take 23 MB each way
+
+@pytest.mark.skipif(not SHARED.exists(), reason='the pictures for training and testing are not here')
+@pytest.mark.parametrize('data,truth', [('photos/valid', True), ('paintings', True), ('historical', False)])
+def test_real_sets(data, truth, tmp_path):
+    done = call('--model', 'default', '--data', SHARED/data, '--limit', 12, '--out', tmp_path/'r')
+    assert done.returncode == 0, done.stderr
+    d = metrics(tmp_path/'r')
+    assert (d['protocol']['n'], d['protocol']['truth']) == (12, truth)
+    assert d['summary']['default']['colorfulness'][0] > d['summary']['gray']['colorfulness'][0]
