@@ -185,8 +185,9 @@ def recognised(
     **methods # name=function of (1,3,h,w) uint8 RGB, returns the same
 )->pd.DataFrame: # a row for each picture: label, and 0 or 1 in true, gray and each method; nan where the label is none of the classifier's
     "Ask which pictures are recognised, true, gray and colorized."
+    if len(files) != len(labels): raise ValueError(f"expected a label for each picture, got {len(files)} pictures and {len(labels)} labels: see `classes_of`")
     rows, methods = [], dict(true=lambda x: x, gray=gray_rgb) | methods
-    for f, label in zip(files, labels, strict=True):
+    for f, label in zip(files, labels):
         x = _read(f)
         rows.append(dict(label=label) | {k: clf.correct(m(x), label).item() for k, m in methods.items()})
     return pd.DataFrame(rows, columns=['label', *methods])
