@@ -58,7 +58,8 @@ class RebalancedAuC:
         if prior is not None and (tuple(prior.shape) != (n,) or not (prior >= 0).all()): raise ValueError(f"expected a prior of ({n},) shares, not negative, got {tuple(prior.shape)}: make one with `ab_prior`")
         if not 0 <= min_share < 1: raise ValueError(f"expected a min_share of at least 0 and below 1, got {min_share}: it is a share of the pixels, such as 1e-4")
         self.prior, self.min_share = None if prior is None else prior.double().cpu().numpy(), min_share
-        self.bins, self.n, self.rows = n, 0, [] # rows: place (picture*bins + bin), pixels, sum of scores
+        self.bins, self.n, self.used = n, 0, 0
+        self.rows = np.empty((3, 4096)) # place (picture*bins + bin), pixels, sum of scores; one block, since many small ones break up the heap
 
     def update(self,
         pred:Tensor, # (bs,3,h,w) uint8 RGB
@@ -70,8 +71,10 @@ class RebalancedAuC:
         count = torch.bincount(at)
         i = count.nonzero()[:,0]
         score = torch.bincount(at, _SCORE.to(k.device)[k].flatten())
-        self.rows.append([o.cpu().numpy() for o in (i + self.n*self.bins, count[i], score[i])])
-        self.n += len(k)
+        new = torch.stack([i + self.n*self.bins, count[i], score[i]]).cpu().numpy()
+        start, self.used, self.n = self.used, self.used + new.shape[1], self.n + len(k)
+        if self.used > self.rows.shape[1]: self.rows = np.concatenate([self.rows, np.empty((3, self.used))], 1)
+        self.rows[:, start:self.used] = new
 
 # %% ../nbs/14b_accuracy.ipynb #c023
 @patch
@@ -82,8 +85,8 @@ def compute(self:RebalancedAuC,
     if not self.n: raise ValueError("expected at least one picture, got none: call `update` first")
     w = np.ones((1, self.n)) if weights is None else np.asarray(weights, float)
     if w.ndim != 2 or w.shape[1] != self.n: raise ValueError(f"expected (b,{self.n}) weights, a column for each picture, got {w.shape}: one resample is `w[None]`")
-    at, pixels, score = (np.concatenate(o) for o in zip(*self.rows))
-    picture, bin = np.divmod(at, self.bins)
+    at, pixels, score = self.rows[:, :self.used]
+    picture, bin = np.divmod(at.astype(int), self.bins)
     total = np.bincount(bin, pixels, self.bins)
     ok = (total > 0) & (total >= self.min_share*total.sum())
     p = total if self.prior is None else self.prior
