@@ -28,6 +28,10 @@ from .semantic import classes_of
 from .samples import sample_path, samples
 
 # %% ../nbs/20_evaluation.ipynb #c006
+def _split_of(data, split=None):
+    "The part of a folder that is judged."
+    return split or next((s for s in ('test', 'valid') if (Path(data)/s).is_dir()), 'all')
+
 def find_set(
     data:str|Path, # folder, or 'sample'
     split:str|None=None, # 'train', 'valid', 'test', or 'all'; default: test, valid or all, what there is
@@ -38,7 +42,7 @@ def find_set(
     data = Path(data)
     if str(data) == 'sample' and not data.exists(): found = {p.name: p for p in map(sample_path, samples())}
     else:
-        if split is None: split = next((s for s in ('test', 'valid') if (data/s).is_dir()), 'all')
+        split = _split_of(data, split)
         root = data if split == 'all' else data/split
         found = {p.relative_to(root).as_posix(): p for p in find_pictures(root)}
         if not found: raise ValueError(f"expected pictures in {root}, found none: give another folder or another --split")
@@ -267,6 +271,7 @@ def evaluate(
 )->Evaluation: # also when it is interrupted, of the pictures done so far
     "Let methods answer to a set of pictures, and measure them."
     if found is None: found = find_set(data, split, limit, seed)
+    split = _split_of(data, split)
     if truth is None: truth = has_colors(list(found.values()))
     files, source = _mean_source(data, found) if truth else ([], '')
     methods = baselines(average_ab(files), source, truth) + list(methods)

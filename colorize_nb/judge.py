@@ -34,7 +34,7 @@ def find_classifier(
     out:str|Path, # the trained classifier goes to its folder `classifier`
     classes:int=10, # those with most pictures
     trained_layers:int|None=3, # from the end; None: all
-    epochs:int=20, # of its training
+    epochs:int=40, # of its training
     seed:int=42, # of its training
     device:str='auto', # where it computes
     log:Callable=print, # told of each epoch
@@ -83,7 +83,7 @@ def run_evaluation(
     classifier:str|None=None, # see `find_classifier`
     classes:int=10, # of a classifier that is trained
     trained_layers:int|None=3, # likewise
-    epochs:int=20, # likewise
+    epochs:int=40, # likewise
     download:bool=False, # get FID's and LPIPS's weights
     earlier:list=(), # metrics.json of the same pictures, to stand in the same report
     cases:int=3, # pictures of each kind in the report: best, median, worst
