@@ -207,14 +207,19 @@ def differences(
 # %% ../nbs/20a_tables.ipynb #c031
 def _pictures(n): return 'one picture' if n == 1 else f'{n} pictures'
 
-def _gain(ev, m, gray):
-    "The first part of the sentence: how far from the gray answer."
-    i, n = ev.difference(m, gray, 'psnr'), len(ev.pictures)
-    if math.isnan(i.value): return f'{m} cannot be compared with the all-gray answer'
-    rest = f"the harder all-gray answer ({gray}) on {_pictures(n)}"
-    if not (math.isnan(i.low) or i.excludes(0)): return f'{m} cannot be told from {rest} ({number(i.value, sign=True)} {ends(i, sign=True)} dB)'
+def _gain(ev, m, other, rest, short='it'):
+    "How far from another answer, which is called `rest`, in words."
+    i = ev.difference(m, other, 'psnr')
+    if math.isnan(i.value): return f'cannot be compared with {short}'
+    if not (math.isnan(i.low) or i.excludes(0)): return f'cannot be told from {rest} ({number(i.value, sign=True)} {ends(i, sign=True)} dB)'
     up = i if i.value >= 0 else Interval(-i.value, -i.high, -i.low)
-    return f"{m} is {' '.join(filter(None, (number(up.value), ends(up))))} dB {'above' if i.value >= 0 else 'below'} {rest}"
+    return f"is {' '.join(filter(None, (number(up.value), ends(up))))} dB {'above' if i.value >= 0 else 'below'} {rest}"
+
+def _tint(ev, m, gray):
+    "A sentence on the mean-colour answer, where it is harder to beat than gray."
+    tint = 'mean colour'
+    if not is_baseline(ev, tint) or not (i := ev.figure(tint, 'psnr')) or i.value <= ev.figure(gray, 'psnr').value: return ''
+    return f' One tint over all pictures ({tint}) is harder to beat here: {m} {_gain(ev, m, tint, "it")}.'
 
 def _share(k, n): return f'{100*k/n:.0f} % of the pictures are' if n >= 20 else f"{k} of {_pictures(n)} {'is' if k == 1 else 'are'}" if n > 1 else ''
 
@@ -239,13 +244,13 @@ def verdict(
         if not color: return f'{method} was not measured.'
         why = 'there is no all-gray answer with a finite PSNR to compare it with' if truth else 'without a truth nothing here says whether the colours are right'
         return f'{method} paints with a colourfulness of {painted} on {_pictures(len(ev.pictures))}; {why}.'
-    first = _gain(ev, method, gray)
+    first = f'{method} ' + _gain(ev, method, gray, f'the harder all-gray answer ({gray}) on {_pictures(len(ev.pictures))}', 'the all-gray answer')
     if color and truth and truth.value > 0: first += f" and shows {100*color.value/truth.value:.0f} % of the truth's colourfulness"
     k, n = worse_than(ev, method, gray)
     if n > 1: first += f'; {_share(k, n)} worse than gray'
-    return first + ('.' if len(ev.pictures) > 1 else ': that says nothing of others.')
+    return first + ('.' + _tint(ev, method, gray) if len(ev.pictures) > 1 else ': that says nothing of others.')
 
-# %% ../nbs/20a_tables.ipynb #c039
+# %% ../nbs/20a_tables.ipynb #c041
 def class_table(
     ev:Evaluation, # with `top1`
 )->FigureTable|None: # None where no classifier was asked
