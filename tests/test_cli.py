@@ -9,16 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
-from colorize_nb.colorizer import save_model
-from colorize_nb.lite import lite_generator
 from colorize_nb.samples import gray_samples, sample, samples
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV = {'PYTHONPATH': str(ROOT), 'PYTHONUTF8': '1', 'OMP_NUM_THREADS': '1'}
-COMMANDS = ['colorize', 'demo', 'train', 'recipes', 'models']
+COMMANDS = ['colorize', 'demo', 'train', 'evaluate', 'recipes', 'models']
 
 def command(*args): return [sys.executable, '-m', 'colorize_nb', *map(str, args)]
 def call(*args, cwd=None): return subprocess.run(command(*args), cwd=cwd, env=os.environ | ENV, capture_output=True, text=True, encoding='utf-8')
@@ -28,12 +25,6 @@ def one_sentence(done, *parts):
     assert done.returncode == 1 and not done.stdout, done.stdout + done.stderr
     lines = done.stderr.splitlines()
     assert len(lines) == 1 and lines[0].startswith('colorize-nb: ') and all(p in lines[0] for p in parts), done.stderr
-
-@pytest.fixture(scope='module')
-def model(tmp_path_factory):
-    "A model with random weights: what it paints does not matter here"
-    torch.manual_seed(0)
-    return save_model(lite_generator(), tmp_path_factory.mktemp('model')/'model.safetensors', dict(size=64))
 
 @pytest.fixture(scope='module')
 def photo(tmp_path_factory):

@@ -2,21 +2,16 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.metrics
-import torch
 from PIL import Image
 
-from colorize_nb.colorizer import save_model
-from colorize_nb.lite import lite_generator
 from colorize_nb.samples import gray_sample, gray_samples, sample, samples
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,12 +37,6 @@ class Page(HTMLParser):
         if self.open and self.open[-1] == tag: self.open.pop()
         else: assert tag in ('path', 'circle', 'line', 'rect', 'use', 'polyline'), (tag, self.open)
     def handle_data(self, data): self.text.append(data)
-
-@pytest.fixture(scope='module')
-def model(tmp_path_factory):
-    "A model with random weights: what it paints does not matter here"
-    torch.manual_seed(0)
-    return save_model(lite_generator(), tmp_path_factory.mktemp('model')/'model.safetensors', dict(size=64))
 
 @pytest.fixture(scope='module')
 def photos(tmp_path_factory):

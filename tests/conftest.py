@@ -1,0 +1,12 @@
+"What several tests need."
+import pytest
+import torch
+
+from colorize_nb.colorizer import save_model
+from colorize_nb.lite import lite_generator
+
+@pytest.fixture(scope='session')
+def model(tmp_path_factory):
+    "A model with random weights: what it paints does not matter"
+    torch.manual_seed(0)
+    return save_model(lite_generator(), tmp_path_factory.mktemp('model')/'model.safetensors', dict(size=64))
