@@ -60,7 +60,7 @@ CHART_CSS = '''
 .cnb-c figcaption b{display:block;font-size:1.1em}
 '''
 
-@dataclass
+@dataclass(repr=False)
 class Chart:
     "A drawing with its title."
     title:str # what is drawn
@@ -68,6 +68,8 @@ class Chart:
     body:str # elements of SVG, names in them escaped
     height:float # the width is 480
     summary:str # for those who cannot see it
+
+    def __repr__(self): return self.summary
 
     def html(self): # an element of a page
         svg = f'<svg viewBox="0 0 480 {self.height:.0f}" role="img" aria-label="{escape(self.summary)}">{self.body}</svg>'

@@ -131,11 +131,12 @@ def show_cases(
     return fig
 
 # %% ../nbs/20b_report.ipynb #c024
-@dataclass
+@dataclass(repr=False)
 class Piece:
     "Elements of a page that a notebook shows."
     parts:list # elements
 
+    def __repr__(self): return f'{len(self.parts)} elements of a page'
     def _repr_html_(self): return h.to_xml(h.Style(h.Safe(TABLE_CSS + CHART_CSS)), *self.parts, indent=False)
 
 def _sentence(ev, m):

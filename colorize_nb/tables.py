@@ -84,7 +84,7 @@ class Column(NamedTuple):
     def html(self): return h.Th(self.title, h.Small(self.unit) if self.unit else '', scope='col', title=self.says or None)
 
 # %% ../nbs/20a_tables.ipynb #c012
-@dataclass
+@dataclass(repr=False)
 class FigureTable:
     "Rows and columns with names and a caption."
     caption:str # one line
@@ -106,6 +106,7 @@ class FigureTable:
         body = h.Tbody(*(h.Tr(h.Th(name, scope='row'), *(c.html() for c in cells), cls=kind or None) for name, kind, cells in self.rows))
         return h.Div(h.Table(h.Caption(h.Span(self.caption)), head, body), cls='cnb-t', tabindex='0', role='region', aria_label=self.caption)
 
+    def __repr__(self): return f'{self.caption}: {len(self.rows)} rows, {len(self.heads)} columns; `.frame()` gives the numbers'
     def _repr_html_(self): return h.to_xml(h.Style(h.Safe(TABLE_CSS)), self.html(), indent=False)
 
     def frame(self)->pd.DataFrame: # (title, value/low/high) in columns; floats, or the texts where there is no number
