@@ -266,7 +266,7 @@ def evaluate(
     classes:Annotated[int, Option(min=2)]=10, # so many classes, those with most pictures
     trained_layers:Annotated[int, Option(min=0)]=3, # of the classifier, from its end; 0: all
     download:Annotated[bool, Option('--download')]=False, # fetch the weights of FID and LPIPS
-    cases:Annotated[int, Option(min=0)]=3, # best, median and worst pictures in the report, of each so many
+    cases:Annotated[int, Option(min=0)]=3, # best, median and worst pictures in the report, of each so many; 0 for none
     seed:Annotated[int, Option()]=42, # of every random choice
 ):
     "Measure models, or any program's results, beside the answers that need no model."

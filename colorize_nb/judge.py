@@ -86,7 +86,7 @@ def run_evaluation(
     epochs:int=40, # likewise
     download:bool=False, # get FID's and LPIPS's weights
     earlier:list=(), # metrics.json of the same pictures, to stand in the same report
-    cases:int=3, # pictures of each kind in the report: best, median, worst
+    cases:int=3, # pictures of each kind in the report: best, median, worst; 0 for none
     seed:int=42, # chooses and draws
     log:Callable=print, # told what is left out
     step:Callable=lambda name: None, # told each picture that is done
@@ -107,5 +107,5 @@ def run_evaluation(
     if clf: ev.protocol['classifier'] = dict(arch=clf.arch, classes=len(clf.classes), **{k: clf.meta[k] for k in ('trained_layers', 'valid_accuracy', 'n') if k in clf.meta})
     ev = merge_evaluations(ev, *before)
     ev.save(out/'metrics.json')
-    write_report(ev, out/'report.html', collect_cases(ev, methods, found, protocol, k=cases))
+    write_report(ev, out/'report.html', collect_cases(ev, methods, found, protocol, k=cases) if methods and cases else ())
     return ev

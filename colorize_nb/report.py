@@ -101,7 +101,7 @@ def collect_cases(
     if not methods: raise ValueError("expected at least one method whose pictures to show, got none: hand over the models that were evaluated")
     truth, first, cases = 'truth' in ev.values, methods[0].name, []
     by = by or _by(ev, first)
-    for kind, picks in pick_cases(ev, first, k or (3 if len(methods) <= 3 else 2 if len(methods) <= 6 else 1), by).items():
+    for kind, picks in pick_cases(ev, first, (3 if len(methods) <= 3 else 2 if len(methods) <= 6 else 1) if k is None else k, by).items():
         for i in picks:
             rel = ev.pictures[i]
             shot = take_shot(rel, protocol.read(found[rel]), truth)
