@@ -27,7 +27,7 @@ from .recipes import versions
 from .semantic import classes_of
 from .samples import sample_path, samples
 
-# %% ../nbs/20_evaluation.ipynb #c006
+# %% ../nbs/20_evaluation.ipynb #c011
 def _split_of(data, split=None):
     "The part of a folder that is judged."
     return split or next((s for s in ('test', 'valid') if (Path(data)/s).is_dir()), 'all')
@@ -62,7 +62,7 @@ def has_colors(
         except Exception: pass # a broken file says nothing here, and is reported when its turn comes
     return False
 
-# %% ../nbs/20_evaluation.ipynb #c009
+# %% ../nbs/20_evaluation.ipynb #c014
 @dataclass
 class Evaluation:
     "Values of every picture for every method, and what follows from them."
@@ -104,7 +104,7 @@ class Evaluation:
         "Count the pictures that a method got exactly right."
         return int(np.isinf(self.values[method].get('psnr', [0])).sum())
 
-# %% ../nbs/20_evaluation.ipynb #c012
+# %% ../nbs/20_evaluation.ipynb #c017
 @patch
 def difference(self:Evaluation,
     a:str, # method
@@ -120,7 +120,7 @@ def difference(self:Evaluation,
     if isinstance(sa, Interval): return Interval(sa.value - sb.value, math.nan, math.nan)
     return self._boot(lambda w: sa(w) - sb(w))
 
-# %% ../nbs/20_evaluation.ipynb #c016
+# %% ../nbs/20_evaluation.ipynb #c021
 def _plain(x):
     "For JSON: nan is null, infinities are words."
     if isinstance(x, dict): return {k: _plain(v) for k, v in x.items()}
@@ -140,7 +140,7 @@ def save(self:Evaluation,
     with atomic_path(path) as tmp: tmp.write_text(json.dumps(_plain(d), indent=None, separators=(', ', ': '), ensure_ascii=False, allow_nan=False), encoding='utf-8')
     return Path(path)
 
-# %% ../nbs/20_evaluation.ipynb #c017
+# %% ../nbs/20_evaluation.ipynb #c022
 def load_evaluation(
     path:str|Path, # `metrics.json`, or the folder it lies in
 )->Evaluation: # as it was saved
@@ -154,7 +154,7 @@ def load_evaluation(
     sets = {m: {k: Interval(*map(num, i)) for k, i in s.items()} for m, s in d['sets'].items()}
     return Evaluation(d['protocol'], d['methods'], d['pictures'], values, sets, [tuple(o) for o in d['failures']], d['notes'])
 
-# %% ../nbs/20_evaluation.ipynb #c020
+# %% ../nbs/20_evaluation.ipynb #c025
 def merge_evaluations(
     *evs:Evaluation, # of the same pictures
 )->Evaluation: # with the methods of all
@@ -170,7 +170,7 @@ def merge_evaluations(
         res.notes += [n for n in e.notes if n not in res.notes]
     return res
 
-# %% ../nbs/20_evaluation.ipynb #c023
+# %% ../nbs/20_evaluation.ipynb #c028
 class Meter:
     "Measure seconds and the highest memory of a block."
     def __enter__(self):
@@ -188,7 +188,7 @@ class Meter:
         except (OSError, StopIteration): pass
         if self.cuda: self.memory = torch.cuda.max_memory_allocated()/1e6
 
-# %% ../nbs/20_evaluation.ipynb #c026
+# %% ../nbs/20_evaluation.ipynb #c031
 _MIN_SHARE = 1e-4 # of the set's pixels: rarer bins would decide about the rebalanced figure (ours; shown in 14b_accuracy)
 
 class _Judge:
@@ -238,7 +238,7 @@ class _Judge:
             if f.n > 1: res[n]['fid'] = Interval(f.compute(), math.nan, math.nan)
         return res
 
-# %% ../nbs/20_evaluation.ipynb #c030
+# %% ../nbs/20_evaluation.ipynb #c035
 def _own_names(methods):
     if twice := {m.name for m in methods if sum(o.name == m.name for o in methods) > 1}:
         raise ValueError(f"expected a name for each method, got {', '.join(sorted(twice))} more than once: name them, as in --model mine=FILE")
