@@ -24,20 +24,18 @@ def ticks(
     most:int=8, # steps between them
 )->list: # round numbers between the ends
     "Choose the ticks of an axis."
-    unit = 10.**math.floor(math.log10((high - low)/most))
-    step = next(unit*m for m in (1, 2, 5, 10) if (high - low)/(unit*m) <= most)
-    return [round(i*step, 10) for i in range(math.ceil(low/step - 1e-9), math.floor(high/step + 1e-9) + 1)]
+    from matplotlib.ticker import MaxNLocator
+    found, edge = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high), 1e-9*(high - low)
+    return [round(float(t), 10) for t in found if low - edge <= t <= high + edge]
 
 def density(
     values, # (n,) finite
     grid, # (m,) where to have it
 )->np.ndarray|None: # (m,) density per unit; None for fewer than 5 values or where all are equal
-    "Estimate how densely values lie."
-    v, grid = np.asarray(values, float), np.asarray(grid, float)
-    if len(v) < 5 or v.std() == 0: return None
-    iqr = np.subtract(*np.quantile(v, [.75, .25]))/1.34
-    width = .9*min(v.std(), iqr or v.std())*len(v)**-.2
-    return np.exp(-.5*np.square((grid[:, None] - v)/width)).mean(1)/(width*math.sqrt(2*math.pi))
+    "Estimate how densely values lie, with SciPy's Gaussian kernels of Silverman's width."
+    from scipy.stats import gaussian_kde
+    v = np.asarray(values, float)
+    return gaussian_kde(v, 'silverman')(grid) if len(v) >= 5 and v.std() > 0 else None
 
 # %% ../nbs/19d_charts.ipynb #c011
 CHART_CSS = '''

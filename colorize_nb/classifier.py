@@ -8,11 +8,9 @@ Docs: https://colorize-nb.github.io/colorize_nb/classifier.html.md"""
 __all__ = ['PartlyFrozen', 'classifier_network', 'Classifier', 'imagenet_classifier']
 
 # %% ../nbs/18b_classifier.ipynb #c003
-import json, math, os
-from copy import deepcopy
+import json, math
 from pathlib import Path
 
-import numpy as np
 import torch
 import torchvision
 from fastcore.basics import patch

@@ -286,7 +286,7 @@ def evaluate(
     if any(n.startswith('Interrupted') for n in ev.notes): raise typer.Exit(130)
     if ev.failures: raise typer.Exit(1)
 
-# %% ../nbs/30_cli.ipynb #c047
+# %% ../nbs/30_cli.ipynb #c048
 def main():
     "Run the command line."
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # before torch: beside other work, threads that spin at barriers collapse

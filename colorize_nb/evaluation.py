@@ -21,13 +21,13 @@ from .accuracy import RebalancedAuC
 from .figures import FIGURES, compare_with, get_figure, look_at
 from .files import find_pictures, mean_chroma, rank_pictures, read_picture, whole_box
 from .intervals import Bootstrap, Interval, mean_of
-from .methods import Method, Protocol, average_ab, baselines, rgb8, take_shot
+from .methods import Protocol, average_ab, baselines, rgb8, take_shot
 from .photos import atomic_path
 from .recipes import versions
 from .semantic import classes_of
 from .samples import sample_path, samples
 
-# %% ../nbs/20_evaluation.ipynb #c011
+# %% ../nbs/20_evaluation.ipynb #c013
 def _split_of(data, split=None):
     "The part of a folder that is judged."
     return split or next((s for s in ('test', 'valid') if (Path(data)/s).is_dir()), 'all')
@@ -62,7 +62,7 @@ def has_colors(
         except Exception: pass # a broken file says nothing here, and is reported when its turn comes
     return False
 
-# %% ../nbs/20_evaluation.ipynb #c014
+# %% ../nbs/20_evaluation.ipynb #c016
 @dataclass
 class Evaluation:
     "Values of every picture for every method, and what follows from them."
@@ -104,7 +104,7 @@ class Evaluation:
         "Count the pictures that a method got exactly right."
         return int(np.isinf(self.values[method].get('psnr', [0])).sum())
 
-# %% ../nbs/20_evaluation.ipynb #c017
+# %% ../nbs/20_evaluation.ipynb #c019
 @patch
 def difference(self:Evaluation,
     a:str, # method
@@ -120,7 +120,7 @@ def difference(self:Evaluation,
     if isinstance(sa, Interval): return Interval(sa.value - sb.value, math.nan, math.nan)
     return self._boot(lambda w: sa(w) - sb(w))
 
-# %% ../nbs/20_evaluation.ipynb #c021
+# %% ../nbs/20_evaluation.ipynb #c023
 def _plain(x):
     "For JSON: nan is null, infinities are words."
     if isinstance(x, dict): return {k: _plain(v) for k, v in x.items()}
@@ -140,7 +140,7 @@ def save(self:Evaluation,
     with atomic_path(path) as tmp: tmp.write_text(json.dumps(_plain(d), indent=None, separators=(', ', ': '), ensure_ascii=False, allow_nan=False), encoding='utf-8')
     return Path(path)
 
-# %% ../nbs/20_evaluation.ipynb #c022
+# %% ../nbs/20_evaluation.ipynb #c024
 def load_evaluation(
     path:str|Path, # `metrics.json`, or the folder it lies in
 )->Evaluation: # as it was saved
@@ -154,7 +154,7 @@ def load_evaluation(
     sets = {m: {k: Interval(*map(num, i)) for k, i in s.items()} for m, s in d['sets'].items()}
     return Evaluation(d['protocol'], d['methods'], d['pictures'], values, sets, [tuple(o) for o in d['failures']], d['notes'])
 
-# %% ../nbs/20_evaluation.ipynb #c025
+# %% ../nbs/20_evaluation.ipynb #c027
 def merge_evaluations(
     *evs:Evaluation, # of the same pictures
 )->Evaluation: # with the methods of all
@@ -170,7 +170,7 @@ def merge_evaluations(
         res.notes += [n for n in e.notes if n not in res.notes]
     return res
 
-# %% ../nbs/20_evaluation.ipynb #c028
+# %% ../nbs/20_evaluation.ipynb #c030
 class Meter:
     "Measure seconds and the highest memory of a block."
     def __enter__(self):
@@ -186,9 +186,9 @@ class Meter:
         self.seconds, self.memory = time.perf_counter() - self.start, math.nan
         try: self.memory = next(int(l.split()[1]) for l in Path('/proc/self/status').read_text().splitlines() if l.startswith('VmHWM'))/1000
         except (OSError, StopIteration): pass
-        if self.cuda: self.memory = torch.cuda.max_memory_allocated()/1e6
+        if self.cuda and (peak := torch.cuda.max_memory_allocated()): self.memory = peak/1e6
 
-# %% ../nbs/20_evaluation.ipynb #c031
+# %% ../nbs/20_evaluation.ipynb #c033
 _MIN_SHARE = 1e-4 # of the set's pixels: rarer bins would decide about the rebalanced figure (ours; shown in 14b_accuracy)
 
 class _Judge:
@@ -238,7 +238,7 @@ class _Judge:
             if f.n > 1: res[n]['fid'] = Interval(f.compute(), math.nan, math.nan)
         return res
 
-# %% ../nbs/20_evaluation.ipynb #c035
+# %% ../nbs/20_evaluation.ipynb #c037
 def _own_names(methods):
     if twice := {m.name for m in methods if sum(o.name == m.name for o in methods) > 1}:
         raise ValueError(f"expected a name for each method, got {', '.join(sorted(twice))} more than once: name them, as in --model mine=FILE")
@@ -281,7 +281,7 @@ def evaluate(
     try:
         for rel, path in found.items():
             try: judge.see(take_shot(rel, protocol.read(path), truth)); done.append(rel)
-            except (ValueError, OSError, RuntimeError) as e: failures.append((rel, ' '.join(str(e).split())))
+            except Exception as e: failures.append((rel, ' '.join(str(e).split()) or type(e).__name__)) # whatever a method raises: hours of work are not lost to one picture
             step(rel)
     except KeyboardInterrupt: notes.append(f'Interrupted after {len(done)} of {len(found)} pictures.')
     if not done: raise ValueError(f"none of the {len(found)} pictures could be judged: " + (failures[0][1] if failures else 'interrupted before the first one was done'))

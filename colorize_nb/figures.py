@@ -10,7 +10,6 @@ __all__ = ['FIGURES', 'psnr_conventions', 'look_at', 'compare_with', 'Merit', 'g
 # %% ../nbs/19c_figures.ipynb #c004
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from .artifacts import bleeding, color_cast, mean_ab, off_edge_gradient
 from .color import AB_SCALE, L_SCALE, rgb2lab
 from .intervals import Interval, gap_of_means, mean_of, pooled_psnr
 from .methods import rgb8
-from .metrics import ciede2000, colorfulness, colorfulness_abs, psnr, rmse_lab, rmse_rgb, ssim
+from .metrics import ciede2000, colorfulness, colorfulness_abs, rmse_lab, rmse_rgb, ssim
 from .semantic import gap_recovered
 
 # %% ../nbs/19c_figures.ipynb #c006
