@@ -2,6 +2,7 @@
 from fastai.vision.all import *
 
 from .color import *
+from .lut import *
 from .bins import *
 from .lite import *
 from .photos import *
