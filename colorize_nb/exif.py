@@ -181,7 +181,7 @@ def _correct_camera(b, at, order, size):
     place, _, slot = _overwrite(b, inner[_INTEROP_IFD][1], order, {}).get(1, (0, 0, b''))
     if slot.startswith(b'R03'): b[place:place + 3] = b'R98'
 
-def _new_tags(tags, order, size, software, description):
+def _new_tags(tags, order, size, software, description, dpi):
     "Entries of the first table that say something new."
     old = tags[305].data.rstrip(b'\0 ') if 305 in tags and tags[305].type == 2 else b''
     new, ours = {}, software.replace('\0', ' ').encode()
@@ -189,6 +189,8 @@ def _new_tags(tags, order, size, software, description):
     if description and not (270 in tags and tags[270].data.strip(b'\0 ')): new[270] = description.replace(b'\0', b' ') + b'\0'
     new = {t: ExifTag(2, len(v), v) for t, v in new.items()}
     if 0x112 in tags: new[0x112] = ExifTag(3, 1, struct.pack(order + 'H', 1))
+    if dpi and 282 not in tags and 283 not in tags:
+        new |= {t: ExifTag(5, 1, struct.pack(order + 'II', round(v*10000), 10000)) for t, v in zip((282, 283), dpi)} | {296: ExifTag(3, 1, struct.pack(order + 'H', 2))}
     return new | {t: ExifTag(4, 1, struct.pack(order + 'I', v)) for t, v in zip((256, 257), size) if t in tags}
 
 def tidy_exif(
@@ -196,6 +198,8 @@ def tidy_exif(
     size:tuple, # (width, height) of the finished picture
     software:str, # to append to the software's name
     description:bytes=b'', # becomes the description if there is none
+    dpi:tuple|None=None, # (x, y) pixels per inch, become the resolution if there is none
+    drop:tuple=(), # tags of the first table to leave out
 )->bytes: # EXIF without the mark, everything else where it was
     "Correct what is no longer true in a picture's EXIF; raise ValueError if it cannot be read."
     b = bytearray(re.sub(rb'\A(Exif\0\0)+', b'', block or b'') or b'II*\0\x08\0\0\0' + bytes(6))
@@ -209,7 +213,7 @@ def tidy_exif(
     turned = 0x112 in tags and first_number(tags[0x112], order) in (5, 6, 7, 8)
     if turned and 282 in tags and 283 in tags: slots[282], slots[283] = (282, *slots[283][1:]), (283, *slots[282][1:])
     b += bytes(len(b) % 2)
-    changed, blob = pack_slots(_new_tags(tags, order, size, software, description), len(b), order)
+    changed, blob = pack_slots(_new_tags(tags, order, size, software, description, dpi), len(b), order)
     b += blob
     struct.pack_into(order + 'I', b, 4, len(b))
-    return bytes(b + pack_table([*(slots | {s[0]: s for s in changed}).values()], order))
+    return bytes(b + pack_table([s for s in (slots | {s[0]: s for s in changed}).values() if s[0] not in drop], order))

@@ -1,4 +1,4 @@
-"""What a file says beside its pixels: who, when and where. All of it goes into the coloured picture, with a word on how the colours came about.
+"""What a file says beside its pixels, who, when and where, goes into the coloured picture, with a word on how the colours came about.
 
 Docs: https://colorize-nb.github.io/colorize_nb/metadata.html.md"""
 
@@ -8,55 +8,281 @@ Docs: https://colorize-nb.github.io/colorize_nb/metadata.html.md"""
 __all__ = ['Kept', 'finish_tiff']
 
 # %% ../nbs/02b_metadata.ipynb #c003
+import hashlib, math, re, struct
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from . import __version__
+from .blocks import file_of, fresh_resources, pack_resources, photoshop_resources, png_chunks, png_text, raw_profile, tiff_page, to_raw_profile, write_tiff_tags
+from .exif import ExifTag, first_number, pack_exif, read_tags, swap_tags, tidy_exif, tiff_header
 from .profiles import SRGB
+from .xmp import SOURCE_TYPE, merge_xmp
 
 # %% ../nbs/02b_metadata.ipynb #c005
 @dataclass
 class Kept:
     "What a file says beside its pixels."
-    exif:bytes|None=None # TIFF block as in an APP1 segment, without `Exif\0\0`
+    exif:bytes|None=None # EXIF block without the mark `Exif\0\0`; of a TIFF all tags that do not describe pixels
     xmp:bytes|None=None # XMP packet
-    dpi:tuple|None=None # (x, y) pixels per inch, before any turning
-    comment:bytes|None=None # of a JPEG or GIF
-    text:dict=field(default_factory=dict) # of a PNG: keyword -> text
+    extension:bytes|None=None # a JPEG's XMP beyond 64 KB
+    dpi:tuple|None=None # (x, y) pixels per inch, as the file lies
+    comments:list=field(default_factory=list) # bytes, of a JPEG or GIF
+    chunks:list=field(default_factory=list) # (type, data) of a PNG's text chunks
+    resources:bytes|None=None # Photoshop's image resources, IPTC in them
+    segments:list=field(default_factory=list) # (number, data) of a JPEG's other APP segments
     format:str='' # PIL's name of the source's format, MPO as JPEG
     luma_table:list|None=None # 64 values: a JPEG's quantisation of luminance
-    orientation:int=1 # as the EXIF says, 1 to 8: what `ImageOps.exif_transpose` undoes
-    notes:list=field(default_factory=list) # sentences on what could not be kept
+    orientation:int=1 # as EXIF says, 1 to 8: what `ImageOps.exif_transpose` undoes
+    notes:list=field(default_factory=list) # sentences on what could not be kept, without the picture's name
+
+    @property
+    def comment(self)->bytes|None: # first of `comments`
+        return self.comments[0] if self.comments else None
+
+    @property
+    def text(self)->dict: # keyword -> text, of a PNG
+        return {k: v for k, v in (png_text(*c) for c in self.chunks) if v is not None}
+
+    @property
+    def iptc(self)->bytes|None: # IPTC-IIM records
+        return dict((r[0], r[2]) for r in photoshop_resources(self.resources or b'')).get(_IPTC_RESOURCE)
+
+    def note(self,
+        sentence:str, # without the picture's name
+    ):
+        "Add a sentence, once."
+        if sentence not in self.notes: self.notes.append(sentence)
 
     @classmethod
     def of(cls,
-        im:Image.Image, # as opened: not loaded, turned or converted yet
+        im:Image.Image, # as opened: not loaded, turned or converted yet; a page of a TIFF after `seek`
     )->'Kept':
         "Collect what the picture's file says; never raises."
-        info = im.info
-        kept = cls(exif=info.get('exif'), xmp=info.get('xmp'), dpi=info.get('dpi'), comment=info.get('comment'), format=(im.format or '').replace('MPO', 'JPEG'))
-        try: kept.orientation = im.getexif().get(0x112, 1)
-        except Exception: pass
-        if tables := getattr(im, 'quantization', None): kept.luma_table = list(tables[min(tables)])
-        return kept
+        return _collect(cls(format=(im.format or '').replace('MPO', 'JPEG')), im)
 
     def arguments(self,
         fmt:str, # PIL's name of the format to write
         size:tuple, # (width, height) of the finished picture
         model:str='', # name of the model that computed the colours
     )->dict: # keyword arguments for `Image.save`
-        "Say what to hand to PIL's writer."
-        res = dict(icc_profile=SRGB)
-        if self.dpi: res['dpi'] = tuple(float(v) for v in self.dpi)
-        if fmt in ('JPEG', 'PNG', 'WEBP') and self.exif:
-            exif = Image.Exif(); exif.load(self.exif); exif[0x112] = 1
-            res['exif'] = exif.tobytes()
-        return res
+        "Say what to hand to PIL's writer; a TIFF gets the rest by `finish_tiff`."
+        return _arguments(self, fmt, size, model)
 
+_IPTC_RESOURCE = 1028
+
+# %% ../nbs/02b_metadata.ipynb #c008
+_EXTENSION = b'http://ns.adobe.com/xmp/extension/\0'
+_CREDENTIALS = 'its content credentials (C2PA) are not kept: they vouch for the picture as it was'
+
+def _of_jpeg(kept, im):
+    "Density, comments, Photoshop's resources, further XMP and other segments."
+    unit, density = im.info.get('jfif_unit'), im.info.get('jfif_density')
+    kept.dpi = tuple(d*(1, 2.54)[unit - 1] for d in density) if unit in (1, 2) else None
+    kept.comments, resources, extension = [], b'', b''
+    for name, data in getattr(im, 'applist', []):
+        n = int(name[3:]) if name[3:].isdigit() else -1
+        if name == 'COM': kept.comments.append(data)
+        elif data.startswith(b'Photoshop 3.0\0'): resources += data[14:]
+        elif data.startswith(_EXTENSION): extension += data[len(_EXTENSION) + 40:] # after GUID, length and offset; they come in order
+        elif n == 11 and b'jumb' in data[:32]: kept.note(_CREDENTIALS)
+        elif n in (0, 14) or data.startswith((b'Exif\0\0', b'http://ns.adobe.com/xap/1.0/\0', b'ICC_PROFILE\0', b'MPF\0', b'FPXR\0')): pass # told elsewhere, or about other pixels
+        elif n > 0: kept.segments.append((n, data))
+    kept.resources, kept.extension = fresh_resources(resources) or None, extension or None
+    tables, layers = getattr(im, 'quantization', {}), getattr(im, 'layer', [])
+    if tables: kept.luma_table = list(tables.get(layers[0][3] if layers else 0, tables[min(tables)]))
+
+def _of_png(kept, im):
+    "EXIF and texts, of which some are not texts."
+    with file_of(im) as f: chunks = png_chunks(f) if f else []
+    for kind, data in chunks:
+        if kind == b'eXIf': kept.exif = data; continue
+        if kind == b'caBX': kept.note(_CREDENTIALS); continue
+        key = data.partition(b'\0')[0]
+        if key == b'XML:com.adobe.xmp': kept.xmp = (png_text(kind, data)[1] or '').encode() or kept.xmp
+        elif key.startswith(b'Raw profile type '): _of_raw_profile(kept, key[17:].decode('latin-1').lower(), raw_profile(png_text(kind, data)[1] or ''))
+        else: kept.chunks.append((kind, data))
+
+def _of_raw_profile(kept, what, data):
+    if data and what in ('iptc', '8bim'): kept.resources = fresh_resources(data) or pack_resources([(_IPTC_RESOURCE, b'\0\0', data)])
+    if data and what in ('exif', 'app1') and not kept.exif: kept.exif = data
+    if data and what == 'xmp' and not kept.xmp: kept.xmp = data
+
+def _of_tiff(kept, im):
+    "The page's tags."
+    with file_of(im) as f:
+        if not f: return
+        kept.exif, others, layers = tiff_page(f, im.tell())
+    kept.xmp, iptc = others.get(700), others.get(33723)
+    resources = photoshop_resources(fresh_resources(others.get(34377, b'')))
+    if iptc and not any(r[0] == _IPTC_RESOURCE for r in resources): resources.append((_IPTC_RESOURCE, b'\0\0', iptc))
+    kept.resources = pack_resources(resources) or None
+    if layers: kept.note("its Photoshop layers are not kept: the picture that they make is coloured")
+
+def _of_psd(kept, im):
+    "Photoshop's resources, EXIF and XMP among them."
+    found = {r[0]: r[2] for r in im.resources}
+    kept.exif, kept.xmp = found.get(1058), found.get(1060)
+    kept.resources = fresh_resources(pack_resources([(k, b'\0\0', v) for k, _, v in im.resources])) or None
+
+# %% ../nbs/02b_metadata.ipynb #c010
+_READERS = dict(JPEG=_of_jpeg, PNG=_of_png, TIFF=_of_tiff, PSD=_of_psd)
+
+def _checked(kept):
+    "EXIF that can be read, and its orientation."
+    kept.exif = re.sub(rb'\A(Exif\0\0)+', b'', kept.exif)
+    tidy_exif(kept.exif, (1, 1), '')
+    order, _, at = tiff_header(BytesIO(kept.exif))
+    tags = read_tags(BytesIO(kept.exif), at, order, inner=())
+    return first_number(tags[0x112], order, 1) if 0x112 in tags else 0
+
+def _collect(kept, im):
+    "Fill in what the file says."
+    def as_bytes(v): return v.encode('utf-8', 'replace') if isinstance(v, str) else bytes(v) if isinstance(v, (bytes, bytearray)) else None
+    info = {k: as_bytes(im.info.get(k)) for k in ('exif', 'xmp', 'comment')}
+    kept.exif, kept.xmp, kept.comments, kept.dpi = info['exif'], info['xmp'], [info['comment']]*bool(info['comment']), im.info.get('dpi')
+    try: _READERS.get(kept.format, lambda *_: None)(kept, im)
+    except Exception as e: kept.note(f"its metadata could not all be read ({e})") # files lie in more ways than one can list
+    try: kept.orientation = _checked(kept) if kept.exif else 0
+    except ValueError as e:
+        kept.exif = None
+        kept.note(f"its EXIF is broken and was left out ({e})")
+    if not kept.orientation and (m := re.search(rb'tiff:Orientation(?:="|>)([1-8])', kept.xmp or b'')): kept.orientation = int(m[1]) # as Pillow does
+    if kept.orientation not in range(1, 9): kept.orientation = 1
+    try: kept.dpi = tuple(float(v) for v in kept.dpi) if kept.dpi else None
+    except (TypeError, ValueError, ZeroDivisionError): kept.dpi = None
+    if kept.dpi and not (len(kept.dpi) == 2 and all(math.isfinite(v) and 0 < v < 1e6 for v in kept.dpi)): kept.dpi = None
+    return kept
+
+
+
+# %% ../nbs/02b_metadata.ipynb #c015
+_PROGRAM = f'colorize_nb {__version__}'
+_COLOURS = 'colours computed' # for history and software
+
+def _turned(kept): return kept.dpi[::-1] if kept.dpi and kept.orientation > 4 else kept.dpi
+
+def _exif(kept, size, model, description=b'', drop=()):
+    software = f"{_PROGRAM} ({_COLOURS}{f' by the model {model}' if model else ''})"
+    return tidy_exif(kept.exif, size, software, description, _turned(kept), drop)
+
+def _xmp(kept, size, model, extension=None):
+    what = f"{_COLOURS}{f' by the model {model}' if model else ''}; lightness is the original's"
+    packet, note = merge_xmp(kept.xmp, size, _PROGRAM, what, extension)
+    if note: kept.note(note)
+    return packet
+
+def _words(kept):
+    "Comments and texts as one: a text's name stands before it unless it is only a comment."
+    texts = [v if k.lower() in ('comment', 'description') else f'{k}: {v}' for k, v in (png_text(*c) for c in kept.chunks) if v]
+    return b'\n'.join(c.rstrip(b'\0') for c in [*kept.comments, *(t.encode() for t in texts)])
+
+def _lost(kept, fmt, *names):
+    "Note what a format has no place for, if it is there."
+    what = dict(EXIF=kept.exif, XMP=kept.xmp, IPTC=kept.iptc, texts=_words(kept), resources=kept.resources and not kept.iptc, segments=kept.segments, resolution=kept.dpi)
+    called = dict(IPTC='IPTC captions', texts='comments', resources="Photoshop resources", segments="blocks of other programs")
+    gone = [called.get(n, n) for n in names if what[n]]
+    if gone: kept.note(f"{fmt} has no place for its {' and '.join(filter(None, [', '.join(gone[:-1]), gone[-1]]))}, which it loses")
+
+# %% ../nbs/02b_metadata.ipynb #c017
+_SEGMENT = 65533 # bytes that fit into one, without marker and length
+
+def _segment(n, data): return struct.pack('>BBH', 0xff, n, len(data) + 2) + data
+
+def _short_exif(kept, block, most):
+    "EXIF that fits."
+    if len(block) <= most: return block
+    order, _, at = tiff_header(BytesIO(block))
+    tags, gone = read_tags(BytesIO(block), at, order), []
+    while len(block := pack_exif(tags, order)) > most:
+        table, tag = max(((d, t) for d in [tags, *(v for v in tags.values() if isinstance(v, dict))] for t, v in d.items() if not isinstance(v, dict)), key=lambda e: len(e[0][e[1]].data))
+        gone.append(str(tag)); del table[tag]
+    if gone: kept.note(f"its EXIF is longer than a JPEG's may be: {'tags' if len(gone) > 1 else 'tag'} {', '.join(gone)} {'are' if len(gone) > 1 else 'is'} not kept")
+    return block
+
+def _extended(rest):
+    "(name, segments) of XMP that has no room in the first piece."
+    guid = hashlib.md5(rest, usedforsecurity=False).hexdigest().upper().encode()
+    return guid, b''.join(_segment(0xe1, _EXTENSION + guid + struct.pack('>II', len(rest), i) + rest[i:i + 65000]) for i in range(0, len(rest), 65000))
+
+def _split_xmp(packet):
+    "(first piece, segments of the rest)."
+    if len(packet) <= _SEGMENT - 29: return packet, b''
+    guid, segments = _extended(re.sub(rb'<\?xpacket.*?\?>', b'', packet).strip())
+    first = f'''<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+ xmlns:xmpNote="http://ns.adobe.com/xmp/note/" Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}" xmpNote:HasExtendedXMP="{guid.decode()}"/></rdf:RDF></x:xmpmeta>'''
+    return first.encode(), segments
+
+def _for_jpeg(kept, size, model):
+    first, extra = _split_xmp(_xmp(kept, size, model))
+    if kept.extension: # stays as it is, if `first` points to it
+        guid, segments = _extended(kept.extension)
+        if guid in first: extra += segments
+        else: first, extra = _split_xmp(_xmp(kept, size, model, kept.extension))
+    irb = kept.resources or b''
+    extra += b''.join(_segment(0xed, b'Photoshop 3.0\0' + irb[i:i + 65000]) for i in range(0, len(irb), 65000))
+    extra += b''.join(_segment(0xe0 + n, data) for n, data in kept.segments)
+    comments = kept.comments if not kept.chunks else [_words(kept)]
+    if any(len(c) > _SEGMENT for c in comments): kept.note("its comment is longer than a JPEG's may be and was cut")
+    extra += b''.join(_segment(0xfe, c[:_SEGMENT]) for c in comments[:-1])
+    res = dict(exif=b'Exif\0\0' + _short_exif(kept, _exif(kept, size, model), _SEGMENT - 6), xmp=first, extra=extra)
+    return res | (dict(comment=comments[-1][:_SEGMENT]) if comments else {})
+
+# %% ../nbs/02b_metadata.ipynb #c019
+def _for_png(kept, size, model):
+    info = PngImagePlugin.PngInfo()
+    for kind, data in kept.chunks: info.add(kind, data)
+    for c in kept.comments:
+        try: info.add_itxt('Comment', c.decode())
+        except UnicodeDecodeError: info.add(b'tEXt', b'Comment\0' + c.replace(b'\0', b' '))
+    if kept.resources: info.add_text('Raw profile type iptc', to_raw_profile('iptc', kept.resources), zip=True)
+    info.add_itxt('XML:com.adobe.xmp', _xmp(kept, size, model, kept.extension).decode())
+    _lost(kept, 'PNG', 'segments')
+    return dict(pnginfo=info, exif=_exif(kept, size, model))
+
+def _described(kept, size, model, fmt):
+    "EXIF and XMP for formats without comments: they become the description."
+    words = _words(kept)
+    block = _exif(kept, size, model, words, (274,)*(fmt == 'AVIF')) # Pillow rewrites an AVIF's EXIF if there is an orientation
+    if words and words not in block: kept.note(f"{fmt} has no place for its comments beside the description that it has, and loses them")
+    return dict(exif=block, xmp=_xmp(kept, size, model, kept.extension))
+
+def _for_webp(kept, size, model):
+    _lost(kept, 'WebP', 'IPTC', 'resources', 'segments')
+    return _described(kept, size, model, 'WebP')
+
+# %% ../nbs/02b_metadata.ipynb #c020
+_WRITERS = dict(JPEG=_for_jpeg, PNG=_for_png, WEBP=_for_webp)
+
+def _arguments(kept, fmt, size, model):
+    "Keyword arguments for PIL's writer of a format."
+    res = dict(icc_profile=SRGB)
+    if kept.dpi: res['dpi'] = _turned(kept)
+    if fmt in _WRITERS: res |= _WRITERS[fmt](kept, size, model)
+    elif fmt == 'AVIF':
+        _lost(kept, fmt, 'IPTC', 'resources', 'segments')
+        res |= _described(kept, size, model, fmt)
+    elif fmt != 'TIFF': _lost(kept, fmt, 'EXIF', 'XMP', 'IPTC', 'resources', 'texts', 'segments', *(('resolution',) if fmt not in ('BMP', 'DIB', 'PCX', 'TGA') else ()))
+    return res
+
+
+
+# %% ../nbs/02b_metadata.ipynb #c028
 def finish_tiff(
     path:str|Path, # TIFF just written by Pillow or tifffile, classic or BigTIFF; changed in place
     kepts:list, # one `Kept` or None for each page
     model:str='', # name of the model that computed the colours
 ):
-    "Add to a written TIFF what its pages' sources said; profile, resolution, EXIF, XMP and IPTC."
+    "Add to a written TIFF what its pages' sources said: profile, resolution, EXIF, XMP and IPTC."
+    def tags(page, size):
+        if page >= len(kepts) or not (kept := kepts[page]): return None
+        _lost(kept, 'TIFF', 'segments')
+        parts = _described(kept, size, model, 'TIFF')
+        order, _, at = tiff_header(BytesIO(parts['exif']))
+        res = read_tags(BytesIO(parts['exif']), at, order)
+        if order == '>': res = swap_tags(res)
+        blobs = {700: (1, parts['xmp']), 33723: (7, kept.iptc), 34377: (7, kept.resources), 34675: (7, SRGB)}
+        return res | {t: ExifTag(k, len(v), v) for t, (k, v) in blobs.items() if v}
+    with open(path, 'r+b') as f: write_tiff_tags(f, tags)
