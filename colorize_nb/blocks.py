@@ -146,7 +146,7 @@ def write_tiff_tags(
         ends = at + (8 + 20*len(slots) if big else 2 + 12*len(slots))
         if tags is not None:
             tags = {t: v for t, v in (tags if order == '<' else swap_tags(tags)).items() if t not in PIXEL_TAGS}
-            shared = {t: v for t, v in tags.items() if not isinstance(v, dict) and len(v.data) > 64}
+            shared = {t: v for t, v in tags.items() if t == _ICC_TAG}
             own, blob = _appended(f, {t: v for t, v in tags.items() if t not in shared}, order, big)
             for t, v in shared.items():
                 if v not in written: written[v] = _appended(f, {t: v}, order, big)[0][0]

@@ -283,6 +283,7 @@ def finish_tiff(
         order, _, at = tiff_header(BytesIO(parts['exif']))
         res = read_tags(BytesIO(parts['exif']), at, order)
         if order == '>': res = swap_tags(res)
-        blobs = {700: (1, parts['xmp']), 33723: (7, kept.iptc), 34377: (7, kept.resources), 34675: (7, SRGB)}
+        others = pack_resources([r for r in photoshop_resources(kept.resources or b'') if r[0] != _IPTC_RESOURCE]) # IPTC has its own tag
+        blobs = {700: (1, parts['xmp']), 33723: (7, kept.iptc), 34377: (1, others), 34675: (7, SRGB)}
         return res | {t: ExifTag(k, len(v), v) for t, (k, v) in blobs.items() if v}
     with open(path, 'r+b') as f: write_tiff_tags(f, tags)
