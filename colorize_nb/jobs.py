@@ -15,7 +15,7 @@ from typing import Iterable, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from .fetch import is_url
-from .photos import WRITERS
+from .saving import WRITERS
 
 # %% ../nbs/05_jobs.ipynb #c008
 SUFFIXES = {*WRITERS, *'.gif .dib .ppm .pgm .pbm .pnm .jp2 .j2k .jpx .avif .heic .heif .tga .pcx .sgi .ico .psd'.split()} # taken for pictures in a folder
@@ -77,18 +77,25 @@ class Job(NamedTuple):
     status:str='' # 'failed' or 'skipped' if that is known already
     sentence:str='' # why
 
-def _meeting(jobs, compare):
+    def files(self,
+        compare:bool=False, # with NAME_compare, gray and colour side by side
+        sizes:bool=False, # with NAME_sizes.png, a sheet of working sizes
+    )->list: # paths; the result's first
+        "List the files that this job writes."
+        if self.target is None: return []
+        return [self.target] + [_beside(self.target, '_compare')]*bool(compare) + [_beside(self.target, '_sizes').with_suffix('.png')]*bool(sizes)
+
+def _meeting(jobs, compare, sizes):
     "Indices of jobs whose files would meet."
-    files = [[] if j.target is None else [j.target, _beside(j.target, '_compare')][:1 + compare] for j in jobs]
-    keys = [[unicodedata.normalize('NFC', str(f)).casefold() for f in fs] for fs in files]
+    keys = [[unicodedata.normalize('NFC', str(f)).casefold() for f in j.files(compare, sizes)] for j in jobs]
     n = Counter(k for ks in keys for k in ks)
     return [i for i, ks in enumerate(keys) if any(n[k] > 1 for k in ks)]
 
-def _part(jobs, compare):
+def _part(jobs, compare, sizes=False):
     "Give longer names to jobs that would meet."
     source = lambda j: urlsplit(j.source).path if is_url(j.source) else j.source
     for tag in (lambda j: '-' + Path(source(j)).suffix[1:].lower(), lambda j: '-' + hashlib.sha256(_absolute(j.source).encode('utf-8', 'surrogateescape')).hexdigest()[:6]):
-        for i in _meeting(jobs, compare): jobs[i] = jobs[i]._replace(target=_beside(jobs[i].target, tag(jobs[i])))
+        for i in _meeting(jobs, compare, sizes): jobs[i] = jobs[i]._replace(target=_beside(jobs[i].target, tag(jobs[i])))
     return jobs
 
 def _absolute(source): return source if is_url(source) or source == '-' else os.path.abspath(source)
@@ -107,6 +114,7 @@ def plan_files(
     out:str|Path, # folder for the results
     format:str='keep', # keep, or a suffix of `WRITERS` without its dot: png, jpg...
     compare:bool=False, # a second file with gray and colour side by side
+    sizes:bool=False, # one more with a sheet of working sizes
 )->list: # of `Job`, in order, each input once
     "Plan which input goes where; nothing is read or written."
     inputs = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
@@ -123,7 +131,7 @@ def plan_files(
         elif not (os.path.isdir(x) or _is_pattern(x)): _add(x, Path(Path(x).name))
         else:
             for o in _found(x, out): _add(*o)
-    return _part(list(jobs.values()), compare)
+    return _part(list(jobs.values()), compare, sizes)
 
 # %% ../nbs/05_jobs.ipynb #c027
 def shard_from_env(
