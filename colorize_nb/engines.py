@@ -33,7 +33,7 @@ def save_model(
 )->Path: # `path`
     "Write a model as safetensors and JSON, each whole or not at all."
     from safetensors.torch import save
-    from colorize_nb.photos import atomic_path
+    from colorize_nb.saving import atomic_path
     path = Path(path)
     if path.suffix != '.safetensors': raise ValueError(f"expected a name that ends in .safetensors, got {path.name}: models are stored in that format only")
     if (arch := getattr(model, 'arch', None)) not in ARCHS: raise ValueError(f"the model's `arch` is {arch!r}, which is not in ARCHS: add it there to save such a model")
@@ -260,12 +260,14 @@ class OnnxEngine:
         opts.add_session_config_entry('session.load_model_format', 'ONNX') # not its own second format, which we did not look through
         try:
             self.session = ort.InferenceSession(data, opts, providers=[provider] + [(_PROVIDERS['cpu'], {})]*(kind != 'cpu'), enable_fallback=0)
-            ports = [f'{o.name} {o.type} ({len(o.shape)}D)' for o in (*self.session.get_inputs(), *self.session.get_outputs())]
+            ins, outs = self.session.get_inputs(), self.session.get_outputs()
+            ports = [f'{o.name} {o.type} ({len(o.shape)}D)' for o in (*ins, *outs)]
         except Exception as e: raise ValueError(f"{path} cannot be run by ONNX Runtime {ort.__version__} ({_line(e)}): export it again, or update onnxruntime") from None # its errors have no common class
         if ports != _PORTS: raise ValueError(f"{path} takes and gives {_line(', '.join(ports))}: expected {' and '.join(_PORTS)}, as `export_onnx` makes it")
         if (got := self.session.get_providers()[0]) != provider[0]:
             if device != 'auto': raise ValueError(f"ONNX Runtime could not start {kind} and would use {got}: take auto or cpu")
             kind = 'cpu'
+        self.step = 32 if any(str(o).startswith('32*') for o in ins[0].shape) else 1 # `export_onnx` writes which sides fit
         self.device, self.name = kind if device == 'auto' else str(device), self.meta.get('name', 'unnamed')
 
     def predict(self,
@@ -273,6 +275,7 @@ class OnnxEngine:
     )->np.ndarray: # (bs,2,h',w') float32 chroma in Lab units, at a size that the model chooses
         "Predict the chroma of lightness."
         l = _checked(l)
+        if l.shape[1] % self.step or l.shape[2] % self.step: raise ValueError(f"expected lightness whose sides are multiples of {self.step}, got {l.shape[2]}x{l.shape[1]}: that is what {self.name} was exported for")
         try: ab = self.session.run(['ab'], {'lightness': l[:, None]})[0]
         except Exception as e: raise (MemoryError if 'llocate' in str(e) else RuntimeError)(f"ONNX Runtime could not compute {self.name} on {l.shape[2]}x{l.shape[1]} ({_line(e)})") from None
         if ab.ndim != 4 or ab.shape[:2] != (len(l), 2): raise ValueError(f"expected chroma ({len(l)},2,h,w) from {self.name}, got the shape {ab.shape}: export the model again")
