@@ -79,8 +79,8 @@ def raw_profile(
 
 def to_raw_profile(
     name:str, # 'iptc'...
-    data:bytes,
-)->str:
+    data:bytes, # the bytes
+)->str: # length and digits in lines of 72
     "Write bytes as hexadecimal text for a PNG."
     digits = data.hex()
     return f'\n{name}\n{len(data):8}\n' + '\n'.join(digits[i:i + 72] for i in range(0, len(digits), 72)) + '\n'
@@ -104,13 +104,13 @@ def photoshop_resources(
 
 def pack_resources(
     resources:list, # as from `photoshop_resources`
-)->bytes:
+)->bytes: # as `photoshop_resources` takes them
     "Put image resources together again."
     return b''.join(b'8BIM' + struct.pack('>H', k) + name + struct.pack('>I', len(v)) + v + bytes(len(v)%2) for k, name, v in resources)
 
 def fresh_resources(
     data:bytes, # as in APP13 behind `Photoshop 3.0\0`, or in tag 34377
-)->bytes:
+)->bytes: # the others, in the same order
     "Leave out of image resources what colouring makes stale."
     return pack_resources([r for r in photoshop_resources(data) if r[0] not in _STALE_RESOURCES])
 

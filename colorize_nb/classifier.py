@@ -17,10 +17,10 @@ from fastcore.basics import patch
 from torch import Tensor, fx, nn
 from torchvision.transforms.v2 import InterpolationMode, functional as T
 
-from .colorizer import _fill, _packed, pick_device
+from .engines import _fill, _packed, pick_device
 from .lite import load_weights
 from .metrics import _rgb8
-from .photos import atomic_path
+from .saving import atomic_path
 from .recipes import encoder_weights
 
 # %% ../nbs/18b_classifier.ipynb #c005

@@ -35,18 +35,20 @@ def _with_raw(tile, raw):
 def _pixmap(im):
     "Function (top, bottom) -> 16-bit rows of a portable pixmap."
     (_, _, at, (_, full)), row = im.tile[0], im.width*6
-    def rows(t, b):
+    def _rows(t, b):
         im.fp.seek(at + t*row)
         a = np.frombuffer(im.fp.read((b - t)*row), '>u2').reshape(b - t, im.width, 3) # too few bytes do not fit the shape
         return a.astype(np.uint16) if full == 65535 else np.round(a.clip(0, full)*(65535/full)).astype(np.uint16)
-    return rows
+    return _rows
 
+# %% ../nbs/02d3_deep.ipynb #c007
 def raw_modes(
     im:Image.Image, # opened, not loaded yet
 )->set: # empty if it is no file's
     "List how a file's bytes lie, in Pillow's words."
     return {_raw(t) for t in getattr(im, 'tile', ())}
 
+# %% ../nbs/02d3_deep.ipynb #c009
 def deep_rows(
     im:Image.Image, # opened file
     low:Image.Image, # the same, opened once more and not loaded yet: stays open while rows are asked for
@@ -61,14 +63,14 @@ def deep_rows(
         a = np.asarray(low).view('>u2').astype(np.uint16) # (h,w,2)
         return (lambda t, b: a[t:b, :, :1]), np.ascontiguousarray(a[..., 1])
     im.load()
-    def both(t, b): return np.asarray(im.crop((0, t, im.width, b))).astype(np.uint16) << 8 | np.asarray(low.crop((0, t, im.width, b)))
+    def _both(t, b): return np.asarray(im.crop((0, t, im.width, b))).astype(np.uint16) << 8 | np.asarray(low.crop((0, t, im.width, b)))
     key = im.info.get('transparency')
-    if im.mode == 'RGB' and key is None: return both, None
+    if im.mode == 'RGB' and key is None: return _both, None
     alpha = np.empty(im.size[::-1], np.uint16)
-    for t, b in row_strips(im.size): alpha[t:b] = both(t, b)[..., 3] if im.mode == 'RGBA' else np.where((both(t, b) == np.array(key, np.uint16)).all(-1), 0, 65535)
-    return (lambda t, b: both(t, b)[..., :3]), alpha
+    for t, b in row_strips(im.size): alpha[t:b] = _both(t, b)[..., 3] if im.mode == 'RGBA' else np.where((_both(t, b) == np.array(key, np.uint16)).all(-1), 0, 65535)
+    return (lambda t, b: _both(t, b)[..., :3]), alpha
 
-# %% ../nbs/02d3_deep.ipynb #c009
+# %% ../nbs/02d3_deep.ipynb #c013
 def picture_of_deep(
     rows, # function (top, bottom) -> (rows,w,1) or (rows,w,3) uint16
     alpha:np.ndarray|None, # (h,w) uint16
@@ -78,15 +80,15 @@ def picture_of_deep(
 )->Picture: # as it lies, without its metadata
     "Read a picture of 16 bits."
     note, colored = '', False
-    def srgb(t, b):
+    def _srgb(t, b):
         nonlocal note
         done, note = rgb_to_srgb(rows(t, b), icc, name)
         return done
     if rows(0, 1).shape[2] == 1: gray, note = developed(np.ascontiguousarray(rows(0, size[1])[..., 0]), icc, name)
-    else: gray, colored = plane_of_rgb(srgb, size)
+    else: gray, colored = plane_of_rgb(_srgb, size)
     return Picture(gray, alpha, 16, colored, notes=(note,)*bool(note), name=name)
 
-# %% ../nbs/02d3_deep.ipynb #c012
+# %% ../nbs/02d3_deep.ipynb #c016
 _QUIET = threading.Lock()
 
 @contextmanager

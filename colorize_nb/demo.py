@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from .colorizer import Colorizer
 from .metrics import colorfulness, gray_rgb, psnr
-from .photos import atomic_path, save_picture
+from .saving import atomic_path, save_picture
 from .samples import gray_sample, gray_samples, sample, samples
 
 # %% ../nbs/18_demo.ipynb #c005

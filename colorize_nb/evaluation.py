@@ -22,7 +22,7 @@ from .figures import FIGURES, compare_with, get_figure, look_at
 from .files import find_pictures, mean_chroma, rank_pictures, read_picture, whole_box
 from .intervals import Bootstrap, Interval, mean_of
 from .methods import Protocol, average_ab, baselines, rgb8, take_shot
-from .photos import atomic_path
+from .saving import atomic_path
 from .recipes import versions
 from .semantic import classes_of
 from .samples import sample_path, samples

@@ -84,7 +84,7 @@ def first_number(
     tag:ExifTag, # of a type of whole numbers
     order:str, # '<' or '>'
     default:int=0, # if it is of another type
-)->int:
+)->int: # or `default`
     "Return the first value of a tag."
     n = _WIDTH.get(tag.type, 0)
     return int.from_bytes(tag.data[:n], 'little' if order == '<' else 'big') if tag.type in (1, 3, 4, 13, 16, 18) and n else default
@@ -92,7 +92,7 @@ def first_number(
 # %% ../nbs/02a1_exif.ipynb #c013
 def swap_tags(
     tags:dict, # as from `read_tags`
-)->dict:
+)->dict: # the same in the other order
     "Turn the byte order of all values around."
     def turn(t):
         if isinstance(t, dict): return swap_tags(t)
@@ -126,7 +126,7 @@ def pack_table(
     order:str, # '<' or '>'
     big:bool=False, # BigTIFF
     after:int=0, # where the next table is; 0 for none
-)->bytes:
+)->bytes: # the table
     "Write a table without its values."
     count, entry, end = ('Q', 'HHQ8s', 'Q') if big else ('H', 'HHI4s', 'I')
     return struct.pack(order + count, len(slots)) + b''.join(struct.pack(order + entry, *s) for s in sorted(slots)) + struct.pack(order + end, after)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from .colorizer import pick_device
+from .engines import pick_device
 from .evaluation import Evaluation, evaluate, find_set, load_evaluation, merge_evaluations
 from .methods import Protocol, folder_method, model_method, names_seen
 from .perceptual import FID, LPIPS

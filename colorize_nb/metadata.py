@@ -59,7 +59,7 @@ class Kept:
     @classmethod
     def of(cls,
         im:Image.Image, # as opened: not loaded, turned or converted yet; a page of a TIFF after `seek`
-    )->'Kept':
+    )->'Kept': # what it says
         "Collect what the picture's file says; never raises."
         return _collect(cls(format=(im.format or '').replace('MPO', 'JPEG')), im)
 

@@ -20,10 +20,11 @@ import torch
 from PIL import Image
 
 from .color import clip_gamut, lab2rgb8, rgb2lab
-from .colorizer import Colorizer, find_model
+from .colorizer import Colorizer
+from .engines import find_model
 from .files import center_box, find_pictures, rank_pictures, read_picture, read_whole, whole_box
 from .metrics import gray_rgb
-from .photos import PictureError, decoding
+from .pictures import PictureError, decoding
 
 # %% ../nbs/19a_methods.ipynb #c006
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def model_method(
     if name is None: name = str(model) if path.parent.name == str(model) else (path.parent.name if path.stem == 'model' else path.stem)
     if size is not None: name, c.size = f'{name}, {size} px', size
     info = dict(model=c.meta.get('name', name), arch=c.meta.get('arch'), size=c.size, saturation=c.saturation if saturation is None else saturation, device=str(c.device),
-                parameters=sum(p.numel() for p in c.model.parameters()), megabytes=round(path.stat().st_size/1e6, 1))
+                parameters=sum(p.numel() for p in c.engine.model.parameters()) if hasattr(c.engine, 'model') else None, megabytes=round(path.stat().st_size/1e6, 1))
     return Method(name, lambda s: np.asarray(c(Image.fromarray(s.gray), saturation=saturation)), info, names_seen(path))
 
 # %% ../nbs/19a_methods.ipynb #c029

@@ -35,9 +35,19 @@ def _ranged(a, name):
     if full is None or not low >= 0: raise PictureError(f"{name} holds values from {low:.4g} to {top:.4g}, which no 8- or 16-bit picture has: scale them to [0,1]")
     return np.round(a*np.float32(65535/full)).astype(np.uint16)
 
+def _strips(im, mode): return lambda t, b: np.asarray(im.crop((0, t, im.width, b)).convert(mode))
+
+def _values(im, mode):
+    "(h,w) values of a gray picture; in one piece, Pillow would hold it three times over."
+    rows, strips = _strips(im, mode), row_strips(im.size)
+    out = np.empty(im.size[::-1], (first := rows(*strips[0])).dtype)
+    out[:len(first)] = first
+    for t, b in strips[1:]: out[t:b] = rows(t, b)
+    return out
+
 def _wide_gray(im, name):
     "(h,w) uint16 of a picture of more than 8 bits: modes I, I;16 and F."
-    a, tags = np.asarray(im), getattr(im, 'tag_v2', {})
+    a, tags = _values(im, im.mode), getattr(im, 'tag_v2', {})
     if im.mode == 'I' and im.format in ('PNG', 'PPM'): a = a.clip(0, 65535).astype(np.uint16) # Pillow before 11.3, and maxval other than 65535
     elif im.mode == 'I' and tags.get(258) == (32,) and tags.get(339, (1,)) == (1,): a = (a.view(np.uint32) >> 16).astype(np.uint16) # TIFF 6.0: BitsPerSample, SampleFormat unsigned
     a = a.astype(np.uint16, copy=False) if a.dtype.itemsize == 2 else _ranged(a, name)
@@ -49,14 +59,6 @@ def _lab_gray(im):
     y = np.where(l > 8, ((l + 16)/116)**3, l*27/24389) # CIE 15
     gray = np.where(y > 0.0031308, 1.055*y**(1/2.4) - 0.055, 12.92*y) # IEC 61966-2-1
     return np.round(gray*65535).astype(np.uint16)[np.asarray(im.getchannel(0))], color_spread(im) > COLORED
-
-def _strips(im, mode): return lambda t, b: np.asarray(im.crop((0, t, im.width, b)).convert(mode))
-
-def _gray_values(im):
-    "(h,w) uint8 of a gray picture; in one piece, Pillow would hold it three times over."
-    out, rows = np.empty(im.size[::-1], np.uint8), _strips(im, 'L')
-    for t, b in row_strips(im.size): out[t:b] = rows(t, b)
-    return out
 
 def _alpha_of(im, gray):
     "The plane of alpha, or None."
@@ -82,13 +84,13 @@ def picture_of_image(
         raw, bits = _wide_gray(im, name), 16
         gray, note = developed(raw, icc, name)
         return Picture(gray, _alpha_of(im, raw), bits, False, notes=(note,)*bool(note), name=name)
-    elif im.mode in ('1', 'L', 'LA'): gray, note = developed(_gray_values(im), icc, name)
+    elif im.mode in ('1', 'L', 'LA'): gray, note = developed(_values(im, 'L'), icc, name)
     elif icc and im.mode in ('RGB', 'CMYK', 'RGBA', 'RGBX'):
-        def rows(t, b):
+        def _rows(t, b):
             nonlocal note
             strip = im.crop((0, t, im.width, b))
             done, note = to_srgb(strip if im.mode == 'CMYK' else strip.convert('RGB'), icc, name)
             return np.asarray(done.convert('RGB'))
-        gray, colored = plane_of_rgb(rows, im.size, colored)
+        gray, colored = plane_of_rgb(_rows, im.size, colored)
     else: gray, colored = plane_of_rgb(_strips(im, 'RGB'), im.size, colored)
     return Picture(gray, _alpha_of(im, gray), bits, bool(colored), notes=(note,)*bool(note), name=name)

@@ -43,6 +43,7 @@ def _look(source):
         if all(ImageChops.difference(g, o).getextrema()[1] <= 3 for o in (r, b)): return True, False # Cb and Cr off by one: 1.77 + .34 + .71
         return False, is_colored(im)
 
+# %% ../nbs/02d_pictures.ipynb #c008
 def _turned(a, orientation):
     "An array (h,w) turned as EXIF 2.3, 4.6.4 says."
     if a is None or orientation not in range(2, 9): return a
@@ -54,7 +55,7 @@ def _orientation(im):
     try: return im.getexif().get(0x112, 1)
     except Exception: return 1 # Pillow's EXIF reader raises whatever a broken tag makes it raise
 
-# %% ../nbs/02d_pictures.ipynb #c009
+# %% ../nbs/02d_pictures.ipynb #c011
 def _read(source, page, name):
     "Read one page of a path or bytes."
     with _open(source, page) as im:
@@ -92,7 +93,7 @@ def _is_deep_jpeg2000(source, im):
     at = head.find(b'\xff\x4f\xff\x51')
     return 0 <= at < len(head) - 42 and (head[at + 42] & 0x7f) + 1 > 8
 
-# %% ../nbs/02d_pictures.ipynb #c011
+# %% ../nbs/02d_pictures.ipynb #c013
 def _is_tiff(source):
     if isinstance(source, bytes): head = source[:4]
     else:
@@ -129,6 +130,7 @@ def _look_into(source):
         if not n: raise
         return list(range(n)), ''
 
+# %% ../nbs/02d_pictures.ipynb #c015
 def _page(source, place, name):
     "Read one page, by whichever library can."
     try: return _read(source, place, name)
@@ -148,7 +150,7 @@ def _pages(source, name):
         with decoding(called): p = _page(source, place, called)
         yield replace(p, page=i, pages=len(places), notes=p.notes + (f"{name} {more}",)*bool(more))
 
-# %% ../nbs/02d_pictures.ipynb #c013
+# %% ../nbs/02d_pictures.ipynb #c017
 def _source(x, name):
     "(path or bytes, what to call it) of anything encoded; None if it is something else."
     if isinstance(x, (bytes, bytearray, memoryview)): return bytes(x), name or 'the data'
@@ -163,6 +165,7 @@ def _source(x, name):
     if not path.stat().st_size: raise PictureError(f"{path} is empty (0 bytes)")
     return path, name or str(path)
 
+# %% ../nbs/02d_pictures.ipynb #c019
 def open_pages(
     x, # as for `open_picture`
     name:str|None=None, # what to call it in messages; None for its path or URL
@@ -173,7 +176,8 @@ def open_pages(
         with decoding(name or 'the image'):
             wide, kept = any(';16' in r for r in raw_modes(x)), Kept.of(x)
             x.load(); p = picture_of_image(x, name or 'the image')
-            yield _finished(p, kept, _orientation(x), wide and p.bits == 8)
+            p = _finished(p, kept, _orientation(x), wide and p.bits == 8)
+        yield p
     elif isinstance(x, np.ndarray): yield picture_of_array(x, name or 'the array')
     elif all(hasattr(x, o) for o in ('detach', 'cpu', 'numpy', 'is_floating_point')): yield picture_of_tensor(x, name or 'the tensor')
     elif found := _source(x, name): yield from _pages(*found)

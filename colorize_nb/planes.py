@@ -9,7 +9,7 @@ __all__ = ['COLORED', 'row_strips', 'nearest8', 'Picture', 'color_spread', 'is_c
            'decoding', 'refuse_bomb', 'checked_array', 'picture_of_array', 'picture_of_tensor']
 
 # %% ../nbs/02d1_planes.ipynb #c003
-import warnings
+import threading, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,15 +133,25 @@ def plane_of_rgb(
 class PictureError(ValueError):
     "A picture cannot be read or written; the message is one sentence that says why."
 
+class _Quiet:
+    "No warnings while any thread is inside: two threads with `catch_warnings` of their own would restore each other's filters."
+    lock, inside, filters = threading.Lock(), 0, None
+    def __enter__(self):
+        with self.lock:
+            if not _Quiet.inside: _Quiet.filters = warnings.catch_warnings(); _Quiet.filters.__enter__(); warnings.simplefilter('ignore')
+            _Quiet.inside += 1
+    def __exit__(self, *_):
+        with self.lock:
+            _Quiet.inside -= 1
+            if not _Quiet.inside: _Quiet.filters.__exit__(None, None, None)
+
 @contextmanager
 def decoding(
     name:str, # what to call the picture
 ):
-    "Turn what decoders raise in this block into a `PictureError` of one sentence."
+    "Turn what decoders raise in this block into a `PictureError` of one sentence; warnings, about metadata and large pictures below the limit, are not heard."
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore') # about metadata, and large pictures below the limit
-            yield
+        with _Quiet(): yield
     except (PictureError, FileNotFoundError): raise
     except UnidentifiedImageError: raise PictureError(f"{name} is not a picture, or too broken to be recognised as one") from None
     except Image.DecompressionBombError: raise PictureError(f"{name} unpacks to more than {2*Image.MAX_IMAGE_PIXELS/1e6:.0f} megapixels, which may be a trap: if you trust it, make it smaller first") from None

@@ -144,7 +144,9 @@ def gray_to_srgb(
     if table is None: return gray, ''
     return (table[::257] if gray.dtype == np.uint8 else table)[gray], ''
 
-def _why(e, name): return f"{name} has a colour profile that cannot be used ({' '.join(str(e).split()).rstrip('.') or type(e).__name__}): its values are taken as sRGB"
+def _why(e, name):
+    why = ''.join(c if c.isprintable() else '?' for c in ' '.join(str(e).split())).rstrip('.')
+    return f"{name} has a colour profile that cannot be used ({why or type(e).__name__}): its values are taken as sRGB"
 
 # %% ../nbs/02a_profiles.ipynb #c024
 def to_srgb(

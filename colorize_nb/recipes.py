@@ -17,7 +17,7 @@ from importlib.metadata import version
 from fastai.vision.all import *
 
 from .checkpoints import *
-from .colorizer import *
+from .engines import *
 from .critics import *
 from .data import *
 from .gan import *

@@ -22,7 +22,7 @@ from .charts import CHART_CSS, Row, scatter, spread
 from .evaluation import Evaluation
 from .figures import FIGURES, get_figure
 from .methods import Protocol, take_shot
-from .photos import atomic_path
+from .saving import atomic_path
 from .tables import TABLE_CSS, Cell, Column, FigureTable, class_table, differences, harder_gray, is_baseline, models_of, number, table, verdict, worse_than
 
 # %% ../nbs/20b_report.ipynb #c008

@@ -148,6 +148,7 @@ def _checked(x):
         raise PictureError(f"expected a PIL image or an array (h,w,3) of uint8 or uint16, got {type(x).__name__} {getattr(x, 'shape', '')} {getattr(x, 'dtype', '')}".rstrip())
     return _array(x)
 
+# %% ../nbs/02e_saving.ipynb #c030
 def _write(tmp, x, fmt, settings, kept, model):
     "Write one picture to a temporary path."
     x = _checked(x)

@@ -21,10 +21,10 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 
 from .classifier import Classifier, _kernels, _stats, classifier_network, imagenet_classifier
-from .colorizer import pick_device
+from .engines import pick_device
 from .files import _flatten, find_pictures, rank_pictures
 from .metrics import gray_rgb
-from .photos import atomic_path
+from .saving import atomic_path
 
 # %% ../nbs/19b_semantic.ipynb #c004
 _all_ = ['Classifier', 'classifier_network', 'imagenet_classifier'] # the judges

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from colorize_nb.colorizer import save_model
+from colorize_nb.engines import save_model
 from colorize_nb.lite import lite_generator
 
 @pytest.fixture(scope='session')

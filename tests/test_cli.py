@@ -69,7 +69,7 @@ def test_debug_shows_where(photo, tmp_path):
     assert done.returncode == 1 and 'Traceback' in done.stderr and 'find_model' in done.stderr
 
 def test_tables_for_programs():
-    from colorize_nb.colorizer import models
+    from colorize_nb.engines import models
     done = call('models', '--json')
     assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, models(), '')
     done = call('recipes', '--json')
@@ -89,7 +89,7 @@ def test_demo(model, tmp_path):
     assert f"{report['mean']['psnr_gain']:+.2f} dB" in done.stdout
 
 def test_the_packaged_model_shows_colours(tmp_path):
-    from colorize_nb.colorizer import models
+    from colorize_nb.engines import models
     if not any(m['name'] == 'default' for m in models()): pytest.skip('no packaged model yet')
     done = call('demo', '--out', tmp_path/'demo')
     mean = json.loads((tmp_path/'demo'/'report.json').read_text())['mean']

@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if not any(o[0] in '._' for o in p.relative_to(ROOT).parts))
-USE_WING = ['color', 'lite', 'photos', 'colorizer', 'samples', 'folders', 'cli'] # what colorizes without fastai
+LIGHT = ['lut', 'profiles', 'metadata', 'fetch', 'pictures', 'saving', 'paint', 'engines', 'colorizer', 'compare', 'samples', 'jobs', 'folders', 'processes', 'cli'] # from file to file: no torch before a torch model is loaded
+USE_WING = ['color', 'lite', *LIGHT] # what colorizes without fastai
 
 def sources(nb):
     "The code cells' sources of the notebook at path `nb`"
@@ -21,6 +22,7 @@ def module(nb):
     found = (re.search(r'^#\|\s*default_exp:?\s+(\S+)', s, re.M) for s in sources(nb))
     return next((m[1] for m in found if m), None)
 
+DOOR = ['door', 'use_commands', 'learn_commands', 'cli'] # the command line: no names for notebooks
 MODULES = {m: nb for nb in NOTEBOOKS if (m := module(nb))}
 
 def name(nb): return nb.relative_to(ROOT/'nbs').as_posix()
@@ -51,12 +53,16 @@ def test_colorizing_needs_no_fastai():
     done = python('import sys\n' + ''.join(f'import colorize_nb.{m}\n' for m in USE_WING) + 'assert "fastai" not in sys.modules')
     assert done.returncode == 0, done.stderr
 
+def test_files_need_no_torch():
+    done = python('import sys\n' + ''.join(f'import colorize_nb.{m}\n' for m in LIGHT) + 'assert "torch" not in sys.modules')
+    assert done.returncode == 0, done.stderr
+
 def test_help_needs_no_torch():
     done = python('import sys, colorize_nb.cli\nassert "torch" not in sys.modules')
     assert done.returncode == 0, done.stderr
 
 def test_all_holds_every_public_name():
-    names = ' + '.join(f'__import__("colorize_nb.{m}", fromlist=["*"]).__all__' for m in MODULES if m != 'cli')
+    names = ' + '.join(f'__import__("colorize_nb.{m}", fromlist=["*"]).__all__' for m in MODULES if m not in DOOR)
     done = python(f'import colorize_nb.all as a\nmissing = [n for n in {names} if not hasattr(a, n)]\nassert not missing, missing')
     assert done.returncode == 0, done.stderr
 

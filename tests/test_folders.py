@@ -1,0 +1,152 @@
+"Runs over folders as processes of their own: stopped by signals, shared by `accelerate launch`, and their memory over many pictures."
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorize_nb.samples import gray_sample
+
+ROOT = Path(__file__).resolve().parent.parent
+ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONUTF8': '1'}
+posix = pytest.mark.skipif(os.name != 'posix', reason='needs POSIX signals')
+
+SCRIPT = '''import os, signal, sys, time
+import numpy as np
+from PIL import Image
+class Tint:
+    "Stands in for a network: one colour, after a while"
+    name, size, saturation = 'tint', 64, 1.
+    def __init__(self, pause=0.): self.pause = pause
+    def chroma(self, pictures, size=None, tta=False): return [np.zeros((2, 2, 2), np.float32) for _ in pictures]
+    def paint(self, picture, ab, target='rgb', saturation=None, exact=False):
+        time.sleep(self.pause)
+        im = Image.merge('YCbCr', [picture.plane(), Image.new('L', picture.size, 100), Image.new('L', picture.size, 150)])
+        return im if target == 'jpeg' else im.convert('RGB')
+def slow(): return Tint(.05)
+def tell(records):
+    try:
+        for r in records: print(r.status, r.target and r.target.name, flush=True)
+    except KeyboardInterrupt: print('interrupted', flush=True); sys.exit(130)
+if __name__ == '__main__':
+    old, new, how = sys.argv[1:]
+    signal.signal(signal.SIGINT, signal.default_int_handler) # a process started in the background ignores it
+    if how == 'threads':
+        from colorize_nb.folders import colorize_files
+        tell(colorize_files(old, new, slow(), batch_size=1))
+    if how == 'processes':
+        from colorize_nb.processes import colorize_in_processes
+        from tinting import slow
+        tell(colorize_in_processes(2, old, new, slow, batch_size=1))
+    if how == 'shards':
+        from colorize_nb.folders import colorize_files
+        from colorize_nb.jobs import shard_from_env
+        rank, world = shard_from_env()
+        done = [str(r.source) for r in colorize_files(old, new, Tint(), shard=(rank, world))]
+        import json; json.dump([rank, world, done], open(f'{new}-{rank}.json', 'w'))
+'''
+
+@pytest.fixture
+def place(tmp_path):
+    "A folder with a script and 40 pictures"
+    (tmp_path/'tinting.py').write_text(SCRIPT)
+    (tmp_path/'old').mkdir()
+    for i in range(40): gray_sample('moon').resize((60, 40)).rotate(9*i).save(tmp_path/'old'/f'{i:02}.png')
+    return tmp_path
+
+def command(place, how): return [sys.executable, place/'tinting.py', place/'old', place/'new', how]
+
+def begun(place, how, n=3):
+    "A run in a group of its own, once it has written `n` pictures"
+    run = subprocess.Popen(command(place, how), cwd=place, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    end = time.monotonic() + 100
+    while len(list((place/'new').glob('[0-9]*.png'))) < n and run.poll() is None and time.monotonic() < end: time.sleep(.01)
+    return run
+
+def check_rest(place, how, whole):
+    "What was left is done by a second run, what was done is left alone, and nothing else lies there"
+    times = {f: (place/'new'/f).stat().st_mtime_ns for f in whole}
+    done = subprocess.run(command(place, how), cwd=place, env=ENV, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0 and Counter(line.split()[0] for line in done.stdout.splitlines()) == {'done': 40 - len(whole), 'skipped': len(whole)}, done.stderr
+    assert sorted(f.name for f in (place/'new').iterdir()) == [f'{i:02}.png' for i in range(40)]
+    assert {f: (place/'new'/f).stat().st_mtime_ns for f in whole} == times
+
+def pictures(place):
+    "The names of finished pictures, all of which can be read"
+    names = sorted(f.name for f in (place/'new').glob('[0-9]*.png'))
+    for f in names:
+        with Image.open(place/'new'/f) as im: im.load(); assert im.size == (60, 40)
+    return names
+
+@posix
+@pytest.mark.parametrize('how', ['threads', 'processes'])
+def test_ctrl_c_finishes_what_is_in_hand(place, how):
+    run = begun(place, how)
+    os.killpg(run.pid, signal.SIGINT) # to all of the group, as a terminal does
+    out, err = run.communicate(timeout=100)
+    told = [line.split()[1] for line in out.splitlines() if line.startswith('done')]
+    assert run.returncode == 130 and out.splitlines()[-1] == 'interrupted' and not err, err
+    assert 3 <= len(told) < 40 and told == pictures(place) == sorted(f.name for f in (place/'new').iterdir())
+    check_rest(place, how, told)
+
+@posix
+@pytest.mark.parametrize('how', ['threads', 'processes'])
+def test_a_second_ctrl_c_interrupts_at_once(place, how):
+    run = begun(place, how)
+    os.killpg(run.pid, signal.SIGINT); time.sleep(.02); os.killpg(run.pid, signal.SIGINT)
+    out, err = run.communicate(timeout=100)
+    assert run.returncode == 130 and 'Traceback' not in err, err
+    whole = pictures(place)
+    assert len(whole) == len(list((place/'new').iterdir())) < 40
+    check_rest(place, how, whole)
+
+@posix
+@pytest.mark.parametrize('how', ['threads', 'processes'])
+def test_a_killed_run_leaves_no_half_file(place, how):
+    run = begun(place, how)
+    os.kill(run.pid, signal.SIGKILL)
+    run.communicate(timeout=100) # workers go when their pipe ends
+    whole = pictures(place)
+    assert 3 <= len(whole) < 40
+    check_rest(place, how, whole)
+
+def test_accelerate_launch_shares_a_folder(place):
+    pytest.importorskip('accelerate')
+    done = subprocess.run([sys.executable, '-m', 'accelerate.commands.launch', '--cpu', '--num_processes', '2', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no',
+                           '--main_process_port', '0', *map(str, command(place, 'shards')[1:])], cwd=place, env=ENV, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    shares = [json.loads((place/f'new-{rank}.json').read_text()) for rank in (0, 1)]
+    assert [s[:2] for s in shares] == [[0, 2], [1, 2]] and [len(s[2]) for s in shares] == [20, 20]
+    assert sorted(shares[0][2] + shares[1][2]) == sorted(str(f) for f in (place/'old').iterdir()) # every picture exactly once
+    assert len(pictures(place)) == 40
+
+MEMORY = '''import sys
+from tinting import Tint
+from colorize_nb.folders import colorize_files
+def rss(): return int(open('/proc/self/statm').read().split()[1])*4096
+for i, r in enumerate(colorize_files(sys.argv[1], sys.argv[2], Tint())):
+    assert r.status == 'done', r
+    if i % 20 == 19: print(i + 1, rss(), flush=True)
+'''
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='reads /proc')
+def test_memory_stays_flat(place):
+    "600 pictures, the slope over the last 400 extrapolated to 10,000: less than 40 MB"
+    for f in (place/'old').iterdir(): f.unlink()
+    im = gray_sample('camera')
+    for i in range(600): im.resize((300 + i % 50, 200)).save(place/'old'/f'{i:03}.jpg', quality=80)
+    (place/'memory.py').write_text(MEMORY)
+    done = subprocess.run([sys.executable, 'memory.py', 'old', 'new'], cwd=place, env=ENV, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    n, rss = np.array([line.split() for line in done.stdout.splitlines()], float).T
+    slope = np.polyfit(n[n > 200], rss[n > 200], 1)[0]
+    assert slope*10_000 < 40e6, f'{slope*10_000/1e6:.0f} MB'
+    assert rss.max() < 400e6
