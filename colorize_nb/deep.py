@@ -98,9 +98,10 @@ def tiff_pages(
     "Give the pages of a TIFF as tifffile sees them, without its log: it reports what it then raises."
     import tifffile
     log = logging.getLogger('tifffile')
-    with _QUIET, tifffile.TiffFile(BytesIO(source) if isinstance(source, bytes) else source) as t:
+    with _QUIET:
         before, log.disabled = log.disabled, True
-        try: yield t.pages
+        try:
+            with tifffile.TiffFile(BytesIO(source) if isinstance(source, bytes) else source) as t: yield t.pages
         finally: log.disabled = before
 
 def picture_of_tiff(
