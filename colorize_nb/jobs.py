@@ -134,13 +134,17 @@ def plan_files(
     return _part(list(jobs.values()), compare, sizes)
 
 # %% ../nbs/05_jobs.ipynb #c027
+_RANKS = [('RANK', 'WORLD_SIZE'), ('PMI_RANK', 'PMI_SIZE'), ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE')] # torchrun and accelerate; MPICH and Intel; Open MPI
+_LOCALS = ['LOCAL_RANK', 'MPI_LOCALRANKID', 'OMPI_COMM_WORLD_LOCAL_RANK']
+
 def shard_from_env(
-    env=os.environ, # what the launcher set: RANK and WORLD_SIZE
+    env=os.environ, # what the launcher set: RANK and WORLD_SIZE, or MPI's names for them
 )->tuple: # (rank, world): this process, counted from 0, of so many; (0, 1) alone
     "Read which share of a run this process has."
-    try: rank, world = int(env.get('RANK', 0)), int(env.get('WORLD_SIZE', 1))
+    names = next((ns for ns in _RANKS if any(n in env for n in ns)), _RANKS[0])
+    try: rank, world = (int(env.get(n, alone)) for n, alone in zip(names, (0, 1)))
     except ValueError: rank, world = 0, 0
-    if not 0 <= rank < world: raise ValueError(f"RANK {env.get('RANK')} and WORLD_SIZE {env.get('WORLD_SIZE')} in the environment are no share of a run: unset both, or start with `accelerate launch`")
+    if not 0 <= rank < world: raise ValueError(f"{names[0]} {env.get(names[0])} and {names[1]} {env.get(names[1])} in the environment are no share of a run: unset both, or start with `accelerate launch`")
     return rank, world
 
 def take_shard(
@@ -154,10 +158,11 @@ def take_shard(
 
 def shard_device(
     device:str='auto', # as asked for
-    env=os.environ, # what the launcher set: LOCAL_RANK, which process on this machine this is
+    env=os.environ, # what the launcher set: LOCAL_RANK, which process on this machine this is, or MPI's name for it
 )->str: # the GPU that is this process's, where there is one for each
     "Choose the device of one process among several."
-    if not env.get('LOCAL_RANK', '').isdigit() or device not in ('auto', 'cuda'): return device
+    local = next((env[k] for k in _LOCALS if env.get(k, '').isdigit()), None)
+    if local is None or device not in ('auto', 'cuda'): return device
     try: import torch
     except ImportError: return device
-    return f"cuda:{int(env['LOCAL_RANK']) % n}" if (n := torch.cuda.device_count()) else device
+    return f"cuda:{int(local) % n}" if (n := torch.cuda.device_count()) else device
