@@ -170,7 +170,7 @@ def _exif(kept, size, model, description=b'', drop=()):
 
 def _xmp(kept, size, model, extension=None):
     what = f"{_COLOURS}{f' by the model {model}' if model else ''}; lightness is the original's"
-    packet, note = merge_xmp(kept.xmp, size, _PROGRAM, what, extension)
+    packet, note = merge_xmp(kept.xmp, size, _PROGRAM, what, extension, kept.orientation)
     if note: kept.note(note)
     return packet
 
@@ -217,9 +217,9 @@ def _split_xmp(packet):
 
 def _for_jpeg(kept, size, model):
     first, extra = _split_xmp(_xmp(kept, size, model))
-    if kept.extension: # stays as it is, if `first` points to it
+    if kept.extension: # stays as it is, if `first` points to it and no frames in it have to be turned
         guid, segments = _extended(kept.extension)
-        if guid in first: extra += segments
+        if guid in first and kept.orientation == 1: extra += segments
         else: first, extra = _split_xmp(_xmp(kept, size, model, kept.extension))
     irb = kept.resources or b''
     extra += b''.join(_segment(0xed, b'Photoshop 3.0\0' + irb[i:i + 65000]) for i in range(0, len(irb), 65000))

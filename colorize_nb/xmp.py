@@ -60,6 +60,10 @@ def _each(rdf, ns, name=None):
 
 def _value(place): return place[1].value if place[1] else ''.join(n.data for n in place[0].childNodes if n.nodeType == n.TEXT_NODE).strip()
 
+def _put(place, v):
+    if place[1]: place[1].value = str(v)
+    else: place[0].childNodes = [place[0].ownerDocument.createTextNode(str(v))]
+
 def _remove(place):
     element, attribute = place
     if attribute: element.removeAttributeNode(attribute)
@@ -71,12 +75,37 @@ def _correct(rdf, size):
         (_EXIF, 'ColorSpace'): 1, (_PS, 'ColorMode'): 3, (_PS, 'ICCProfile'): 'sRGB'}
     for key, v in now.items():
         for element, attribute in _each(rdf, *key):
-            if attribute: attribute.value = str(v)
-            else: element.childNodes = [rdf.ownerDocument.createTextNode(str(v))]
+            _put((element, attribute), v)
     for key in [(_XMP, 'Thumbnails'), (_TIFF, 'BitsPerSample'), (_TIFF, 'PhotometricInterpretation'), (_TIFF, 'SamplesPerPixel'), (_GAIN,), (_PARTS,)]:
         for place in _each(rdf, *key): _remove(place)
 
 # %% ../nbs/02a2_xmp.ipynb #c018
+_AREA, _DIMENSIONS, _FACE = 'http://ns.adobe.com/xmp/sType/Area#', 'http://ns.adobe.com/xap/1.0/sType/Dimensions#', 'http://ns.microsoft.com/photo/1.2/t/Region#'
+_TURNS = {2: lambda x, y: (1 - x, y), 3: lambda x, y: (1 - x, 1 - y), 4: lambda x, y: (x, 1 - y), 5: lambda x, y: (y, x), 6: lambda x, y: (1 - y, x), 7: lambda x, y: (1 - y, 1 - x), 8: lambda x, y: (y, 1 - x)} # EXIF 2.3, 4.6.4
+
+def _parts(e, ns):
+    "Attributes and elements of a namespace in an element: name -> place."
+    return {a.localName: (e, a) for a in e.attributes.values() if a.namespaceURI == ns} | {c.localName: (c, None) for c in e.childNodes if c.nodeType == c.ELEMENT_NODE and c.namespaceURI == ns}
+
+def _turn_frames(rdf, orientation):
+    "Turn the frames around faces as the pixels are turned."
+    turn = _TURNS[orientation]
+    for e in rdf.getElementsByTagName('*'):
+        area, face = _parts(e, _AREA), _parts(e, _FACE).get('Rectangle')
+        try:
+            if {'x', 'y'} <= set(area):
+                for k, v in zip('xy', turn(float(_value(area['x'])), float(_value(area['y'])))): _put(area[k], f'{v:.6g}')
+            if face:
+                x, y, w, h = map(float, _value(face).split(',')) # left, top
+                (cx, cy), (w, h) = turn(x + w/2, y + h/2), (h, w) if orientation > 4 else (w, h)
+                _put(face, ', '.join(f'{v:.6g}' for v in (cx - w/2, cy - h/2, w, h)))
+        except ValueError: continue # numbers that are none
+        for sides in area, _parts(e, _DIMENSIONS):
+            if orientation > 4 and {'w', 'h'} <= set(sides):
+                w, h = _value(sides['w']), _value(sides['h'])
+                _put(sides['w'], h); _put(sides['h'], w)
+
+# %% ../nbs/02a2_xmp.ipynb #c020
 def _state(dom, rdf, software, what):
     "Add the event and the code of the source."
     old = [_value(p) for p in _each(rdf, _IPTC, 'DigitalSourceType')]
@@ -104,6 +133,7 @@ def merge_xmp(
     software:str, # name and version of the program
     what:str, # what it did, for the history
     extension:bytes|None=None, # of a JPEG: the XMP that its first piece had no room for
+    orientation:int=1, # as EXIF said, 1 to 8: how the pixels have been turned
 )->tuple: # (packet, sentence on what was wrong or '')
     "Add to a picture's XMP that its colours are computed."
     empty, note = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"/></x:xmpmeta>'.encode(), ''
@@ -115,7 +145,9 @@ def merge_xmp(
             except ValueError as e: note = f'the second part of its XMP is broken and was left out ({e})'
             for n in rdf.childNodes: n.parentNode = rdf
             for place in list(_each(rdf, _NOTE, 'HasExtendedXMP')): _remove(place)
-        _correct(rdf, size); _state(dom, rdf, software, what)
+        _correct(rdf, size)
+        if orientation in _TURNS: _turn_frames(rdf, orientation)
+        _state(dom, rdf, software, what)
         return _packet(dom), note
     except (ValueError, RecursionError) as e:
         dom, rdf = _parse(empty); _state(dom, rdf, software, what)
