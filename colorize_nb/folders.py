@@ -45,8 +45,7 @@ def _sheet(colorizer, picture, job, way, files):
 
 def _painted(job, way, x, colorizer, told):
     "Each page of a TIFF with its colours; `told` collects what to say about them."
-    for picture in open_pages(x):
-        picture.name = f'page {picture.page + 1} of {_name(job.source)}'
+    for picture in open_pages(x, _name(job.source)):
         own = picture.colored and not way.force
         told[picture.page] = own, picture.notes
         yield picture, _as_it_is(x, picture) if own else colorizer.paint(picture, _chroma(colorizer, picture, way), target=_target(picture, job.target, way), saturation=way.saturation, exact=way.exact)

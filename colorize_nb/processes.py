@@ -12,6 +12,7 @@ import os, pickle, signal, sys
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
@@ -141,7 +142,8 @@ def colorize_in_processes(
     n:int, # processes
     inputs:str|Path|Iterable, # pictures, folders (with their sub-folders), patterns and http(s) URLs
     out:str|Path, # folder for the results; made if needed
-    make:Callable, # makes a colorizer, in each process; importable
+    model:str|Path|Callable='default', # a packaged model's name or a model's path; or what makes a colorizer, importable
+    device:str='auto', # where each process computes: auto, cpu, cuda, mps
     *,
     format:str='keep', # keep, or a suffix of `WRITERS` without its dot: png, jpg...
     shard:tuple=(0, 1), # (rank, world): this machine's share of the plan, see `shard_from_env`
@@ -153,6 +155,8 @@ def colorize_in_processes(
     way = _Way(**kwargs | dict(threads=kwargs.get('threads') or threads, sizes=tuple(kwargs.get('sizes', ()))))
     jobs, ids = _prepare(inputs, out, format, shard, way)
     if any(j.source == '-' for j in jobs): raise ValueError("standard input cannot be shared by several processes: take one, or name a file")
+    from colorize_nb.colorizer import Colorizer
+    make = model if callable(model) else partial(Colorizer.from_pretrained, model, device)
     return _run(jobs, n, (make, ids, way), threads, way.batch_size + way.threads, shard)
 
 def _run(jobs, n, args, threads, room, shard):

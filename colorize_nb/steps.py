@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .fetch import fetch_url, is_url
-from .pictures import PictureError, decoding, open_picture
+from .pictures import decoding, open_picture
 from .profiles import to_srgb
 from .saving import WRITERS, atomic_path, keeps_alpha, save_picture
 
@@ -75,11 +75,6 @@ def _fetched(job, way):
     if job.source == '-': return sys.stdin.buffer.read()
     return fetch_url(job.source, allow_private=way.allow_private) if is_url(job.source) else job.source
 
-def _named(x, job):
-    "What opens `x`, whose errors call the picture by its source."
-    try: return open_picture(x)
-    except PictureError as e: raise PictureError(str(e).replace('the data', _name(job.source), 1)) from None
-
 def _as_it_is(x, picture):
     "The picture at `x` with its own colours: upright, sRGB."
     with decoding(picture.name), Image.open(BytesIO(x) if isinstance(x, bytes) else x) as im:
@@ -133,8 +128,7 @@ def _is_tiff(path): return WRITERS[path.suffix.lower()][0] == 'TIFF'
 def _read(job, way, files):
     "Read a picture, and pass it on if it has colours: the picture, and for an album what can be opened again."
     x = _fetched(job, way)
-    picture = _named(x, job)
-    picture.name = _name(job.source)
+    picture = open_picture(x, _name(job.source))
     if picture.pages > 1 and _is_tiff(job.target): return picture, x
     if picture.pages > 1: picture.notes = *picture.notes, f'{job.target.name} is the first of {picture.pages} pages: TIFF keeps them all'
     if picture.colored and not way.force:
