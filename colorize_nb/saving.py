@@ -108,7 +108,7 @@ def _write_png(
     with open(path, 'wb') as f:
         f.write(b'\x89PNG\r\n\x1a\n' + _chunk(b'IHDR', struct.pack('>IIBBBBB', w, h, 16, {1: 0, 2: 4, 3: 2, 4: 6}[c], 0, 0, 0)))
         for name, data in _described(**words): f.write(_chunk(name, data))
-        packer, above, step = zlib.compressobj(4), np.zeros(2*w*c, np.uint8), max(1, _BLOCK//(2*w*c)) # level 4: see below
+        packer, above, step = zlib.compressobj(1), np.zeros(2*w*c, np.uint8), max(1, _BLOCK//(2*w*c)) # level 1: see below
         for t in range(0, h, step):
             lines, above = _filtered(a[t:t + step], above)
             if data := packer.compress(lines): f.write(_chunk(b'IDAT', data))
