@@ -27,7 +27,7 @@ setup(
     keywords=cfg['keywords'].split(),
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
-    extras_require={k: cfg[f'{k}_requirements'].split() for k in ('dev', 'fid')},
+    extras_require={k: cfg[f'{k}_requirements'].split() for k in ('dev', 'fid', 'onnx', 'export', 'launch')},
     packages=find_packages(include=['colorize_nb', 'colorize_nb.*']),
     include_package_data=False, # exactly what the next line names
     package_data={'colorize_nb': ['models/*/*']},

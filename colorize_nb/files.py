@@ -12,7 +12,6 @@ __all__ = ['center_box', 'whole_box', 'random_box', 'read_picture', 'read_whole'
 # %% ../nbs/08_files.ipynb #c003
 import hashlib, io, json, math, os, random, unicodedata
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np, torch
@@ -20,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from .color import rgb2lab
+from .profiles import to_srgb
 
 # %% ../nbs/08_files.ipynb #c005
 def center_box(
@@ -68,21 +68,11 @@ def _flatten(im):
         return Image.alpha_composite(Image.new('RGBA', (im.width, im.height), 'white'), im).convert('RGB')
     return im if im.mode in ('RGB', 'L', 'CMYK') else im.convert('RGB')
 
-@lru_cache(maxsize=32)
-def _profile2srgb(icc, mode):
-    "The transform from a colour profile, as bytes, to sRGB; None if it is sRGB, or not to be understood."
-    from PIL import ImageCms
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        if 'srgb' in ImageCms.getProfileDescription(profile).lower(): return None
-        return ImageCms.buildTransform(profile, ImageCms.createProfile('sRGB'), mode, 'RGB')
-    except (OSError, ImageCms.PyCMSError): return None
-
 # %% ../nbs/08_files.ipynb #c013
 def _finish(im, info):
     "Upright, sRGB, as an array: `im` as its file's `info` says."
     if 'exif' in info: im = ImageOps.exif_transpose(im)
-    if im.mode != 'L' and 'icc_profile' in info and (tfm := _profile2srgb(info['icc_profile'], im.mode)): im = tfm.apply(im)
+    im = to_srgb(im, info.get('icc_profile'))[0]
     return np.asarray(im if im.mode == 'RGB' else im.convert('RGB'))
 
 def read_picture(

@@ -9,6 +9,7 @@ __all__ = ['guide_chroma', 'paint_rgb', 'paint_ycbcr', 'paint_exact', 'paint']
 
 # %% ../nbs/02f_paint.ipynb #c003
 import os
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image, ImageChops
 
 from .lut import lab2srgb, paint_table
 from .pictures import Picture
+from .planes import nearest8
 
 # %% ../nbs/02f_paint.ipynb #c006
 def _mean(x, r):
@@ -75,9 +77,14 @@ def _bytes(ab):
     return [Image.fromarray((o*(127.5/reach) + 128.5).clip(0, 255).astype(np.uint8)) for o in ab], reach
 
 def _each(f, items, threads):
-    "`f` of each item, in order, by several threads."
+    "`f` of each item, in order, by several threads that run at most two items ahead."
     if threads == 1 or len(items) < 2: yield from map(f, items); return
-    with ThreadPoolExecutor(threads) as pool: yield from pool.map(f, items)
+    with ThreadPoolExecutor(threads) as pool:
+        ahead = deque()
+        for item in items:
+            ahead.append(pool.submit(f, item))
+            if len(ahead) > threads + 1: yield ahead.popleft().result()
+        while ahead: yield ahead.popleft().result()
 
 # %% ../nbs/02f_paint.ipynb #c018
 def paint_rgb(
@@ -93,12 +100,8 @@ def paint_rgb(
         parts = [o.resize((width, bottom - top), Image.Resampling.BILINEAR, box=_box(ab, picture, top, bottom)) for o in (a, b)]
         return top, Image.merge('RGB', [plane.crop((0, top, width, bottom)), *parts]).filter(table)
     for top, strip in _each(_strip, _strips(picture), threads): out.paste(strip, (0, top))
-    if picture.alpha is not None: out.putalpha(_eight(picture.alpha))
+    if picture.alpha is not None: out.putalpha(Image.fromarray(nearest8(picture.alpha)))
     return out
-
-def _eight(plane):
-    "An 8-bit picture of a plane of 8 or 16 bits."
-    return Image.fromarray(plane if plane.dtype == np.uint8 else ((plane.astype(np.uint32) + 128)//257).astype(np.uint8))
 
 # %% ../nbs/02f_paint.ipynb #c023
 def paint_ycbcr(
@@ -107,29 +110,37 @@ def paint_ycbcr(
     threads:int=2, # that work on it
 )->Image.Image: # YCbCr, as a JPEG file stores it
     "Put chroma on a picture by offsets of luma, Cb and Cr."
-    ((a, b), reach), plane = _bytes(ab), picture.plane()
+    out, ((a, b), reach), plane, width = Image.new('YCbCr', picture.size), _bytes(ab), picture.plane(), picture.size[0]
     gray = plane if plane.size == a.size else plane.resize(a.size, Image.Resampling.BILINEAR, reducing_gap=2)
     offsets = Image.merge('RGB', [gray, a, b]).filter(paint_table(reach, offsets=True)).split()
-    y, cb, cr = _each(lambda o: o.resize(plane.size, Image.Resampling.BILINEAR), offsets, threads)
-    return Image.merge('YCbCr', [ImageChops.add(plane, y, 1, -128), cb, cr])
+    def _strip(rows):
+        top, bottom = rows
+        y, cb, cr = (o.resize((width, bottom - top), Image.Resampling.BILINEAR, box=_box(ab, picture, top, bottom)) for o in offsets)
+        return top, Image.merge('YCbCr', [ImageChops.add(plane.crop((0, top, width, bottom)), y, 1, -128), cb, cr])
+    for top, strip in _each(_strip, _strips(picture), threads): out.paste(strip, (0, top))
+    return out
 
 # %% ../nbs/02f_paint.ipynb #c029
 def paint_exact(
     picture:Picture, # gives the lightness, and the alpha
     ab:np.ndarray, # (2,h,w) chroma at any size, Lab units
     bits:int=8, # of the result's channels, 8 or 16
+    threads:int=2, # that work on it
 )->Image.Image|np.ndarray: # 8 bits: RGB or RGBA; 16 bits: (h,w,3) or (h,w,4) uint16
     "Put chroma on a picture by formula."
     if bits not in (8, 16): raise ValueError(f"expected 8 or 16 bits, got {bits}: no other pictures are made")
     (width, height), ab = picture.size, np.ascontiguousarray(ab, np.float32)
     out = Image.new('RGB', picture.size) if bits == 8 else np.empty((height, width, 3 + (picture.alpha is not None)), np.uint16)
-    for top, bottom in _strips(picture, 2**18):
-        rows = _resized(ab, width, bottom - top, _box(ab, picture, top, bottom))
-        rgb = lab2srgb(picture.lightness(top, bottom).ravel(), rows.reshape(2, -1)).T.reshape(-1, width, 3)
-        if bits == 8: out.paste(Image.fromarray((rgb*255 + 0.5).astype(np.uint8)), (0, top))
-        else: out[top:bottom, :, :3] = rgb*65535 + 0.5
+    def _strip(rows):
+        top, bottom = rows
+        chroma = _resized(ab, width, bottom - top, _box(ab, picture, top, bottom))
+        rgb = lab2srgb(picture.lightness(top, bottom).ravel(), chroma.reshape(2, -1)).T.reshape(-1, width, 3)
+        return top, bottom, (rgb*255 + 0.5).astype(np.uint8) if bits == 8 else (rgb*65535 + 0.5).astype(np.uint16)
+    for top, bottom, rgb in _each(_strip, _strips(picture, 2**18), threads):
+        if bits == 8: out.paste(Image.fromarray(rgb), (0, top))
+        else: out[top:bottom, :, :3] = rgb
     if picture.alpha is None: return out
-    if bits == 8: out.putalpha(_eight(picture.alpha))
+    if bits == 8: out.putalpha(Image.fromarray(nearest8(picture.alpha)))
     else: out[..., 3] = picture.alpha if picture.alpha.dtype == np.uint16 else picture.alpha.astype(np.uint16)*257
     return out
 
