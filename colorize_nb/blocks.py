@@ -48,7 +48,7 @@ def png_chunks(
         if kind not in types or n > left: f.seek(n + 4, 1); continue
         data = f.read(n); f.seek(4, 1)
         if len(data) < n: break
-        left -= n
+        left -= n + 64 # as many empty ones are a burden too
         res.append((kind, data))
     return res
 
@@ -93,7 +93,7 @@ def photoshop_resources(
 )->list: # (number, name with its length, data) each
     "Split Photoshop's image resources."
     res, i = [], 0
-    while data[i:i + 4] in (b'8BIM', b'MeSa', b'AgHg', b'PHUT', b'DCSR') and i + 12 <= len(data):
+    while data[i:i + 4] in (b'8BIM', b'MeSa', b'AgHg', b'PHUT', b'DCSR') and i + 12 <= len(data) and len(res) < 10000:
         number, n = struct.unpack_from('>HB', data, i + 4)
         name = data[i + 6:i + 7 + n + (n + 1)%2]
         at = i + 6 + len(name)
@@ -120,10 +120,13 @@ _XMP_TAG, _IPTC_TAG, _PHOTOSHOP_TAG, _ICC_TAG, _LAYERS_TAG = 700, 33723, 34377, 
 def tiff_page(
     f, # binary file: a TIFF
     page:int=0, # which one
+    at:int|None=None, # where its table is, if that is known: the way through all pages before it is long
 )->tuple: # (exif, others, size): EXIF block, bytes of the XMP, IPTC and Photoshop tags by number, and whether there are layers
     "Read what a page of a TIFF says beside its pixels."
-    order, big, at = tiff_header(f)
-    for _ in range(page): at = read_slots(f, at, order, big)[1]
+    order, big, first = tiff_header(f)
+    if at is None:
+        at = first
+        for _ in range(page): at = read_slots(f, at, order, big)[1]
     if not at: raise ValueError('there is no such page')
     tags = read_tags(f, at, order, big, skip=PIXEL_TAGS - {274} | {_ICC_TAG, _LAYERS_TAG})
     others = {t: tags.pop(t).data for t in (_XMP_TAG, _IPTC_TAG, _PHOTOSHOP_TAG) if t in tags}

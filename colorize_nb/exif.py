@@ -65,9 +65,10 @@ def read_tags(
 )->dict: # tag -> `ExifTag`, or a dictionary for a table within
     "Read a table with all its values and the tables in it."
     res, left = {}, _MOST_BYTES
-    for tag, type, count, slot in read_slots(f, at, order, big)[0]:
+    slots = {s[0]: s for s in reversed(read_slots(f, at, order, big)[0])} # a tag that stands twice: the first counts
+    for tag, type, count, slot in slots.values():
         size = _WIDTH.get(type, 0)*count
-        if tag in skip or tag in res or not size or size > left: continue
+        if tag in skip or not size or size > left: continue
         if (long := size > len(slot)):
             f.seek(struct.unpack(order + ('Q' if big else 'I'), slot)[0] & 2**62 - 1)
             slot = f.read(size)
@@ -146,10 +147,10 @@ _STALE = PIXEL_TAGS - {256, 257, 274, 529, 530, 531, 532} # those that no EXIF n
 
 def _spans(f, at, order, inner=(_EXIF_IFD, _GPS_IFD, _INTEROP_IFD)):
     "Where a table's values and inner tables lie: (start, end) each."
-    try: slots, _ = read_slots(f, at, order)
+    try: slots = {s[0]: s for s in reversed(read_slots(f, at, order)[0])}
     except ValueError: return
     yield at, at + 6 + 12*len(slots)
-    for tag, type, count, slot in slots:
+    for tag, type, count, slot in slots.values():
         place, size = struct.unpack(order + 'I', slot)[0], _WIDTH.get(type, 0)*count
         if size > 4: yield place, place + size
         if tag in inner: yield from _spans(f, place, order, inner[2:])

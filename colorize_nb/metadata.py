@@ -114,7 +114,7 @@ def _of_tiff(kept, im):
     "The page's tags."
     with file_of(im) as f:
         if not f: return
-        kept.exif, others, layers = tiff_page(f, im.tell())
+        kept.exif, others, layers = tiff_page(f, im.tell(), dict(enumerate(getattr(im, '_frame_pos', []))).get(im.tell()))
     kept.xmp, iptc = others.get(700), others.get(33723)
     resources = photoshop_resources(fresh_resources(others.get(34377, b'')))
     if iptc and not any(r[0] == _IPTC_RESOURCE for r in resources): resources.append((_IPTC_RESOURCE, b'\0\0', iptc))

@@ -9,6 +9,7 @@ __all__ = ['SOURCE_TYPE', 'merge_xmp']
 
 # %% ../nbs/02a2_xmp.ipynb #c003
 from xml.dom import minidom
+from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
 # %% ../nbs/02a2_xmp.ipynb #c005
@@ -19,7 +20,26 @@ _XMP, _PS, _NOTE = 'http://ns.adobe.com/xap/1.0/', 'http://ns.adobe.com/photosho
 _GAIN, _PARTS = 'http://ns.adobe.com/hdr-gain-map/1.0/', 'http://ns.google.com/photos/1.0/container/' # speak of further pictures in the file, which do not come along
 
 # %% ../nbs/02a2_xmp.ipynb #c007
-_MOST_BYTES = 4*2**20
+_MOST_BYTES, _MOST_PARTS, _MOST_LEVELS = 4*2**20, 30000, 100 # of a packet; elements and attributes; one in the other
+
+class _TooLarge(ValueError): "Nothing wrong with it but its size."
+
+def _look(text):
+    "Go through XML without building anything; ValueError if it is no XML, or a trap."
+    level = parts = 0
+    def start(name, attributes):
+        nonlocal level, parts
+        level, parts = level + 1, parts + 1 + len(attributes)
+        if level > _MOST_LEVELS: raise ValueError('it is nested too deeply')
+        if parts > _MOST_PARTS: raise _TooLarge
+    def end(name):
+        nonlocal level
+        level -= 1
+    def declared(*_): raise ValueError('it declares entities')
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler, parser.StartDoctypeDeclHandler = start, end, declared
+    try: parser.Parse(text, True)
+    except expat.ExpatError as e: raise ValueError(str(e)) from None
 
 def _parse(packet):
     "A packet as a DOM and its `rdf:RDF` element; ValueError if it cannot be read."
@@ -27,12 +47,11 @@ def _parse(packet):
     try: text = packet.decode(utf16, 'replace') if utf16 else packet.decode('utf-8-sig')
     except UnicodeDecodeError: text = packet.decode('latin-1') # what programs write that do not know better
     text = text[:text.rfind('>') + 1].lstrip('\0\ufeff \t\r\n') # packets are padded, with zeros too
-    if '<!DOCTYPE' in text or '<!ENTITY' in text: raise ValueError('it declares entities')
-    try:
-        dom = minidom.parseString(text)
-        found = dom.getElementsByTagNameNS(_RDF, 'RDF')
-    except RecursionError: raise ValueError('it is nested too deeply') from None
+    if len(packet) > _MOST_BYTES: raise _TooLarge
+    _look(text)
+    try: dom = minidom.parseString(text)
     except Exception as e: raise ValueError(' '.join(str(e).split())) from None # expat's errors, and what minidom makes of strange names
+    found = dom.getElementsByTagNameNS(_RDF, 'RDF')
     if not found: raise ValueError('there is no rdf:RDF in it')
     return dom, found[0]
 
@@ -46,8 +65,7 @@ def _xml(node):
     return f'<!--{node.data}-->' if node.nodeType == node.COMMENT_NODE else '' # processing instructions only wrap the packet
 
 def _packet(dom):
-    try: return f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n{_xml(dom.documentElement)}\n<?xpacket end="w"?>'.encode()
-    except RecursionError: raise ValueError('it is nested too deeply') from None
+    return f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n{_xml(dom.documentElement)}\n<?xpacket end="w"?>'.encode()
 
 # %% ../nbs/02a2_xmp.ipynb #c015
 def _each(rdf, ns, name=None):
@@ -137,11 +155,11 @@ def merge_xmp(
 )->tuple: # (packet, sentence on what was wrong or '')
     "Add to a picture's XMP that its colours are computed."
     empty, note = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"/></x:xmpmeta>'.encode(), ''
-    if len(packet or b'') + len(extension or b'') > _MOST_BYTES: return packet, 'its XMP is too large to be read: it is kept, but does not say that the colours are computed'
     try:
         dom, rdf = _parse(packet or empty)
         if extension:
             try: rdf.childNodes += [dom.importNode(n, True) for n in _parse(extension)[1].childNodes]
+            except _TooLarge: raise
             except ValueError as e: note = f'the second part of its XMP is broken and was left out ({e})'
             for n in rdf.childNodes: n.parentNode = rdf
             for place in list(_each(rdf, _NOTE, 'HasExtendedXMP')): _remove(place)
@@ -149,6 +167,7 @@ def merge_xmp(
         if orientation in _TURNS: _turn_frames(rdf, orientation)
         _state(dom, rdf, software, what)
         return _packet(dom), note
-    except (ValueError, RecursionError) as e:
+    except _TooLarge: return packet, 'its XMP is too large to be read: it is kept, but does not say that the colours are computed'
+    except ValueError as e:
         dom, rdf = _parse(empty); _state(dom, rdf, software, what)
         return _packet(dom), f'its XMP is broken and was replaced ({e})'
