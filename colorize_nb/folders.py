@@ -20,9 +20,9 @@ from PIL import Image
 
 from .fetch import is_url
 from .jobs import plan_files, take_shard
-from .pictures import open_pages
+from .pictures import decoding, open_pages
 from .saving import save_picture, sweep
-from .steps import Record, _Way, _as_it_is, _begin, _copy, _identity, _name, _read, _record, _side_by_side, _step, _target, _write
+from .steps import Record, _Way, _as_it_is, _begin, _copy, _identity, _name, _read, _record, _sentence, _side_by_side, _step, _target, _write
 
 # %% ../nbs/05a_folders.ipynb #c009
 def _chromas(colorizer, pictures, way):
@@ -70,8 +70,8 @@ def _pixels(source):
     "How many pixels the head of a file announces; a guess for what is not here yet."
     if source == '-' or is_url(source): return 12_000_000 # a telephone's picture
     try:
-        with Image.open(source) as im: return im.width*im.height
-    except Exception: return 0 # reading it will say what is wrong
+        with decoding(source), Image.open(source) as im: return im.width*im.height
+    except (OSError, ValueError): return os.path.getsize(source) if os.path.isfile(source) else 0 # reading it will say what is wrong
 
 class _Patience:
     "While it lasts the first Ctrl-C is only noted, in `asked`."
@@ -105,17 +105,34 @@ class _Item:
     @property
     def ended(self): return self.future.done() and (self.future.exception() is not None or isinstance(self.future.result(), Record))
 
+def _item(job, ids, way):
+    "What `job` needs room for; or its record, if there is nothing to do."
+    try: files, *ended = _begin(job, ids, way)
+    except (OSError, ValueError) as e: # a name that the disk does not take, a folder that nobody may look into
+        if way.debug: raise
+        files, *ended = [], 'failed', _sentence(e, _name(job.source))
+    return _Item(job, files, _pixels(job.source) if files else 0, None if files else _told(_record(job, *ended, 0.)))
+
 def _told(record):
     "A future that has come."
     res = Future(); res.set_result(record)
     return res
+
+@contextmanager
+def _few_threads():
+    "PyTorch with a quarter of the cores; the pool keeps the others busy."
+    if not (torch := sys.modules.get('torch')): yield; return
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, max(1, _cores()//4)))
+    try: yield
+    finally: torch.set_num_threads(before)
 
 def _turn(items, colorizer, pool, way):
     "The network's turn: what was read goes in, and on to be painted."
     items = [o for o in items if not o.ended]
     read, start = [o.future.result() for o in items], time.perf_counter()
     single = [i for i, (p, x, _) in enumerate(read) if x is None]
-    abs_ = dict(zip(single, _chromas(colorizer, [read[i][0] for i in single], way) if single else []))
+    with _few_threads(): abs_ = dict(zip(single, _chromas(colorizer, [read[i][0] for i in single], way) if single else []))
     share = (time.perf_counter() - start)/max(1, len(single))
     for i, (item, (picture, x, seconds)) in enumerate(zip(items, read)):
         if x is not None: res = _step(_album, item.job, way, seconds, item.files, x, picture, colorizer)
@@ -130,7 +147,7 @@ def _ready(job, way, files, picture, ab, colorizer):
 # %% ../nbs/05a_folders.ipynb #c017
 def _work(more, ids, colorizer, way):
     "Records of the jobs that `more(wait)` gives: a job, None for not now, or StopIteration."
-    threads, over, todo = way.threads or min(16, _cores()), False, None
+    threads, over, todo = way.threads or min(16, _cores() + 1), False, None # one of them may wait for the disk
     hand, waiting = deque(), deque() # all that have not been told yet; those before the network
     with _Patience() as patience, _pool(threads) as pool:
         while True:
@@ -142,8 +159,7 @@ def _work(more, ids, colorizer, way):
                     try: job = more(not hand)
                     except StopIteration: over = True; break
                     if job is None: break
-                    files, *ended = _begin(job, ids, way)
-                    todo = _Item(job, files, _pixels(job.source) if files else 0, None if files else _told(_record(job, *ended, 0.)))
+                    todo = _item(job, ids, way)
                 if todo.future is None:
                     if hand and todo.pixels + sum(o.pixels for o in hand if not o.ended) > _PIXELS: break
                     todo.future = pool.submit(_step, _read, todo.job, way, 0., todo.files); waiting.append(todo)
@@ -200,7 +216,7 @@ def colorize_files(
     sizes:tuple=(), # also write NAME_sizes.png: the picture at these working sizes, pixels
     allow_private:bool=False, # fetch also from private addresses
     shard:tuple=(0, 1), # (rank, world): this process's share of the plan, see `shard_from_env`
-    threads:int|None=None, # that read, paint and write; None: as many as there are cores
+    threads:int|None=None, # that read, paint and write; None: one more than there are cores
     debug:bool=False, # raise the first error instead of reporting it
 )->Iterator: # one `Record` for each input, in their order
     "Colorize many pictures; go on past bad ones, skip what is done."
