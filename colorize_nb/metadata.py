@@ -269,7 +269,7 @@ def _arguments(kept, fmt, size, model):
 
 
 
-# %% ../nbs/02b_metadata.ipynb #c028
+# %% ../nbs/02b_metadata.ipynb #c030
 def finish_tiff(
     path:str|Path, # TIFF just written by Pillow or tifffile, classic or BigTIFF; changed in place
     kepts:list, # one `Kept` or None for each page
