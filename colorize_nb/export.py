@@ -64,7 +64,7 @@ def _proto(model, meta):
     dim = torch.export.Dim
     shapes = dict(lightness={0: dim('bs', min=1, max=2**16), 2: 32*dim('h', min=1, max=2**10), 3: 32*dim('w', min=1, max=2**10)})
     with _quiet(), patch.object(torch.Tensor, 'as_subclass', lambda self, cls: self):
-        program = torch.export.export(_graph(model), (torch.full((2, 1, 96, 160), 50.),), dynamic_shapes=shapes) # by ourselves: `torch.onnx.export` makes a size fixed that it cannot keep free
+        program = torch.export.export(_graph(model), (torch.full((2, 1, 96, 160), 50.),), dynamic_shapes=shapes, strict=False) # by ourselves: `torch.onnx.export` makes a size fixed that it cannot keep free
         made = torch.onnx.export(program, dynamo=True, dynamic_shapes=shapes, input_names=['lightness'], output_names=['ab'], opset_version=_OPSET, verbose=False)
     proto = made.model_proto
     _without_notes(proto.graph)
@@ -109,6 +109,7 @@ def export_onnx(
     if path.suffix == '.onnx': raise ValueError(f"{path} is exported already: copy it")
     net, meta = load_model(path)
     try: proto = _proto(net, {k: v for k, v in meta.items() if k != 'config'})
+    except ImportError as e: raise ImportError(f"PyTorch's exporter lacks a part ({_first(e)}): pip install -U \"colorize_nb[export]\"") from None
     except Exception as e: raise ValueError(f"{meta['arch']} cannot be exported for all sizes ({_first(e)}): its forward pass depends on the size in a way that ONNX cannot express") from None # PyTorch's exporter raises any kind
     checker.check_model(proto, full_check=True)
     with atomic_path(out) as tmp:

@@ -20,16 +20,10 @@ import sys
 banned, model, *paths = sys.argv[1:]
 for name in banned.split(): sys.modules[name] = None
 import numpy as np
-from PIL import Image
-from colorize_nb.engines import load_engine
-from colorize_nb.paint import paint
-from colorize_nb.pictures import open_picture
-engine = load_engine(model, 'cpu')
-for x, y in zip(paths[::2], paths[1::2]):
-    picture = open_picture(x)
-    l = picture.small(160, 224)[None]
-    np.save(y, np.asarray(paint(picture, engine.predict(l)[0])))
-print(type(engine).__name__, sorted({'torch', 'torchvision', 'fastai', 'safetensors', 'onnx', 'matplotlib', 'skimage'} & {k for k, v in sys.modules.items() if v}))
+from colorize_nb.colorizer import Colorizer
+c = Colorizer.from_pretrained(model, 'cpu')
+for x, y in zip(paths[::2], paths[1::2]): np.save(y, np.asarray(c(x)))
+print(type(c.engine).__name__, sorted({'torch', 'torchvision', 'fastai', 'safetensors', 'onnx', 'matplotlib', 'skimage'} & {k for k, v in sys.modules.items() if v}))
 '''
 BANNED = 'torch torchvision safetensors fastai timm onnx onnxscript matplotlib skimage sklearn pandas'
 
@@ -47,6 +41,13 @@ def inputs(tmp_path_factory):
     la = gray.convert('LA'); la.putalpha(Image.linear_gradient('L').resize(la.size)); la.save(d/'alpha.png')
     Image.fromarray(np.asarray(gray).astype(np.uint16)*257).save(d/'deep.png')
     return sorted(d.iterdir())
+
+def test_the_command_line_needs_no_torch(exported, inputs, tmp_path):
+    "`colorize-nb colorize --model X.onnx` where PyTorch cannot be imported"
+    code = f"import sys\nfor name in {BANNED.split()!r}: sys.modules[name] = None\nfrom colorize_nb.cli import main\nsys.argv = ['colorize-nb', 'colorize', {str(inputs[2])!r}, '--out', {str(tmp_path/'out')!r}, '--model', {str(exported)!r}, '--device', 'cpu']\nmain()"
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, env={**os.environ, 'PYTHONUTF8': '1'})
+    assert done.returncode == 0, done.stderr
+    assert np.ptp(np.asarray(Image.open(tmp_path/'out'/inputs[2].name).convert('RGB')).astype(int), axis=2).mean() > 4
 
 def colour(model, inputs, out, banned=''):
     "Colour `inputs` with `model` in a process of its own; what it says, and the pictures"
