@@ -18,11 +18,12 @@ from typing import Iterable, Iterator
 
 from PIL import Image
 
+from .compare import side_by_side, sizes_sheet
 from .fetch import is_url
 from .jobs import plan_files, take_shard
 from .pictures import decoding, open_pages
 from .saving import save_picture, sweep
-from .steps import Record, _Way, _as_it_is, _begin, _copy, _identity, _name, _read, _record, _sentence, _side_by_side, _step, _target, _write
+from .steps import Record, _Way, _as_it_is, _begin, _copy, _identity, _name, _read, _record, _sentence, _step, _target, _write
 
 # %% ../nbs/05a_folders.ipynb #c009
 def _chromas(colorizer, pictures, way):
@@ -40,8 +41,7 @@ def _chroma(colorizer, picture, way):
 def _sheet(colorizer, picture, job, way, files):
     "The sheet of working sizes, if one is to be written."
     if job.files(False, True)[1] not in files: return None
-    from colorize_nb.compare import sizes_sheet
-    return sizes_sheet(colorizer, picture, way.sizes)
+    return sizes_sheet(colorizer, picture, way.sizes, saturation=way.saturation, exact=way.exact)
 
 def _painted(job, way, x, colorizer, told):
     "Each page of a TIFF with its colours; `told` collects what to say about them."
@@ -57,7 +57,7 @@ def _album(job, way, files, x, first, colorizer):
         kepts = []
         save_picture((kepts.append(p.kept) or colour for p, colour in _painted(job, way, x, colorizer, told)), result, kept=kepts, model=getattr(colorizer, 'name', ''))
         if all(own for own, _ in told.values()): _copy(x, first, result)
-    if side in files: save_picture((_side_by_side(p.plane(), colour) for p, colour in _painted(job, way, x, colorizer, told)), side)
+    if side in files: save_picture((side_by_side(p.plane(), colour) for p, colour in _painted(job, way, x, colorizer, told)), side)
     if sizes in files: save_picture(_sheet(colorizer, first, job, way, files), sizes)
     n, notes = sum(own for own, _ in told.values()), dict.fromkeys(o for _, notes in told.values() for o in notes)
     if n: notes[f'{n} of {len(told)} pages of {_name(job.source)} have colours already and are passed on as they are'] = None

@@ -17,9 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from .compare import side_by_side
 from .fetch import fetch_url, is_url
 from .pictures import decoding, open_picture
-from .profiles import to_srgb
+from .profiles import profile_of, to_srgb
 from .saving import WRITERS, atomic_path, keeps_alpha, save_picture
 
 # %% ../nbs/05a1_steps.ipynb #c005
@@ -79,8 +80,8 @@ def _as_it_is(x, picture):
     "The picture at `x` with its own colours: upright, sRGB."
     with decoding(picture.name), Image.open(BytesIO(x) if isinstance(x, bytes) else x) as im:
         im.seek(picture.page)
-        im = ImageOps.exif_transpose(im)
-        im = to_srgb(im if im.mode in ('RGB', 'CMYK', 'LAB') else im.convert('RGB'), im.info.get('icc_profile'), picture.name)[0]
+        icc = profile_of(im)
+        im = to_srgb(ImageOps.exif_transpose(im), icc, picture.name)[0].convert('RGB')
     if picture.alpha is not None: im.putalpha(_eight_alpha(picture.alpha))
     return im
 
@@ -97,14 +98,6 @@ def _target(picture, path, way):
     fmt = WRITERS[path.suffix.lower()][0]
     if picture.bits == 16 and fmt in ('PNG', 'TIFF'): return 'deep'
     return 'jpeg' if fmt == 'JPEG' and picture.alpha is None and not way.exact else 'rgb'
-
-def _side_by_side(gray, colour):
-    "Gray and colour in one picture."
-    if isinstance(colour, np.ndarray): colour = Image.fromarray((colour >> 8).astype(np.uint8))
-    (w, h), wide = colour.size, colour.width > 2*colour.height
-    res = Image.new('RGB', (w, 2*h) if wide else (2*w, h))
-    res.paste(gray.convert('RGB'), (0, 0)); res.paste(colour.convert('RGB'), (0, h) if wide else (w, 0))
-    return res
 
 def _say(picture, target, copied=False):
     "What there is to say about a finished picture."
@@ -133,7 +126,7 @@ def _read(job, way, files):
     if picture.pages > 1: picture.notes = *picture.notes, f'{job.target.name} is the first of {picture.pages} pages: TIFF keeps them all'
     if picture.colored and not way.force:
         if job.target in files: _copy(x, picture, job.target)
-        if (side := job.files(True)[1]) in files: save_picture(_side_by_side(picture.plane(), _as_it_is(x, picture)), side)
+        if (side := job.files(True)[1]) in files: save_picture(side_by_side(picture.plane(), _as_it_is(x, picture)), side)
         return 'copied', _say(picture, job.target, copied=True)
     picture.plane() # now, while we are among several threads
     return picture, None
@@ -142,7 +135,7 @@ def _write(job, way, files, picture, ab, sheet, colorizer):
     "Paint a picture and write its files."
     result, side, sizes = job.files(True, True)
     if result in files or side in files: colour = colorizer.paint(picture, ab, target=_target(picture, result, way), saturation=way.saturation, exact=way.exact)
-    if side in files: save_picture(_side_by_side(picture.plane(), colour), side)
+    if side in files: save_picture(side_by_side(picture.plane(), colour), side)
     if sizes in files: save_picture(sheet, sizes)
     if result in files: save_picture(colour, result, kept=picture.kept, model=getattr(colorizer, 'name', ''))
     return 'done', _say(picture, result)
