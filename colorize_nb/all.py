@@ -21,6 +21,7 @@ from .paint import *
 from .engines import *
 from .colorizer import *
 from .export import *
+from .compare import *
 from .jobs import *
 from .steps import *
 from .folders import *

@@ -130,13 +130,14 @@ def paint_exact(
     "Put chroma on a picture by formula."
     if bits not in (8, 16): raise ValueError(f"expected 8 or 16 bits, got {bits}: no other pictures are made")
     (width, height), ab = picture.size, np.ascontiguousarray(ab, np.float32)
+    picture._plane = None # the bytes have served; at 100 megapixels it matters
     out = Image.new('RGB', picture.size) if bits == 8 else np.empty((height, width, 3 + (picture.alpha is not None)), np.uint16)
     def _strip(rows):
         top, bottom = rows
         chroma = _resized(ab, width, bottom - top, _box(ab, picture, top, bottom))
         rgb = lab2srgb(picture.lightness(top, bottom).ravel(), chroma.reshape(2, -1)).T.reshape(-1, width, 3)
         return top, bottom, (rgb*255 + 0.5).astype(np.uint8) if bits == 8 else (rgb*65535 + 0.5).astype(np.uint16)
-    for top, bottom, rgb in _each(_strip, _strips(picture, 2**18), threads):
+    for top, bottom, rgb in _each(_strip, _strips(picture, 2**16), threads):
         if bits == 8: out.paste(Image.fromarray(rgb), (0, top))
         else: out[top:bottom, :, :3] = rgb
     if picture.alpha is None: return out
