@@ -45,16 +45,28 @@ def _share_tables(n):
     return (_linear(np.arange(n)/(n - 1))*_TO_XYZ[1][:,None]*65535).astype(np.float32)
 
 @lru_cache(maxsize=1)
+def _red_green():
+    "Shares of all pairs of 8-bit red and green, 65536, and half a step for rounding."
+    r, g, _ = _share_tables(256)
+    return (r[:,None] + g).ravel() + np.float32(0.5)
+
+@lru_cache(maxsize=1)
 def _gray_table(): return np.round(_stored(np.arange(65536)/65535)*65535).astype(np.uint16)
+
+def _light16(rgb):
+    "Light of some rows, 65535 for white."
+    if rgb.dtype == np.uint8: y = _red_green().take(rgb[...,0].astype(np.uint16) << 8 | rgb[...,1]); y += _share_tables(256)[2].take(rgb[...,2])
+    else: y = sum(t.take(rgb[...,i]) for i, t in enumerate(_share_tables(65536))); y += 0.5
+    return np.minimum(y, 65535, out=y).astype(np.uint16)
 
 def gray_of(
     rgb:np.ndarray, # (h,w,3) sRGB, uint8 or uint16
 )->np.ndarray: # (h,w) uint16: gray on sRGB's curve with the same L*
     "Find the gray that is as light as a colour."
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype not in (np.uint8, np.uint16): raise ValueError(f"expected (h,w,3) sRGB as uint8 or uint16, got {rgb.shape} {rgb.dtype}: bring channels to the end")
-    r, g, b = _share_tables(256 if rgb.dtype == np.uint8 else 65536)
-    y = r.take(rgb[...,0]); y += g.take(rgb[...,1]); y += b.take(rgb[...,2]); y += 0.5 # rounded when it is cut
-    return _gray_table().take(np.minimum(y, 65535, out=y).astype(np.uint16))
+    out, rows = np.empty(rgb.shape[:2], np.uint16), max(1, 2**18//max(1, rgb.shape[1])) # so many fit a cache
+    for top in range(0, len(rgb), rows): out[top:top + rows] = _gray_table().take(_light16(rgb[top:top + rows]))
+    return out
 
 # %% ../nbs/01a_lut.ipynb #c019
 def _rgb_light(l, ab):

@@ -11,6 +11,7 @@ __all__ = ['guide_chroma', 'paint_rgb', 'paint_ycbcr', 'paint_exact', 'paint']
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageChops
@@ -60,10 +61,12 @@ def guide_chroma(
 
 # %% ../nbs/02f_paint.ipynb #c017
 _STRIP = 2**20 # pixels in hand per thread: ours, about what a cache holds
+_WHOLE = 2**24 # pixels up to which a JPEG's planes are made at once: ours, so that 100 megapixels need no second copy
 
-def _strips(picture, pixels=_STRIP):
-    "(top, bottom) of strips of rows."
+def _strips(picture, pixels=_STRIP, even=False):
+    "(top, bottom) of strips of rows; with `even` they begin at even rows."
     (width, height), rows = picture.size, max(1, pixels//picture.size[0])
+    rows += even and rows%2
     return [(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 def _box(ab, picture, top, bottom):
@@ -109,16 +112,26 @@ def paint_ycbcr(
     ab:np.ndarray, # (2,h,w) chroma at most at about half a megapixel, see `guide_chroma`; Lab units
     threads:int=2, # that work on it
 )->Image.Image: # YCbCr, as a JPEG file stores it
-    "Put chroma on a picture by offsets of luma, Cb and Cr."
-    out, ((a, b), reach), plane, width = Image.new('YCbCr', picture.size), _bytes(ab), picture.plane(), picture.size[0]
-    gray = plane if plane.size == a.size else plane.resize(a.size, Image.Resampling.BILINEAR, reducing_gap=2)
-    offsets = Image.merge('RGB', [gray, a, b]).filter(paint_table(reach, offsets=True)).split()
-    def _strip(rows):
-        top, bottom = rows
-        y, cb, cr = (o.resize((width, bottom - top), Image.Resampling.BILINEAR, box=_box(ab, picture, top, bottom)) for o in offsets)
-        return top, Image.merge('YCbCr', [ImageChops.add(plane.crop((0, top, width, bottom)), y, 1, -128), cb, cr])
-    for top, strip in _each(_strip, _strips(picture), threads): out.paste(strip, (0, top))
+    "Put chroma on a picture by offsets of luma, Cb and Cr, the latter two at half the size."
+    ((a, b), reach), plane, (width, height) = _bytes(ab), picture.plane(), picture.size
+    gray = plane if plane.size == a.size else picture.reduced(a.size[1], a.size[0])
+    dy, *chroma = Image.merge('RGB', [gray, a, b]).filter(paint_table(reach, offsets=True)).split()
+    half = [o.resize(((width + 1)//2, (height + 1)//2), Image.Resampling.BILINEAR) for o in chroma]
+    def _luma(top, bottom): return ImageChops.add(plane.crop((0, top, width, bottom)), dy.resize((width, bottom - top), Image.Resampling.BILINEAR, box=_box(ab, picture, top, bottom)), 1, -128)
+    def _strip(top, bottom): # `top` is even
+        tasks = [partial(_luma, top, bottom), *(partial(_doubled, o, top, bottom, width) for o in half)]
+        return Image.merge('YCbCr', list(_each(lambda f: f(), tasks, threads)))
+    strips = _strips(picture, _WHOLE, even=True)
+    if len(strips) == 1: return _strip(*strips[0])
+    out = Image.new('YCbCr', picture.size)
+    for top, bottom in strips: out.paste(_strip(top, bottom), (0, top))
     return out
+
+def _doubled(half, top, bottom, width):
+    "Rows of a plane whose pixels are each shown twice, in both directions."
+    rows = (bottom - top + 1)//2
+    res = half.crop((0, top//2, half.width, top//2 + rows)).resize((2*half.width, 2*rows), Image.Resampling.NEAREST)
+    return res if res.size == (width, bottom - top) else res.crop((0, 0, width, bottom - top))
 
 # %% ../nbs/02f_paint.ipynb #c029
 def paint_exact(

@@ -56,6 +56,7 @@ class Picture:
     page:int=0 # of a file with many pages
     pages:int=1 # in the file
     _plane:Image.Image|None=field(default=None, repr=False, compare=False)
+    _last:Image.Image|None=field(default=None, repr=False, compare=False)
 
     @property
     def size(self)->tuple: # (width, height) in pixels, as in PIL
@@ -73,12 +74,20 @@ class Picture:
         "Look up the lightness of some rows, exactly."
         return lightness(self.gray[top:bottom])
 
+    def reduced(self,
+        height:int, # pixels
+        width:int, # pixels
+    )->Image.Image: # mode L; the last one is remembered
+        "Give the gray plane at another size, averaged where it shrinks."
+        if (last := self._last) is None or last.size != (width, height): self._last = last = self.plane().resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2)
+        return last
+
     def small(self,
         height:int, # pixels
         width:int, # pixels
     )->np.ndarray: # (height,width) L* in [0,100], float32
         "Give the lightness of the whole picture at another size, as a network wants it."
-        return lightness(np.asarray(self.plane().resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2)))
+        return lightness(np.asarray(self.reduced(height, width)))
 
 
 

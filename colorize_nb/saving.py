@@ -70,10 +70,10 @@ def _chroma_table():
     k2 = [17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66] + [99]*38
     return [max(1, (v*20 + 50)//100) for v in k2]
 
-def _jpeg_settings(kept):
-    "How to save a JPEG: as finely as its source."
+def _jpeg_settings(kept, mode='RGB'):
+    "How to save a JPEG: as finely as its source; YCbCr was painted with Cb and Cr at half the size."
     table = getattr(kept, 'luma_table', None)
-    if not table or len(table) != 64 or max(table) > 255: return WRITERS['.jpg'][1] # baseline JPEG has 8 bits for each
+    if not table or len(table) != 64 or max(table) > 255: return WRITERS['.jpg'][1] | (dict(subsampling=2) if mode == 'YCbCr' else {}) # baseline JPEG has 8 bits for each
     return dict(qtables=[list(table), _chroma_table()], subsampling=2)
 
 # %% ../nbs/02e_saving.ipynb #c018
@@ -160,7 +160,7 @@ def _write(tmp, x, fmt, settings, kept, model):
         if im.mode == 'RGBA' and fmt in ('JPEG', 'BMP'): im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im).convert('RGB')
         if im.mode == 'YCbCr' and fmt != 'JPEG': im = im.convert('RGB')
         words = kept.arguments(fmt, im.size, model) if kept and fmt != 'TIFF' else {}
-        im.save(tmp, fmt, **(_jpeg_settings(kept) if fmt == 'JPEG' else settings) | words)
+        im.save(tmp, fmt, **(_jpeg_settings(kept, im.mode) if fmt == 'JPEG' else settings) | words)
     if fmt == 'TIFF' and kept: finish_tiff(tmp, [kept], model)
 
 def save_picture(
