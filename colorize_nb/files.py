@@ -19,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from .color import rgb2lab
-from .profiles import to_srgb
+from .profiles import profile_of, to_srgb
 
 # %% ../nbs/08_files.ipynb #c005
 def center_box(
@@ -69,10 +69,10 @@ def _flatten(im):
     return im if im.mode in ('RGB', 'L', 'CMYK') else im.convert('RGB')
 
 # %% ../nbs/08_files.ipynb #c013
-def _finish(im, info):
-    "Upright, sRGB, as an array: `im` as its file's `info` says."
-    if 'exif' in info: im = ImageOps.exif_transpose(im)
-    im = to_srgb(im, info.get('icc_profile'))[0]
+def _finish(im, opened):
+    "Upright, sRGB, as an array: `im` as its file, `opened`, says."
+    if 'exif' in opened.info: im = ImageOps.exif_transpose(im)
+    im = to_srgb(im, profile_of(opened))[0]
     return np.asarray(im if im.mode == 'RGB' else im.convert('RGB'))
 
 def read_picture(
@@ -87,7 +87,7 @@ def read_picture(
     im.draft(im.mode, (math.ceil(w*size/(x1 - x0)), math.ceil(h*size/(y1 - y0)))) # does nothing unless it is a JPEG
     im.load()
     fx, fy = im.width/w, im.height/h
-    return _finish(_flatten(im).resize((size, size), Image.Resampling.BILINEAR, box=(x0*fx, y0*fy, x1*fx, y1*fy)), im.info)
+    return _finish(_flatten(im).resize((size, size), Image.Resampling.BILINEAR, box=(x0*fx, y0*fy, x1*fx, y1*fy)), im)
 
 # %% ../nbs/08_files.ipynb #c024
 def read_whole(
@@ -100,7 +100,7 @@ def read_whole(
     im = _flatten(opened)
     if (shrink := math.sqrt(max_pixels/(im.width*im.height))) < 1:
         im = im.resize((max(1, round(im.width*shrink)), max(1, round(im.height*shrink))), Image.Resampling.LANCZOS, reducing_gap=3)
-    return _finish(im, opened.info)
+    return _finish(im, opened)
 
 # %% ../nbs/08_files.ipynb #c027
 _SUFFIXES = {'.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.bmp', '.tif', '.tiff', '.gif', '.ppm', '.pgm', '.jp2', '.avif'}

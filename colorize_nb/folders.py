@@ -52,14 +52,14 @@ def _painted(job, way, x, colorizer, told):
 
 def _album(job, way, files, x, first, colorizer):
     "Colorize and write every page of a TIFF, holding one at a time."
-    (result, side, sizes), told = job.files(True, True), {}
+    (result, side, sizes), told, kepts = job.files(True, True), {}, []
     if result in files:
-        kepts = []
         save_picture((kepts.append(p.kept) or colour for p, colour in _painted(job, way, x, colorizer, told)), result, kept=kepts, model=getattr(colorizer, 'name', ''))
         if all(own for own, _ in told.values()): _copy(x, first, result)
     if side in files: save_picture((side_by_side(p.plane(), colour) for p, colour in _painted(job, way, x, colorizer, told)), side)
     if sizes in files: save_picture(_sheet(colorizer, first, job, way, files), sizes)
-    n, notes = sum(own for own, _ in told.values()), dict.fromkeys(o for _, notes in told.values() for o in notes)
+    n, notes = sum(own for own, _ in told.values()), dict.fromkeys([o for _, notes in told.values() for o in notes])
+    for page, kept in zip(told, kepts): notes |= {f'{_name(job.source)}: {o}': None for o in getattr(kept, 'notes', ()) if not any(n.endswith(o) for n in notes)} # what came up while it was saved
     if n: notes[f'{n} of {len(told)} pages of {_name(job.source)} have colours already and are passed on as they are'] = None
     return 'copied' if told and n == len(told) else 'done', '; '.join(notes)
 

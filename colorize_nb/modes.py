@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from .planes import COLORED, Picture, PictureError, color_spread, plane_of_rgb, row_strips
-from .profiles import gray_to_srgb, to_srgb
+from .profiles import gray_to_srgb, profile_of, to_srgb
 
 # %% ../nbs/02d2_modes.ipynb #c005
 def developed(
@@ -76,7 +76,7 @@ def picture_of_image(
 )->Picture: # as it lies, without its metadata
     "Read a picture from PIL's."
     if not (im.width and im.height): raise PictureError(f"{name} is {im.width}x{im.height} pixels: there is nothing to colorize")
-    icc, fmt, note, bits = im.info.get('icc_profile'), im.format, '', 8
+    icc, fmt, note, bits = profile_of(im), im.format, '', 8
     if im.mode == 'CMYK' and fmt == 'JPEG' and 'adobe' not in im.info: im = ImageChops.invert(im)
     if im.mode == 'La': im = im.convert('LA')
     if im.mode == 'LAB': gray, colored = _lab_gray(im)

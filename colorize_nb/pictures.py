@@ -21,6 +21,7 @@ from .deep import deep_rows, picture_of_deep, picture_of_tiff, raw_modes, tiff_p
 from .fetch import fetch_url, is_url
 from .metadata import Kept
 from .modes import picture_of_image
+from .profiles import profile_of
 from .planes import Picture, PictureError, decoding, is_colored, picture_of_array, picture_of_tensor, refuse_bomb
 
 # %% ../nbs/02d_pictures.ipynb #c006
@@ -67,14 +68,14 @@ def _read(source, page, name):
             gray, colored = _look(source)
             if gray: im.draft('L', None)
         with _open(source, page) as low:
-            if deep := deep_rows(im, low): p = picture_of_deep(*deep, im.size, im.info.get('icc_profile'), name)
+            if deep := deep_rows(im, low): p = picture_of_deep(*deep, im.size, profile_of(im), name)
             else: im.load(); p = picture_of_image(im, name, colored)
         return _finished(p, kept, _orientation(im), wide and p.bits == 8)
 
 def _finished(p, kept, orientation, shallow=False):
     "The picture upright, with its metadata and all its notes."
     p.gray, p.alpha, p.kept = _turned(p.gray, orientation), _turned(p.alpha, orientation), kept
-    p.notes += tuple(getattr(kept, 'notes', ())) + (f"{p.name} has more than 8 bits a channel, of which 8 were read",)*shallow
+    p.notes += tuple(f'{p.name}: {o}' for o in getattr(kept, 'notes', ())) + (f"{p.name} has more than 8 bits a channel, of which 8 were read",)*shallow
     return p
 
 def _read_planes(source, page, name, kept, im):

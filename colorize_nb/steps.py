@@ -102,6 +102,7 @@ def _target(picture, path, way):
 def _say(picture, target, copied=False):
     "What there is to say about a finished picture."
     says = [f'{picture.name} has colours already and is passed on as it is: `force` colorizes it from its lightness']*copied + list(picture.notes)
+    says += [s for o in getattr(picture.kept, 'notes', ()) if (s := f'{picture.name}: {o}') not in says] # what came up while it was saved
     if picture.alpha is not None and not keeps_alpha(target): says.append(f'{target.name} has its transparent parts on white: its format knows no transparency')
     return '; '.join(says)
 
