@@ -69,9 +69,10 @@ _PIXELS = 64_000_000 # in hand at once: ours; 1 byte each while they wait, some 
 def _pixels(source):
     "How many pixels the head of a file announces; a guess for what is not here yet."
     if source == '-' or is_url(source): return 12_000_000 # a telephone's picture
+    if not os.path.isfile(source): return 0 # reading it will say what is wrong; opening a pipe would wait for ever
     try:
         with decoding(source), Image.open(source) as im: return im.width*im.height
-    except (OSError, ValueError): return os.path.getsize(source) if os.path.isfile(source) else 0 # reading it will say what is wrong
+    except (OSError, ValueError): return os.path.getsize(source)
 
 class _Patience:
     "While it lasts the first Ctrl-C is only noted, in `asked`."
