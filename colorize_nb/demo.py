@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from .colorizer import Colorizer
 from .metrics import colorfulness, gray_rgb, psnr
+from .profiles import profile_of, to_srgb
 from .saving import atomic_path, save_picture
 from .samples import gray_sample, gray_samples, sample, samples
 
@@ -57,8 +58,9 @@ def gallery(
 # %% ../nbs/18_demo.ipynb #c017
 def _one(c, name, out):
     "Colorize one sample: its row of the report, and its strip of the gallery."
-    truth = sample(name) if name in samples() else None
-    im = truth or gray_sample(name)
+    im = sample(name) if name in samples() else gray_sample(name)
+    im = to_srgb(im, profile_of(im))[0] # the rocket has a profile
+    truth = im if name in samples() else None
     start = time.perf_counter()
     result = c(im)
     seconds = time.perf_counter() - start
