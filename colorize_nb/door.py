@@ -71,7 +71,7 @@ def _options(
 ):
     "Colour gray photographs, and train networks that do."
 
-# %% ../nbs/29_door.ipynb #c011
+# %% ../nbs/29_door.ipynb #c013
 def _console():
     "rich's view of the standard output: plain text unless it is a terminal, whatever environment variables say."
     from rich.console import Console
@@ -107,7 +107,7 @@ def print_table(
     for r in rows: table.add_row(*(f'{r[k]:.1f}' if isinstance(r[k], float) else str(r[k]) for k in columns))
     _console().print(table)
 
-# %% ../nbs/29_door.ipynb #c015
+# %% ../nbs/29_door.ipynb #c017
 class Device(str, Enum):
     "Where to compute."
     auto = 'auto'; cpu = 'cpu'; cuda = 'cuda'; mps = 'mps'

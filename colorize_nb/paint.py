@@ -121,10 +121,9 @@ def paint_ycbcr(
     def _strip(top, bottom): # `top` is even
         tasks = [partial(_luma, top, bottom), *(partial(_doubled, o, top, bottom, width) for o in half)]
         return Image.merge('YCbCr', list(_each(lambda f: f(), tasks, threads)))
-    strips = _strips(picture, _WHOLE, even=True)
-    if len(strips) == 1: return _strip(*strips[0])
+    if width*height <= _WHOLE: return _strip(0, height)
     out = Image.new('YCbCr', picture.size)
-    for top, bottom in strips: out.paste(_strip(top, bottom), (0, top))
+    for top, bottom in _strips(picture, _WHOLE//4, even=True): out.paste(_strip(top, bottom), (0, top))
     return out
 
 def _doubled(half, top, bottom, width):
