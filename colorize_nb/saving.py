@@ -74,9 +74,10 @@ def _jpeg_settings(kept, mode='RGB'):
     "How to save a JPEG: as finely as its source; YCbCr was painted with Cb and Cr at half the size."
     table = getattr(kept, 'luma_table', None)
     if not table or len(table) != 64 or max(table) > 255: return WRITERS['.jpg'][1] | (dict(subsampling=2) if mode == 'YCbCr' else {}) # baseline JPEG has 8 bits for each
+    if kept.orientation > 4: table = [table[i%8*8 + i//8] for i in range(64)] # rows have become columns
     return dict(qtables=[list(table), _chroma_table()], subsampling=2)
 
-# %% ../nbs/02e_saving.ipynb #c018
+# %% ../nbs/02e_saving.ipynb #c020
 _BLOCK = 1 << 22 # bytes of pixels compressed at once
 
 def _chunk(name, data): return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(data, zlib.crc32(name)))
@@ -114,7 +115,7 @@ def _write_png(
             if data := packer.compress(lines): f.write(_chunk(b'IDAT', data))
         f.write(_chunk(b'IDAT', packer.flush()) + _chunk(b'IEND', b''))
 
-# %% ../nbs/02e_saving.ipynb #c025
+# %% ../nbs/02e_saving.ipynb #c027
 def _write_tiff(path, pages):
     "Write arrays (h,w,1..4), uint8 or uint16, as pages; the number of them."
     import tifffile
@@ -131,7 +132,7 @@ def _array(x):
     if isinstance(x, Image.Image): x = np.asarray(x if x.mode in ('L', 'RGB', 'RGBA') else x.convert('RGB'))
     return x if x.ndim == 3 else x[..., None]
 
-# %% ../nbs/02e_saving.ipynb #c028
+# %% ../nbs/02e_saving.ipynb #c030
 def _as_eight(a):
     "A PIL image of an array, uint8 or uint16, a few rows at a time."
     h, w, c = a.shape
@@ -148,7 +149,7 @@ def _checked(x):
         raise PictureError(f"expected a PIL image or an array (h,w,3) of uint8 or uint16, got {type(x).__name__} {getattr(x, 'shape', '')} {getattr(x, 'dtype', '')}".rstrip())
     return _array(x)
 
-# %% ../nbs/02e_saving.ipynb #c030
+# %% ../nbs/02e_saving.ipynb #c032
 def _write(tmp, x, fmt, settings, kept, model):
     "Write one picture to a temporary path."
     x = _checked(x)
