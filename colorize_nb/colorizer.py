@@ -20,6 +20,8 @@ from .paint import paint
 from .pictures import Picture, open_picture
 
 # %% ../nbs/03_colorizer.ipynb #c005
+_LARGEST = 2048 # working size, pixels: there a network of ours takes 1.5 GB for each picture
+
 def working_shape(
     width:int, # of the picture, pixels
     height:int, # of the picture, pixels
@@ -27,6 +29,7 @@ def working_shape(
 )->tuple: # (height, width) in pixels, multiples of 32
     "Choose the shape at which the network sees a picture."
     if size < 32: raise ValueError(f"expected a working size of at least 32 pixels, got {size}: 256 is usual")
+    if size > _LARGEST: raise ValueError(f"expected a working size of at most {_LARGEST} pixels, got {size}: 256 is usual, and results have the picture's size anyway")
     root = min(max(width/height, 1/4), 4)**0.5
     return tuple(max(32, round(s/32)*32) for s in (size/root, size*root))
 
@@ -58,7 +61,7 @@ def average_chroma(
     size:int=256, # working size, pixels; three quarters and four thirds of it are asked too
 )->list: # one (2,h',w') float32 for each picture, Lab units
     "Predict chroma at three sizes, each plain and mirrored, and average."
-    tries = [predict_chroma(engine, pictures, max(32, round(size*s)), m) for s in _TTA for m in (False, True)]
+    tries = [predict_chroma(engine, pictures, min(max(32, round(size*s)), max(size, _LARGEST)), m) for s in _TTA for m in (False, True)]
     shapes = [o.shape[1:] for o in tries[2]] # of the working size itself
     return [np.mean([_fitted(t[i], shape) for t in tries], 0) for i, shape in enumerate(shapes)]
 
@@ -119,7 +122,9 @@ class Colorizer:
         exact:bool=False, # by formula instead of by table
     )->Image.Image|np.ndarray: # RGB or RGBA; YCbCr for 'jpeg'; (h,w,3|4) uint16 for 'deep'
         "Put chroma on a picture, see [02f_paint](02f_paint.ipynb)."
-        return paint(picture, ab*np.float32(self.saturation if saturation is None else saturation), target, exact)
+        times = self.saturation if saturation is None else saturation
+        if not 0 <= times <= 100: raise ValueError(f"expected a saturation of 0 (gray) to 100, got {times}: 1 is as predicted")
+        return paint(picture, ab*np.float32(times), target, exact)
 
     def stream(self,
         xs:Iterable, # of what `open_picture` takes; may be endless

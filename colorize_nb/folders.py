@@ -18,6 +18,7 @@ from typing import Iterable, Iterator
 
 from PIL import Image
 
+from .colorizer import working_shape
 from .compare import side_by_side, sizes_sheet
 from .fetch import is_url
 from .jobs import plan_files, take_shard
@@ -191,6 +192,7 @@ def _prepare(inputs, out, format, shard, way):
     if way.batch_size < 1: raise ValueError(f"expected a batch size of at least 1, got {way.batch_size}: 4 is usual")
     if way.threads is not None and way.threads < 1: raise ValueError(f"expected at least 1 thread, got {way.threads}: leave it out for as many as there are cores")
     if bad := [o for o in way.sizes if o < 32]: raise ValueError(f"expected working sizes of at least 32 pixels, got {bad[0]}: 192, 256 and 384 are usual")
+    for o in (way.size or 256, *way.sizes): working_shape(1, 1, o) # refuses one that the memory could not take
     jobs = plan_files(inputs, out, format, way.compare, bool(way.sizes))
     return take_shard(jobs, shard), {_identity(j.source) for j in jobs if not is_url(j.source)} - {None}
 

@@ -10,17 +10,18 @@ __all__ = ['Record']
 # %% ../nbs/05a1_steps.ipynb #c003
 import os, shutil, sys, time
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .compare import side_by_side
 from .fetch import fetch_url, is_url
-from .pictures import decoding, open_picture
-from .profiles import profile_of, to_srgb
+from .deep import deep_rows, tiff_pages
+from .pictures import _look_into, _open, _orientation, _turned, decoding, open_picture
+from .planes import checked_array
+from .profiles import profile_of, rgb_to_srgb, to_srgb
 from .saving import WRITERS, atomic_path, keeps_alpha, save_picture
 
 # %% ../nbs/05a1_steps.ipynb #c005
@@ -73,17 +74,50 @@ def _begin(job, ids, way):
 # %% ../nbs/05a1_steps.ipynb #c013
 def _fetched(job, way):
     "A path to open, or the bytes of what has none."
-    if job.source == '-': return sys.stdin.buffer.read()
+    if job.source == '-': return _standard_input()
     return fetch_url(job.source, allow_private=way.allow_private) if is_url(job.source) else job.source
 
+def _standard_input():
+    "All of it."
+    if not (data := sys.stdin.buffer.read() if sys.stdin else b''): raise ValueError("standard input is empty or closed: send a picture, as in < old.png, or name a file")
+    return data
+
 def _as_it_is(x, picture):
-    "The picture at `x` with its own colours: upright, sRGB."
-    with decoding(picture.name), Image.open(BytesIO(x) if isinstance(x, bytes) else x) as im:
-        im.seek(picture.page)
+    "The picture at `x` with its own colours: upright, sRGB; an array if it has 16 bits."
+    if picture.bits == 16 and (deep := _deep_as_it_is(x, picture)) is not None: return deep
+    with decoding(picture.name), _open(x, _place(x, picture)) as im:
         icc = profile_of(im)
         im = to_srgb(ImageOps.exif_transpose(im), icc, picture.name)[0].convert('RGB')
     if picture.alpha is not None: im.putalpha(_eight_alpha(picture.alpha))
     return im
+
+def _place(x, picture):
+    "Where in its file a page lies: reduced copies between the pages do not count."
+    return _look_into(x)[0][picture.page]
+
+def _deep_as_it_is(x, picture):
+    "(h,w,3) or (h,w,4) uint16; None if no more than 8 bits can be had."
+    with decoding(picture.name):
+        place = _place(x, picture)
+        try:
+            with _open(x, place) as im, _open(x, place) as low:
+                deep = None if getattr(im, 'tag_v2', {}).get(284) == 2 else deep_rows(im, low) # planes one after another
+                if deep: a, icc, orientation = deep[0](0, im.height), profile_of(im), _orientation(im)
+        except UnidentifiedImageError: deep = None
+        if not deep and picture.kept.format != 'TIFF': return None
+        if not deep: a, icc, orientation = _tiff_colours(x, place, picture.name)
+        a = rgb_to_srgb(a, icc, picture.name)[0]
+    if a.dtype != np.uint16: return None
+    planes = [_turned(a[..., i], orientation) for i in range(3)]
+    if (alpha := picture.alpha) is not None: planes.append(alpha if alpha.dtype == np.uint16 else alpha.astype(np.uint16)*257)
+    return np.stack(planes, -1)
+
+def _tiff_colours(x, place, name):
+    "(colours (h,w,3), profile, orientation) by tifffile."
+    with tiff_pages(x) as pages:
+        p = pages[place]
+        a, (icc, orientation) = p.asarray(), (getattr(p.tags.get(n), 'value', default) for n, default in [(34675, None), (274, 1)])
+        return np.ascontiguousarray(checked_array(np.moveaxis(a, 0, -1) if int(p.planarconfig) == 2 else a, name)[..., :3]), icc, orientation
 
 def _eight_alpha(a): return Image.fromarray(a if a.dtype.itemsize == 1 else (a >> 8).astype('uint8'))
 
