@@ -44,11 +44,20 @@ def _base(pattern):
 
 def _below(path, folder): return os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ''))
 
+def _once(files):
+    "Each file once, by its shortest path: `**` follows links to folders, also round in circles."
+    found, real = {}, {}
+    for f in sorted(files, key=lambda f: (f.count(os.sep), f)):
+        here, name = os.path.split(f)
+        if here not in real: real[here] = os.path.realpath(here)
+        found.setdefault((real[here], name), f)
+    return sorted(found.values())
+
 def _matches(pattern, out):
     "(file, its path relative to the fixed part, None or why it is left out) of each file that fits."
     base, deep = _base(pattern), Path(pattern).name == '**' # then each file is found itself
     apart = _below(out, base) # results lie inside of what is searched
-    for f in sorted(glob.glob(pattern, recursive=True)):
+    for f in _once(glob.iglob(pattern, recursive=True)):
         if apart and (_below(f, out) or _same(f, out)): continue
         if not os.path.isdir(f): yield f, Path(f).relative_to(base), None if os.path.splitext(f)[1].lower() in SUFFIXES else _OTHER
         elif not deep:
@@ -119,6 +128,7 @@ def plan_files(
     "Plan which input goes where; nothing is read or written."
     inputs = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     if format != 'keep' and f'.{format}' not in WRITERS: raise ValueError(f"no format {format!r} to write: take keep, {', '.join(o[1:] for o in WRITERS)}")
+    if out == '': raise ValueError("the folder for the results has no name: give one, . is this folder")
     if os.path.exists(out) and not os.path.isdir(out): raise ValueError(f"{out} is a file: name a folder for the results")
     jobs, out = {}, Path(out)
     def _add(source, rel, why=None):
@@ -126,6 +136,7 @@ def plan_files(
         job = Job(source, sentence=f'{source} {why}', status='failed' if failed else 'skipped') if why else Job(source, out/_renamed(rel, format))
         if (key := _absolute(source)) not in jobs or jobs[key].status: jobs[key] = job
     for x in map(os.fspath, inputs):
+        if not x: raise ValueError("an input has no name: name pictures, folders, patterns or URLs")
         if is_url(x): _add(x, Path(_name_of(x)))
         elif x == '-': _add(x, Path('stdin'))
         elif not (os.path.isdir(x) or _is_pattern(x)): _add(x, Path(Path(x).name))

@@ -45,8 +45,9 @@ def _run(records, total, out, as_json=False):
 # %% ../nbs/29a_use_commands.ipynb #c007
 def _to_stdout(inputs, colorize):
     "Colorize the one input and write the file's bytes to the standard output."
-    if len(inputs) != 1 or Path(inputs[0]).is_dir(): raise typer.BadParameter('standard output takes one picture: give one INPUT, or a folder for the results', param_hint='--out')
-    if sys.stdout.isatty(): raise typer.BadParameter('the standard output is a terminal: send it to a file or a program, as in --out - > new.png', param_hint='--out')
+    from colorize_nb.jobs import plan_files
+    if len(inputs) != 1 or Path(inputs[0]).is_dir() or len(plan_files(inputs, '-')) != 1: raise typer.BadParameter('standard output takes one picture: give one INPUT, or a folder for the results', param_hint='--out')
+    if not sys.stdout or sys.stdout.isatty(): raise typer.BadParameter('the standard output is a terminal or closed: send it to a file or a program, as in --out - > new.png', param_hint='--out')
     with TemporaryDirectory() as tmp:
         for r in colorize(Path(tmp)):
             if r.sentence: say(('' if r.status == 'failed' else 'note: ') + r.sentence.replace(str(r.target), 'the result'))
@@ -84,6 +85,7 @@ def colorize(
 ):
     "Colour pictures, folders of pictures, and pictures on the net."
     if as_json and out == '-': raise typer.BadParameter('--json and --out - both want the standard output: leave one out', param_hint='--json')
+    if out == '-' and (compare or sizes): raise typer.BadParameter('--compare and --sizes write more pictures: give a folder for the results', param_hint='--out')
     from colorize_nb.jobs import plan_files, shard_device, shard_from_env, take_shard
     shard = shard_from_env()
     how = dict(batch_size=batch_size, format=format.value, overwrite=overwrite, compare=compare, saturation=saturation, size=size, tta=tta, force=force, exact=exact,
