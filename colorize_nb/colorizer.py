@@ -112,7 +112,7 @@ class Colorizer:
         tta:bool=False, # average over mirror images and sizes, see `average_chroma`
     )->list: # one (2,h,w) float32 each, Lab units
         "Predict the chroma of pictures."
-        return (average_chroma if tta else predict_chroma)(self.engine, pictures, size or self.size)
+        return (average_chroma if tta else predict_chroma)(self.engine, pictures, self.size if size is None else size)
 
     def paint(self,
         picture:Picture, # gives the lightness, and the alpha
@@ -136,6 +136,7 @@ class Colorizer:
     )->Iterator[Image.Image]: # one for each
         "Colorize pictures as they come."
         if batch_size < 1: raise ValueError(f"expected a batch size of at least 1, got {batch_size}: 8 is usual")
+        if isinstance(xs, (str, bytes, Path, Image.Image)): raise ValueError(f"expected several pictures, got one ({type(xs).__name__}): put it into a list, or call the colorizer")
         return self._stream(iter(xs), batch_size, saturation, size, tta, exact)
 
     def _stream(self, xs, batch_size, saturation, size, tta, exact):
