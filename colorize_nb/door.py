@@ -75,7 +75,7 @@ def _options(
 def _console():
     "rich's view of the standard output: plain text unless it is a terminal, whatever environment variables say."
     from rich.console import Console
-    return Console(force_terminal=sys.stdout.isatty(), force_jupyter=False, highlight=False, markup=False)
+    return Console(force_terminal=bool(sys.stdout and sys.stdout.isatty()), force_jupyter=False, highlight=False, markup=False)
 
 def progress(
     **kw, # for rich's `Progress`
@@ -84,7 +84,7 @@ def progress(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     console = _console()
     return Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console,
-                    disable=not console.is_terminal, transient=True, redirect_stderr=sys.stderr.isatty(), **kw)
+                    disable=not console.is_terminal, transient=True, redirect_stderr=bool(sys.stderr and sys.stderr.isatty()), **kw)
 
 @contextmanager
 def progress_bar(

@@ -61,6 +61,7 @@ def guide_chroma(
 
 # %% ../nbs/02f_paint.ipynb #c017
 _STRIP = 2**20 # pixels in hand per thread: ours, about what a cache holds
+_SMALL = 2**20 # pixels up to which a JPEG keeps chroma at its full size: ours; at 256 pixels a side, half the size made a quarter more of the colour run over edges
 _WHOLE = 2**24 # pixels up to which a JPEG's planes are made at once: ours, so that 100 megapixels need no second copy
 
 def _strips(picture, pixels=_STRIP, even=False):
@@ -161,15 +162,15 @@ def paint_exact(
 def paint(
     picture:Picture, # gives the lightness, and the alpha
     ab:np.ndarray, # (2,h,w) chroma at any size, Lab units, as a network answers it
-    target:str='rgb', # rgb: 8 bits; jpeg: for a JPEG file; deep: 16 bits
+    target:str='rgb', # rgb: 8 bits; jpeg: for a JPEG file, YCbCr if the picture is large; deep: 16 bits
     exact:bool=False, # by formula, also where a table would do
     guided:bool=True, # let chroma follow the edges of the lightness
-)->Image.Image|np.ndarray: # RGB or RGBA; YCbCr for 'jpeg'; (h,w,3|4) uint16 for 'deep'
+)->Image.Image|np.ndarray: # RGB or RGBA; YCbCr for a large 'jpeg'; (h,w,3|4) uint16 for 'deep'
     "Put chroma on a picture."
     if target not in ('rgb', 'jpeg', 'deep'): raise ValueError(f"no target {target!r}: take rgb, jpeg or deep")
     if guided: ab = guide_chroma(picture, ab)
     if exact or target == 'deep': return paint_exact(picture, ab, 16 if target == 'deep' else 8)
-    if target == 'jpeg' and picture.alpha is None: return paint_ycbcr(picture, ab if guided else _small(ab))
+    if target == 'jpeg' and picture.alpha is None and picture.gray.size > _SMALL: return paint_ycbcr(picture, ab if guided else _small(ab))
     return paint_rgb(picture, ab)
 
 def _small(ab):

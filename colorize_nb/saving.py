@@ -73,9 +73,9 @@ def _chroma_table():
 def _jpeg_settings(kept, mode='RGB'):
     "How to save a JPEG: as finely as its source; YCbCr was painted with Cb and Cr at half the size."
     table = getattr(kept, 'luma_table', None)
-    if not table or len(table) != 64 or max(table) > 255: return WRITERS['.jpg'][1] | (dict(subsampling=2) if mode == 'YCbCr' else {}) # baseline JPEG has 8 bits for each
+    if not table or len(table) != 64 or max(table) > 255: return dict(quality=95, subsampling=2 if mode == 'YCbCr' else 0) # baseline JPEG has 8 bits for each
     if kept.orientation > 4: table = [table[i%8*8 + i//8] for i in range(64)] # rows have become columns
-    return dict(qtables=[list(table), _chroma_table()], subsampling=2)
+    return dict(qtables=[list(table), _chroma_table()], subsampling=2 if mode == 'YCbCr' else 0)
 
 # %% ../nbs/02e_saving.ipynb #c020
 _BLOCK = 1 << 22 # bytes of pixels compressed at once

@@ -33,7 +33,7 @@ def _run(records, total, out, as_json=False):
             for r in records:
                 n[r.status] += 1
                 if as_json: rows.append(dict(source=str(r.source), target=r.target and str(r.target), status=r.status, sentence=r.sentence, seconds=round(r.seconds, 3)))
-                if r.sentence and (r.status != 'skipped' or r.target is None): say(('' if r.status == 'failed' else 'note: ') + r.sentence)
+                if r.sentence and (r.status != 'skipped' or r.target is None): say(('' if r.status == 'failed' else 'note: ') + r.sentence.replace('`force`', '--force'))
                 step()
         code = 1 if n['failed'] else 0
     except KeyboardInterrupt:
@@ -68,7 +68,7 @@ def colorize(
     inputs:Annotated[list[str], Argument(metavar='INPUT')], # pictures, folders (with their sub-folders), patterns like 'old/**/*.jpg', http(s) URLs, or - for standard input
     out:Annotated[str, Option(metavar='DIR')], # folder for the results, sub-folders and names are kept; or - for standard output
     model:Annotated[str, Option(metavar='NAME|FILE')]='default', # a packaged model, a .safetensors file with its .json beside it, or an .onnx file
-    size:Annotated[int|None, Option(min=32)]=None, # working size of the network, pixels; default: the model's
+    size:Annotated[int|None, Option(min=32, max=2048)]=None, # working size of the network, pixels; default: the model's
     sizes:Annotated[str|None, Option(metavar='N,N,...')]=None, # also write NAME_sizes.png: the picture coloured at each of these working sizes, to choose from
     saturation:Annotated[float|None, Option(min=0)]=None, # times the predicted chroma, 0 for gray; default: the model's
     tta:Annotated[bool, Option('--tta')]=False, # average the network's answers over mirror images and sizes: six times the work, calmer colours
