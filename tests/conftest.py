@@ -1,4 +1,6 @@
 "What several tests need."
+import signal
+
 import pytest
 import torch
 
@@ -10,3 +12,5 @@ def model(tmp_path_factory):
     "A model with random weights: what it paints does not matter"
     torch.manual_seed(0)
     return save_model(lite_generator(), tmp_path_factory.mktemp('model')/'model.safetensors', dict(size=64))
+
+signal.signal(signal.SIGINT, signal.default_int_handler) # a job in a shell's background ignores it, and its children would too
