@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from .engines import TorchEngine, find_model, load_engine, save_model
-from .paint import paint
+from .paint import _resized, paint
 from .pictures import Picture, open_picture
 
 # %% ../nbs/03_colorizer.ipynb #c005
@@ -35,11 +35,6 @@ def working_shape(
 
 # %% ../nbs/03_colorizer.ipynb #c008
 _TTA = 3/4, 1, 4/3 # shares of the working size, each plain and mirrored: ours
-
-def _fitted(ab, shape):
-    "Chroma (2,h,w) at another size."
-    if ab.shape[1:] == shape: return ab
-    return np.stack([np.asarray(Image.fromarray(o).resize(shape[::-1], Image.Resampling.BILINEAR)) for o in ab])
 
 def predict_chroma(
     engine, # has `predict`: lightness (bs,h,w) to chroma (bs,2,h',w'), Lab units; see `load_engine`
@@ -63,7 +58,7 @@ def average_chroma(
     "Predict chroma at three sizes, each plain and mirrored, and average."
     tries = [predict_chroma(engine, pictures, min(max(32, round(size*s)), max(size, _LARGEST)), m) for s in _TTA for m in (False, True)]
     shapes = [o.shape[1:] for o in tries[2]] # of the working size itself
-    return [np.mean([_fitted(t[i], shape) for t in tries], 0) for i, shape in enumerate(shapes)]
+    return [np.mean([_resized(t[i], *shape[::-1]) for t in tries], 0) for i, shape in enumerate(shapes)]
 
 # %% ../nbs/03_colorizer.ipynb #c012
 class Colorizer:

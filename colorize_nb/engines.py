@@ -230,11 +230,15 @@ class TorchEngine:
 _PORTS = ['lightness tensor(float) (4D)', 'ab tensor(float) (4D)'] # what an exported graph takes and gives
 _PROVIDERS = {'cuda': 'CUDAExecutionProvider', 'mps': 'CoreMLExecutionProvider', 'cpu': 'CPUExecutionProvider'}
 
+def _cores():
+    "How many cores this process may use."
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
 def _threads():
     "As many threads as `OMP_NUM_THREADS` says, or as the process may use."
     asked = os.environ.get('OMP_NUM_THREADS', '').split(',')[0]
     if asked.isdigit() and int(asked): return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    return _cores()
 
 def _providers(device, have):
     "(kind of device, what ONNX Runtime calls it with its options) for `device`, of those in `have`."

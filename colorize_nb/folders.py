@@ -20,6 +20,7 @@ from PIL import Image
 
 from .colorizer import working_shape
 from .compare import side_by_side, sizes_sheet
+from .engines import _cores
 from .fetch import is_url
 from .jobs import plan_files, take_shard
 from .pictures import decoding, open_pages
@@ -96,7 +97,7 @@ def _pool(threads):
     except KeyboardInterrupt: pool.shutdown(False, cancel_futures=True); raise
     finally: pool.shutdown(not isinstance(sys.exc_info()[1], KeyboardInterrupt), cancel_futures=True)
 
-def _cores(): return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
 
 # %% ../nbs/05a_folders.ipynb #c016
 @dataclass

@@ -36,7 +36,7 @@ def _resized(x, width, height, box=None):
 
 # %% ../nbs/02f_paint.ipynb #c009
 _DAMPING = 4. # squared L* units: steps of lightness under 2 count as flat. Ours, chosen on 100 photographs, see the tutorial on archives
-_FINE = 2**19 # pixels up to which chroma is worked out; beyond, it is enlarged. Ours: half a megapixel takes 20 ms
+_FINE = 2**19 # pixels up to which chroma is worked out; beyond, it is enlarged. Ours: at 12 megapixels a pixel of chroma is then five of the picture
 
 def _lines(l, ab, r):
     "A and B (2,h,w) of the lines that explain chroma (2,h,w) by lightness (h,w)."

@@ -17,7 +17,8 @@ from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
 
-from .folders import _Patience, _cores, _prepare, _work
+from .engines import _cores
+from .folders import _Patience, _prepare, _work
 from .saving import sweep
 from .steps import _Way, _name, _record
 

@@ -20,7 +20,7 @@ from .compare import side_by_side
 from .fetch import fetch_url, is_url
 from .deep import deep_rows, tiff_pages
 from .pictures import _look_into, _open, _orientation, _turned, decoding, open_picture
-from .planes import checked_array
+from .planes import checked_array, nearest8
 from .profiles import profile_of, rgb_to_srgb, to_srgb
 from .saving import WRITERS, atomic_path, keeps_alpha, save_picture
 
@@ -88,7 +88,7 @@ def _as_it_is(x, picture):
     with decoding(picture.name), _open(x, _place(x, picture)) as im:
         icc = profile_of(im)
         im = to_srgb(ImageOps.exif_transpose(im), icc, picture.name)[0].convert('RGB')
-    if picture.alpha is not None: im.putalpha(_eight_alpha(picture.alpha))
+    if picture.alpha is not None: im.putalpha(Image.fromarray(nearest8(picture.alpha)))
     return im
 
 def _place(x, picture):
@@ -119,7 +119,6 @@ def _tiff_colours(x, place, name):
         a, (icc, orientation) = p.asarray(), (getattr(p.tags.get(n), 'value', default) for n, default in [(34675, None), (274, 1)])
         return np.ascontiguousarray(checked_array(np.moveaxis(a, 0, -1) if int(p.planarconfig) == 2 else a, name)[..., :3]), icc, orientation
 
-def _eight_alpha(a): return Image.fromarray(a if a.dtype.itemsize == 1 else (a >> 8).astype('uint8'))
 
 def _copy(x, picture, target):
     "Pass a coloured picture on."
