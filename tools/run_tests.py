@@ -78,17 +78,26 @@ def nbdev_test():
     with ThreadPoolExecutor(WORKERS) as pool: passed = list(pool.map(one, notebooks(ROOT/'nbs')))
     return sum(passed), len(passed) - sum(passed)
 
-def pytest():
-    "Run tests/ and count from its own report"
-    with tempfile.TemporaryDirectory() as tmp:
-        xml = Path(tmp)/'report.xml'
-        ok, text = run([sys.executable, '-m', 'pytest', 'tests', '-q', '-rs', '--durations=5', f'--junitxml={xml}'])
-        print(text.strip())
-        if not xml.exists(): return 0, 1
-        suites = list(ET.parse(xml).iter('testsuite'))
-    count = {k: sum(int(s.get(k, 0)) for s in suites) for k in ('tests', 'failures', 'errors', 'skipped')}
+def _counts(xml):
+    "(passed, failed, reasons of what was skipped) of one of pytest's own reports"
+    suites = list(ET.parse(xml).iter('testsuite'))
+    count = {k: sum(int(o.get(k, 0)) for o in suites) for k in ('tests', 'failures', 'errors', 'skipped')}
     failed = count['failures'] + count['errors']
-    return count['tests'] - failed - count['skipped'], failed or int(not ok)
+    return count['tests'] - failed - count['skipped'], failed, [o.get('message') for suite in suites for o in suite.iter('skipped')]
+
+def pytest():
+    "Run every file of tests/ in a process of its own, one thread each, and count from pytest's own reports"
+    def one(file, xml):
+        start = time.time()
+        ok, text = run([sys.executable, '-m', 'pytest', file, '-q', f'--junitxml={xml}'], timeout=2*LIMIT, threads=1)
+        passed, failed, skipped = _counts(xml) if xml.exists() else (0, 1, [])
+        failed = failed or int(not ok)
+        report(f'{file.relative_to(ROOT).as_posix()}: {passed} passed' + ''.join(f'; skipped: {why}' for why in skipped), not failed, text, time.time() - start)
+        return passed, failed
+    files = sorted((ROOT/'tests').glob('test_*.py'), key=lambda p: -p.stat().st_size) # the long ones first
+    with tempfile.TemporaryDirectory() as tmp, ThreadPoolExecutor(WORKERS) as pool:
+        done = list(pool.map(one, files, [Path(tmp)/f'{p.stem}.xml' for p in files]))
+    return sum(p for p, _ in done), sum(f for _, f in done)
 
 def docs():
     "Build the documentation and follow its links"
