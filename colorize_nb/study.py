@@ -63,6 +63,29 @@ def fit_trials(
     return {s: min(r, level)*conditions for s, r in room.items()}
 
 # %% ../nbs/21_study.ipynb #c017
+def _key(*what): return hashlib.blake2b(json.dumps(what).encode()).digest()
+
+def _shuffled(items, *key): return sorted(items, key=lambda o: _key(*key, o))
+
+# %% ../nbs/21_study.ipynb #c020
+def _wrong(s):
+    "Sentences on what is wrong with a study."
+    names = [f for p in s.pictures for f in p.files.values()]
+    if s.design not in ('pairs', 'single'): yield f"no design named {s.design!r}: take pairs or single"
+    if not s.models or len({*s.models, 'real', 'spoilt'}) != len(s.models) + 2: yield f"expected a name for each model, none of them real or spoilt, got {', '.join(s.models) or 'none'}: name them, as in NAME=MODEL"
+    for p in s.pictures:
+        if p.use not in ('trial', 'practice') or p.set not in s.sets: yield f"the picture {p.name} is for {p.use} in the set {p.set}: expected trial or practice, in one of {', '.join(s.sets)}"
+        if lost := {'real', *s.models, *['spoilt']*(p.use == 'practice' and s.checks > 0)} - set(p.files): yield f"the picture {p.name} of {p.set} lacks {', '.join(sorted(lost))}: make the study again"
+    if len({*names}) != len(names) or not all(re.fullmatch('[0-9a-f]{32}', n) for n in names): yield "expected another name of 32 hex digits for each file of a study: make the study again"
+    if extra := set(s.rules) - set(RULES): yield f"no rule is named {sorted(extra)[0]!r}: take {', '.join(RULES)}"
+    if bad := [r for r, v in s.rules.items() if not (v is None or isinstance(v, (int, float)) and v >= 0)]: yield f"expected a number for the rule {bad[0]}, or null to switch it off, got {s.rules[bad[0]]!r}"
+    if s.exposure is not None and not s.exposure > 0: yield f"expected an exposure in seconds, above 0, got {s.exposure}: leave it out to show pictures as long as one likes"
+    ready = len(s.positions(use='practice'))
+    if s.practice > ready or (s.checks and not ready) or min(s.practice, s.checks) < 0: yield f"{s.practice} practice trials and {s.checks} checks need as many pictures for practice, got {ready}: ask for less, or give more pictures"
+    if (fits := sum(s.sizes.values())) != s.trials or not fits:
+        yield f"{s.trials} trials cannot be shared evenly among {len(s.conditions)} conditions and {len(s.sets)} sets: " + (f"take {fits}" if fits else f"each set needs {len(s.conditions)} pictures or more")
+
+# %% ../nbs/21_study.ipynb #c021
 @dataclass(kw_only=True)
 class Study:
     "A perceptual study: its pictures, and what is asked about them."
@@ -89,44 +112,38 @@ class Study:
         self.rules = RULES | self.rules
 
     @property
-    def choices(self): return dict(pairs=('left', 'right'), single=('real', 'fake'))[self.design]
+    def conditions(self):
+        "What the measured pictures are shared among."
+        return list(self.models) if self.design == 'pairs' else [c for m in self.models for c in (m, 'real')]
 
-    @property
-    def conditions(self): return list(self.models) if self.design == 'pairs' else [c for m in self.models for c in (m, 'real')]
-
-    def positions(self, set=None, use='trial'): return [i for i, p in enumerate(self.pictures) if p.use == use and set in (None, p.set)]
+    def positions(self,
+        set:str|None=None, # name of a set; None: of any
+        use:str='trial', # or 'practice'
+    )->list: # of int: where they stand in `pictures`
+        "Find the pictures of one use."
+        return [i for i, p in enumerate(self.pictures) if p.use == use and set in (None, p.set)]
 
     @cached_property
-    def sizes(self): return fit_trials({s: len(self.positions(s)) for s in self.sets}, len(self.conditions), self.trials)
+    def sizes(self):
+        "Set -> measured trials of one participant."
+        return fit_trials({s: len(self.positions(s)) for s in self.sets}, len(self.conditions), self.trials)
 
-def _wrong(s):
-    "Sentences on what is wrong with a study."
-    names = [f for p in s.pictures for f in p.files.values()]
-    if s.design not in ('pairs', 'single'): yield f"no design named {s.design!r}: take pairs or single"
-    if not s.models or len({*s.models, 'real', 'spoilt'}) != len(s.models) + 2: yield f"expected a name for each model, none of them real or spoilt, got {', '.join(s.models) or 'none'}: name them, as in NAME=MODEL"
-    for p in s.pictures:
-        if p.use not in ('trial', 'practice') or p.set not in s.sets: yield f"the picture {p.name} is for {p.use} in the set {p.set}: expected trial or practice, in one of {', '.join(s.sets)}"
-        if lost := {'real', *s.models, *['spoilt']*(p.use == 'practice' and s.checks > 0)} - set(p.files): yield f"the picture {p.name} of {p.set} lacks {', '.join(sorted(lost))}: make the study again"
-    if len({*names}) != len(names) or not all(re.fullmatch('[0-9a-f]{32}', n) for n in names): yield "expected another name of 32 hex digits for each file of a study: make the study again"
-    if extra := set(s.rules) - set(RULES): yield f"no rule is named {sorted(extra)[0]!r}: take {', '.join(RULES)}"
-    if s.exposure is not None and not s.exposure > 0: yield f"expected an exposure in seconds, above 0, got {s.exposure}: leave it out to show pictures as long as one likes"
-    ready = len(s.positions(use='practice'))
-    if s.practice > ready or (s.checks and not ready) or min(s.practice, s.checks) < 0: yield f"{s.practice} practice trials and {s.checks} checks need as many pictures for practice, got {ready}: ask for less, or give more pictures"
-    if (fits := sum(s.sizes.values())) != s.trials or not fits:
-        yield f"{s.trials} trials cannot be shared evenly among {len(s.conditions)} conditions and {len(s.sets)} sets: " + (f"take {fits}" if fits else f"each set needs {len(s.conditions)} pictures or more")
+    @cached_property
+    def _ranked(self): return {s: _shuffled(own, self.seed, 'set', s)[:len(own) - len(own)%len(self.conditions)] for s in self.sets for own in [self.positions(s)]} # in the drawn order, as many as can be shared out
 
-# %% ../nbs/21_study.ipynb #c022
-def _key(*what): return hashlib.blake2b(json.dumps(what).encode()).digest()
+# %% ../nbs/21_study.ipynb #c026
+@patch(as_prop=True)
+def choices(self:Study):
+    "What can be answered."
+    return dict(pairs=('left', 'right'), single=('real', 'fake'))[self.design]
 
-def _shuffled(items, *key): return sorted(items, key=lambda o: _key(*key, o))
-
+# %% ../nbs/21_study.ipynb #c029
 def _measured(study, k):
     "Pictures of participant `k`, with their conditions."
     res, cs = [], study.conditions
     for s, n in study.sizes.items():
-        own = _shuffled(study.positions(s), study.seed, 'set', s)
-        whole = len(own)//len(cs)*len(cs) # so that conditions go on evenly where the order begins again
-        ranks = [(k//len(cs)*n + i) % whole for i in range(n)]
+        own = study._ranked[s]
+        ranks = [(k//len(cs)*n + i) % len(own) for i in range(n)]
         res += [(own[r], cs[(r + k) % len(cs)]) for r in ranks]
     return res
 
@@ -136,7 +153,7 @@ def _practised(study, k, kind):
     if kind == 'check': return [(own[i % len(own)], 'spoilt') for i in range(study.checks)]
     return [(own[i], cs[(i + k) % len(cs)]) for i in range(study.practice)]
 
-# %% ../nbs/21_study.ipynb #c026
+# %% ../nbs/21_study.ipynb #c033
 def _trials(study, k, kind, rows):
     "Make trials of pictures and conditions; their numbers come later."
     first = _key(study.seed, k//2, kind)[0] + k
@@ -151,7 +168,7 @@ def _trials(study, k, kind, rows):
         res.append(Trial(-1, kind, p, c, shown, right))
     return res
 
-# %% ../nbs/21_study.ipynb #c029
+# %% ../nbs/21_study.ipynb #c036
 @patch
 def plan(self:Study,
     k:int, # the participant: 0, 1, 2, ...
@@ -167,7 +184,7 @@ def _shuffled_trials(study, k, kind, rows):
     trials = _trials(study, k, kind, rows)
     return [trials[i] for i in _shuffled(range(len(trials)), study.seed, k, kind, 'order')]
 
-# %% ../nbs/21_study.ipynb #c044
+# %% ../nbs/21_study.ipynb #c051
 @patch
 def save(self:Study,
     folder:str|Path, # gets `study.json`
