@@ -54,15 +54,21 @@ class Bootstrap:
         if self._kept is None and self.n*self.draws <= 2**27: self._kept = list(self._draw()) # at most 256 MB
         for w in self._kept or self._draw(): yield w.astype(float)
 
+    def around(self,
+        value:float, # what was measured on the pictures as they are
+        got, # (draws,) the same figure of each resample; nan where it has none
+    )->Interval: # no ends where fewer than half of the resamples have a figure
+        "Make the percentile interval of a figure that was computed on all resamples."
+        ok = got[np.isfinite(got)]
+        if len(ok)*2 <= self.draws: return Interval(float(value), np.nan, np.nan)
+        return Interval(float(value), *np.quantile(ok, [(1 - self.level)/2, (1 + self.level)/2]).tolist())
+
     def __call__(self,
         stat:Callable, # of weights (b,n), returns (b,)
-    )->Interval: # percentile interval; no ends where fewer than half of the resamples have a figure
+    )->Interval: # percentile interval, see `around`
         "Compute a statistic and its interval."
         value = float(stat(np.ones((1, self.n)))[0])
-        got = np.concatenate([stat(w) for w in self.weights()]) if self.n > 1 and np.isfinite(value) else np.empty(0)
-        ok = got[np.isfinite(got)]
-        if len(ok)*2 <= self.draws: return Interval(value, np.nan, np.nan)
-        return Interval(value, *np.quantile(ok, [(1 - self.level)/2, (1 + self.level)/2]).tolist())
+        return self.around(value, np.concatenate([stat(w) for w in self.weights()]) if self.n > 1 and np.isfinite(value) else np.empty(0))
 
 # %% ../nbs/19_intervals.ipynb #c013
 def mean_of(
