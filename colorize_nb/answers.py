@@ -127,9 +127,11 @@ def count(self:Answers,
 
 # %% ../nbs/21b_answers.ipynb #c022
 @patch
-def rows(self:Answers)->list: # of dicts: participant, number, choice, exposure_ms, response_ms, shows, hidden, began, answered (whole seconds since 1970, UTC)
-    "Give all answers, in order."
-    got = self._all('SELECT serial AS participant, number, choice, exposure_ms, response_ms, shows, hidden, began, answered FROM answers JOIN participants USING (serial) ORDER BY serial, number')
+def rows(self:Answers,
+    serial:int|None=None, # of a participant; None: of all
+)->list: # of dicts: participant, number, choice, exposure_ms, response_ms, shows, hidden, began, answered (whole seconds since 1970, UTC)
+    "Give answers, in order."
+    got = self._all('SELECT serial AS participant, number, choice, exposure_ms, response_ms, shows, hidden, began, answered FROM answers JOIN participants USING (serial) WHERE serial = coalesce(?, serial) ORDER BY serial, number', serial)
     return [dict(r) | dict(hidden=bool(r['hidden'])) for r in got]
 
 @patch
