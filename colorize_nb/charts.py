@@ -59,6 +59,7 @@ CHART_CSS = '''
 .cnb-c .line{stroke:currentColor;stroke-opacity:.8;stroke-dasharray:4 3;fill:none}
 .cnb-c figcaption{font-size:.9em;opacity:.85;margin-bottom:.6em}
 .cnb-c figcaption b{display:block;font-size:1.1em}
+@media screen and (max-width:30rem){.cnb-c text{font-size:16px}.cnb-c .t{font-size:15px}}
 '''
 
 @dataclass(repr=False)
@@ -157,14 +158,15 @@ def forest(
     ends = [v for r in rows for v in r.mean if math.isfinite(v)] + [line]*(line is not None)
     low, high = limits or _limits([Row('', ends)], False)
     x = lambda v: 480*(min(max(v, low), high) - low)/(high - low)
-    height, body = 44*len(rows) + 38, []
-    for t in ticks(low, high): body += [_path(f'M{x(t):.1f} 16V{height - 20}', 'grid'), _text(x(t), height - 6, _tick(t), 't m' if 12 < x(t) < 468 else 't e' if x(t) > 240 else 't')]
-    if line is not None: body += [_path(f'M{x(line):.1f} 16V{height - 20}', 'line'), *[_text(x(line), 11, line_name, 't m' if 60 < x(line) < 420 else 't e' if x(line) > 240 else 't')]*bool(line_name)]
-    for i, r in enumerate(rows):
-        y, known = 44*i + 50, not math.isnan(r.mean.low)
-        body += [_text(0, y - 14, r.name, 'n', 36), _text(480, y - 14, r.note, 'e t')]
-        if known: body.append(_path(f'M{x(r.mean.low):.1f} {y}H{x(r.mean.high):.1f}', 'bar gray' if r.base else 'bar'))
-        body.append(f'<circle cx="{x(r.mean.value):.1f}" cy="{y}" r="4.4" class="dot" fill="currentColor"/>')
+    height, edge = 44*len(rows) + 38, lambda v, half: 't m' if half < x(v) < 480 - half else 't e' if x(v) > 240 else 't'
+    body = [_text(x(t), height - 6, _tick(t), edge(t, 12)) for t in ticks(low, high)]
+    if line is not None and line_name: body.append(_text(x(line), 11, line_name, edge(line, 3.2*len(line_name))))
+    for i, r in enumerate(rows): # lines end where a name stands
+        y = 44*i + 46
+        body += [_text(0, y - 14, r.name, 'n', 36), _text(480, y - 14, r.note, 'e t')] + [_path(f'M{x(t):.1f} {y - 9}v18', 'grid') for t in ticks(low, high)]
+        if line is not None: body.append(_path(f'M{x(line):.1f} {y - 9}v18', 'line'))
+        if not math.isnan(r.mean.low): body.append(_path(f'M{x(r.mean.low):.1f} {y}H{x(r.mean.high):.1f}', 'bar gray' if r.base else 'bar'))
+        body.append(f'<circle cx="{x(r.mean.value):.1f}" cy="{y}" r="4.4" fill="currentColor"/>')
     return Chart(title, says, ''.join(body), height, f'{title}: ' + '; '.join(f'{r.name} {r.note or format(r.mean.value, ".3g")}' for r in rows))
 
 # %% ../nbs/19d_charts.ipynb #c028

@@ -9,6 +9,7 @@ __all__ = ['simulate_answers', 'rules_in_words', 'excluded_by', 'exclude', 'Cros
            'fooling_rates', 'rate_differences', 'signal_detection', 'people_needed']
 
 # %% ../nbs/21d_fooling.ipynb #c004
+import math
 from itertools import combinations
 from types import SimpleNamespace
 
@@ -52,7 +53,7 @@ def simulate_answers(
     spread_pictures:float=0., # standard deviation between pictures, on the logit scale
     careless:float=0., # share of people who press at random, [0,1]
     seed:int=42, # of all draws
-)->pd.DataFrame: # a table of answers
+)->pd.DataFrame: # a table of answers; its `attrs` say that it is simulated
     "Make up answers whose truth is known."
     if missing := set(study.models) - set(rates): raise ValueError(f"expected a rate for each model, got none for {', '.join(sorted(missing))}")
     if n < 1: raise ValueError(f"expected at least one person to simulate, got {n}")
@@ -64,7 +65,9 @@ def simulate_answers(
     exposure = np.round(1000*study.exposure + rng.normal(0, 4, len(asked)), 1) if study.exposure else response
     began = 1_750_000_000 + 900*asked.participant
     rows = asked[['participant', 'number']].assign(choice=choice, exposure_ms=exposure, response_ms=response, shows=1, hidden=False, began=began, answered=began + 4*asked.number)
-    return answer_table(study, SimpleNamespace(rows=lambda: rows.to_dict('records'), path='a simulation'))
+    res = answer_table(study, SimpleNamespace(rows=lambda: rows.to_dict('records'), path='a simulation'))
+    res.attrs['simulated'] = True
+    return res
 
 # %% ../nbs/21d_fooling.ipynb #c015
 _RULE = dict(
