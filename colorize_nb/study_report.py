@@ -41,8 +41,7 @@ def convincing(
 def _shown(res, position, name, long):
     "One file of a study, with what people said about it."
     p, k = res.study.pictures[position], res.kept
-    if name == 'real': rows = k[(k.picture == position) & (k.condition == 'real')]
-    else: rows = k[(k.picture == position) & (k.condition == name)]
+    rows = k[(k.picture == position) & (k.condition == name)] # in pairs none of the real one
     n, said = len(rows), int((rows.choice.eq('real') if res.study.design == 'single' else rows.fooled).sum())
     line = f'{res.word} {said} of {n}' if n else 'not judged' if name != 'real' else ''
     with Image.open(res.study.folder/'pictures'/f'{p.files[name]}.jpg') as im: return Shown(name, shrink(np.asarray(im.convert('RGB')), long), f'{p.name}, real' if name == 'real' else f'{p.name} as coloured by {name}', [line]*bool(line))
