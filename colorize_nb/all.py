@@ -49,7 +49,15 @@ from .methods import *
 from .semantic import *
 from .figures import *
 from .charts import *
+from .pages import *
 from .evaluation import *
 from .tables import *
 from .report import *
 from .judge import *
+from .study import *
+from .study_maker import *
+from .answers import *
+from .study_app import *
+from .fooling import *
+from .results import *
+from .study_report import *

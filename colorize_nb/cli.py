@@ -11,7 +11,7 @@ __all__ = ['main']
 import os, sys, warnings
 
 from .door import app, say
-from . import use_commands, learn_commands # they add their commands to `app`
+from . import use_commands, learn_commands, study_commands # they add their commands to `app`
 
 # %% ../nbs/30_cli.ipynb #c005
 def main():

@@ -15,7 +15,7 @@ from colorize_nb.samples import gray_samples, sample, samples
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV = {'PYTHONPATH': str(ROOT), 'PYTHONUTF8': '1', 'OMP_NUM_THREADS': '1'}
-COMMANDS = ['colorize', 'demo', 'train', 'evaluate', 'recipes', 'models']
+COMMANDS = ['colorize', 'demo', 'train', 'evaluate', 'recipes', 'models', 'study']
 
 def command(*args): return [sys.executable, '-m', 'colorize_nb', *map(str, args)]
 def call(*args, cwd=None): return subprocess.run(command(*args), cwd=cwd, env=os.environ | ENV, capture_output=True, text=True, encoding='utf-8')

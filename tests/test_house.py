@@ -22,7 +22,7 @@ def module(nb):
     found = (re.search(r'^#\|\s*default_exp:?\s+(\S+)', s, re.M) for s in sources(nb))
     return next((m[1] for m in found if m), None)
 
-DOOR = ['door', 'use_commands', 'learn_commands', 'cli'] # the command line: no names for notebooks
+DOOR = ['door', 'use_commands', 'learn_commands', 'study_commands', 'cli'] # the command line: no names for notebooks
 MODULES = {m: nb for nb in NOTEBOOKS if (m := module(nb))}
 
 def name(nb): return nb.relative_to(ROOT/'nbs').as_posix()
