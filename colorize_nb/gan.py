@@ -16,7 +16,6 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 from .checkpoints import *
 from .critics import *
 from .data import *
-from .generators import generator_splitter
 from .learner import *
 from .losses import *
 from .metrics import *
@@ -39,9 +38,9 @@ class GANPair(nn.Module):
 
 def gan_splitter(
     pair:GANPair, # the model
-)->list: # the generator's groups (encoder, decoder) and, last, the critic's
+)->list: # the generator's groups (encoder and decoder, or one) and, last, the critic's
     "Name every parameter of both networks, whatever is trainable at the moment."
-    return [*generator_splitter(pair.generator), list(pair.critic.parameters())]
+    return [*generator_groups(pair.generator), list(pair.critic.parameters())]
 
 # %% ../nbs/16_gan.ipynb #c008
 class PairOptimizer:

@@ -6,7 +6,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/learner.html.md"""
 
 # %% auto #0
 __all__ = ['get_generator', 'adamw', 'EpochSeed', 'FreezeNorm', 'Boost', 'EMA', 'preview_image', 'Preview', 'ColorWatch',
-           'PlainLosses', 'colorize_learner']
+           'PlainLosses', 'RawAnswers', 'generator_groups', 'colorize_learner']
 
 # %% ../nbs/15_learner.ipynb #c003
 import warnings
@@ -20,6 +20,7 @@ from .data import *
 from .generators import generator_splitter
 from .losses import AbLoss
 from .metrics import *
+from .raw import RawGenerator
 
 # %% ../nbs/15_learner.ipynb #c005
 def get_generator(
@@ -203,6 +204,42 @@ class PlainLosses(Callback):
         if self.training and len(self.yb) and self.recorder.losses: self.recorder.losses[-1] = float(self.recorder.losses[-1])
 
 # %% ../nbs/15_learner.ipynb #c032
+class RawAnswers(Callback):
+    "Let a `RawGenerator` learn through its raw answer; all but the loss get the Lab that follows from it."
+    order = 13 # before_batch: after the cast to plain tensors and `Boost`
+    def before_batch(self):
+        "Ask for the raw answer, of a picture whose sides are multiples of the stride."
+        gen, (h, w) = get_generator(self.model), self.xb[0].shape[-2:]
+        self.kept, more = (self.xb, self.yb), (0, -w%gen.stride, 0, -h%gen.stride)
+        extend = lambda b: tuple(F.pad(o, more, mode='replicate') for o in b)
+        if any(more): self.learn.xb, self.learn.yb = extend(self.xb), extend(self.yb)
+        gen.raw = True
+        if hasattr(gen, 'truth') and len(self.yb): gen.truth = self.yb[0]
+        if hasattr(self.loss_func, 'progress') and self.training: self.loss_func.progress = self.pct_train
+
+    def after_pred(self):
+        "Whoever calls the generator from now on gets Lab."
+        gen = get_generator(self.model)
+        gen.raw = False
+        if hasattr(gen, 'truth'): gen.truth = None
+    after_cancel_batch = after_pred
+
+    def after_loss(self):
+        "Put Lab where metrics look, of the picture's own size."
+        l, ((x,), self.learn.yb) = self.xb[0], self.kept
+        if not self.training or self.recorder.train_metrics:
+            with torch.no_grad(): ab = get_generator(self.model).ab(to_float(self.pred), l)
+            self.learn.pred = torch.cat([x, ab[..., :x.shape[-2], :x.shape[-1]]], 1)
+        self.learn.xb = (x,)
+
+# %% ../nbs/15_learner.ipynb #c036
+def generator_groups(
+    model:nn.Module, # a generator
+)->list: # [encoder's parameters, all others], or all in one group
+    "Split a generator's parameters into encoder and decoder if it has an `.encoder`."
+    return generator_splitter(model) if hasattr(model, 'encoder') else [list(model.parameters())]
+
+# %% ../nbs/15_learner.ipynb #c038
 def colorize_learner(
     dls:DataLoaders, # batches of (TensorL, TensorLab)
     generator:nn.Module, # (bs,1,h,w) scaled lightness to (bs,3,h,w) scaled Lab
@@ -214,11 +251,14 @@ def colorize_learner(
     freeze_norm:bool=False, # keep the encoder's batch norm statistics
     channels_last:bool=True, # memory format of the convolutions
     opt_func:Callable=adamw, # optimizer
+    raw:bool|None=None, # show the loss a `RawGenerator`'s raw answer; default: yes, unless the loss compares chroma (`AbLoss`)
     cbs:list|None=None, # further callbacks
     **kwargs, # for `Learner`
 )->Learner: # a plain fastai `Learner`
     "Make a `Learner` that trains a generator alone."
     if channels_last: generator = generator.to(memory_format=torch.channels_last)
-    cbs = L(cbs) + L(ColorWatch(), PlainLosses()) + (L(EMA(ema)) if ema else L()) + (L(FreezeNorm()) if freeze_norm else L())
-    return Learner(dls, generator, loss_func=loss_func or AbLoss('huber'), lr=lr, wd=wd, opt_func=opt_func, splitter=generator_splitter,
+    loss_func = loss_func or AbLoss('huber')
+    if raw is None: raw = isinstance(generator, RawGenerator) and not isinstance(loss_func, AbLoss)
+    cbs = L(cbs) + L(ColorWatch(), PlainLosses()) + L([EMA(ema)]*bool(ema)) + L([FreezeNorm()]*freeze_norm) + L([RawAnswers()]*raw)
+    return Learner(dls, generator, loss_func=loss_func, lr=lr, wd=wd, opt_func=opt_func, splitter=generator_groups,
                    metrics=metrics if metrics is not None else default_metrics(), cbs=cbs, **kwargs)
