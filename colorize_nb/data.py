@@ -6,7 +6,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/data.html.md"""
 
 # %% auto #0
 __all__ = ['LabBase', 'TensorLab', 'TensorL', 'show_batch', 'show_results', 'LoadPicture', 'RGB2Lab', 'ColorizeBlock',
-           'ColorizeDataLoaders', 'Augment', 'find_pictures', 'check_pictures']
+           'ColorizeDataLoaders', 'Augment', 'find_pictures', 'check_pictures', 'classes_of']
 
 # %% ../nbs/10_data.ipynb #c003
 from fastai.vision.all import *
@@ -18,7 +18,7 @@ from .files import write_split as _write_split
 from .samples import sample_path, samples
 
 # %% ../nbs/10_data.ipynb #c004
-_all_ = ['Augment', 'find_pictures', 'check_pictures'] # what users of the loaders need too
+_all_ = ['Augment', 'find_pictures', 'check_pictures', 'classes_of'] # what users of the loaders need too
 
 # %% ../nbs/10_data.ipynb #c006
 class LabBase(TensorImage):
@@ -99,14 +99,15 @@ class LoadPicture(DisplayedTransform):
     def __init__(self,
         size:int=128, # height and width, pixels
         tfms='default', # see `Augment.create`
-        resize:str='crop', # 'crop' keeps the aspect ratio, 'squish' takes the whole picture
+        resize:str='crop', # 'crop' keeps the aspect ratio, 'squish' takes the whole picture, 'stretch' too, by bicubic interpolation
     ):
-        if resize not in ('crop', 'squish'): raise ValueError(f"expected resize 'crop' or 'squish', got {resize!r}")
+        if resize not in ('crop', 'squish', 'stretch'): raise ValueError(f"expected resize 'crop', 'squish' or 'stretch', got {resize!r}")
         super().__init__()
         aug = Augment.create(tfms)
         self.size,self.resize,self.train = size,resize,False
-        self.box = whole_box if resize == 'squish' else center_box
-        self.train_box = self.box if resize == 'squish' or min(aug.scale) >= 1 else partial(random_box, scale=tuple(aug.scale), ratio=tuple(aug.ratio))
+        self.box = center_box if resize == 'crop' else whole_box
+        self.resample = Image.Resampling.BICUBIC if resize == 'stretch' else Image.Resampling.BILINEAR
+        self.train_box = self.box if resize != 'crop' or min(aug.scale) >= 1 else partial(random_box, scale=tuple(aug.scale), ratio=tuple(aug.ratio))
 
     def __call__(self,
         o, # file, bytes, array or picture, or a tuple of them
@@ -119,7 +120,7 @@ class LoadPicture(DisplayedTransform):
     def encodes(self,
         o:str|Path|bytes|ndarray|Image.Image, # what `read_picture` takes
     ):
-        try: im = read_picture(o, self.size, self.train_box if self.train else self.box)
+        try: im = read_picture(o, self.size, self.train_box if self.train else self.box, self.resample)
         except Exception as e:
             name = o if isinstance(o, (str, Path)) else f'in memory, {type(o).__name__}'
             raise OSError(f"cannot read the picture {name} ({e}): leave it out, `check_pictures` finds such files") from e
@@ -152,7 +153,7 @@ class RGB2Lab(DisplayedTransform):
 def ColorizeBlock(
     size:int=128, # height and width, pixels
     tfms='default', # augmentation for training: see `Augment.create`
-    resize:str='crop', # 'crop' keeps the aspect ratio, 'squish' takes the whole picture
+    resize:str='crop', # 'crop' keeps the aspect ratio, 'squish' takes the whole picture, 'stretch' too, bicubic
 )->TransformBlock: # gives input and target at once
     "Read pictures as gray input and colour target."
     return TransformBlock(type_tfms=_source, item_tfms=LoadPicture(size, tfms, resize), batch_tfms=RGB2Lab(tfms))
@@ -181,6 +182,16 @@ class ColorizeDataLoaders(DataLoaders):
         "Write down which picture was used for what, and which was left out and why."
         return _write_split(path, **self.split, root=self.root, dropped=self.dropped)
 
+    def again(self,
+        keep:Callable|None=None, # path -> bool: take only these; default: all
+        **kwargs # for `from_files`: another `size` or `bs`, for instance
+    ): # `ColorizeDataLoaders` of the same split
+        "Load the same pictures in another way, or some of them."
+        tr,va = (L(self.split[k]).filter(keep) if keep else self.split[k] for k in ('train', 'valid'))
+        res = type(self).from_files(tr, va, self.root, **{'device': self.device, **kwargs, 'min_chroma': None})
+        res.path,res.dropped = self.path,self.dropped
+        return res
+
 # %% ../nbs/10_data.ipynb #c033
 @patch(cls_method=True)
 def from_files(cls:ColorizeDataLoaders,
@@ -192,7 +203,7 @@ def from_files(cls:ColorizeDataLoaders,
     valid_pct:float=.1, # share to validate on, in (0,1)
     seed:int=42, # of the split
     tfms='default', # augmentation for training: see `Augment.create`
-    resize:str='crop', # 'crop' keeps the aspect ratio, 'squish' takes the whole picture
+    resize:str='crop', # 'crop' keeps the aspect ratio, 'squish' takes the whole picture, 'stretch' too, bicubic
     min_chroma:float=4., # pictures of less mean chroma are left out, Lab units; None: do not check
     fraction:float=1., # share of the pictures to use, for trials, in (0,1]
     repeats:int=1, # how often each training picture is seen in an epoch
@@ -223,6 +234,7 @@ def from_folder(cls:ColorizeDataLoaders,
     train:str='train', # name of the folder to learn from
     valid:str='valid', # name of the folder to validate on
     split:str|Path=None, # file of `write_split`: use the same pictures for the same again
+    by_class:bool=False, # where there is no `train`: split each sub-folder by itself, 80:10:10; the last tenth is left for a test
     **kwargs
 ): # `ColorizeDataLoaders`
     "Load the pictures in a folder and its sub-folders."
@@ -233,10 +245,15 @@ def from_folder(cls:ColorizeDataLoaders,
         res.dropped = dropped
         return res
     tr,va = path/train,path/valid
+    if by_class and not tr.is_dir():
+        cut = split_classes(find_pictures(path), path, kwargs.get('seed', 42))
+        res = cls.from_files(cut['train'], cut['valid'], path, **kwargs)
+        res.split['test'] = cut['test']
+        return res
     if not tr.is_dir(): return cls.from_files(find_pictures(path), path=path, **kwargs)
     return cls.from_files(find_pictures(tr), find_pictures(va) if va.is_dir() else None, path, **kwargs)
 
-# %% ../nbs/10_data.ipynb #c047
+# %% ../nbs/10_data.ipynb #c050
 @patch(cls_method=True)
 @delegates(ColorizeDataLoaders.from_files, but=['files', 'valid', 'path'])
 def from_df(cls:ColorizeDataLoaders,
@@ -253,7 +270,7 @@ def from_df(cls:ColorizeDataLoaders,
     is_valid = col(valid_col).astype(bool).to_numpy()
     return cls.from_files(files[~is_valid], files[is_valid], path, **kwargs)
 
-# %% ../nbs/10_data.ipynb #c052
+# %% ../nbs/10_data.ipynb #c055
 @patch(cls_method=True)
 @delegates(ColorizeDataLoaders.from_files, but=['files', 'valid', 'path'])
 def from_sample(cls:ColorizeDataLoaders,

@@ -6,8 +6,8 @@ Docs: https://colorize-nb.github.io/colorize_nb/files.html.md"""
 
 # %% auto #0
 __all__ = ['center_box', 'whole_box', 'random_box', 'read_picture', 'read_whole', 'find_pictures', 'mean_chroma',
-           'check_pictures', 'ab_histogram', 'show_ab_histogram', 'rank_pictures', 'split_pictures', 'write_split',
-           'read_split']
+           'check_pictures', 'ab_histogram', 'show_ab_histogram', 'rank_pictures', 'split_pictures', 'classes_of',
+           'split_classes', 'write_split', 'read_split']
 
 # %% ../nbs/08_files.ipynb #c003
 import hashlib, io, json, math, os, random, unicodedata
@@ -79,6 +79,7 @@ def read_picture(
     src:str|Path|bytes|np.ndarray|Image.Image, # file, its bytes, (h,w,3) or (h,w) uint8, or a PIL image of any mode
     size:int, # height and width of the result, pixels
     box:callable=center_box, # (width, height) -> (x0, y0, x1, y1): the part to take
+    resample:Image.Resampling=Image.Resampling.BILINEAR, # PIL's filter, which averages over all pixels of a larger picture
 )->np.ndarray: # (size,size,3) sRGB, uint8
     "Read one part of a picture at `size`, upright, decoding no more than is needed."
     im = _open(src)
@@ -87,7 +88,7 @@ def read_picture(
     im.draft(im.mode, (math.ceil(w*size/(x1 - x0)), math.ceil(h*size/(y1 - y0)))) # does nothing unless it is a JPEG
     im.load()
     fx, fy = im.width/w, im.height/h
-    return _finish(_flatten(im).resize((size, size), Image.Resampling.BILINEAR, box=(x0*fx, y0*fy, x1*fx, y1*fy)), im)
+    return _finish(_flatten(im).resize((size, size), resample, box=(x0*fx, y0*fy, x1*fx, y1*fy)), im)
 
 # %% ../nbs/08_files.ipynb #c024
 def read_whole(
@@ -196,16 +197,44 @@ def split_pictures(
     return sorted(ranked[n:]), sorted(ranked[:n])
 
 # %% ../nbs/08_files.ipynb #c051
+def classes_of(
+    files:list, # paths
+    root:str|Path, # folder that they lie in
+)->list: # a name for each file, '' for one that lies in no sub-folder
+    "Name the sub-folder of `root` that each picture lies in; `train`, `valid` and `test` are looked into."
+    def name(f):
+        parts = Path(os.path.relpath(f, root)).parts[:-1]
+        if len(parts) > 1 and parts[0] in ('train', 'valid', 'test'): parts = parts[1:]
+        return parts[0] if parts else ''
+    return [name(f) for f in files]
+
+def split_classes(
+    files:list, # paths
+    root:str|Path='.', # folder whose sub-folders are the classes; names count from here on
+    seed:int=42, # another seed, another split
+    test:bool=True, # keep a tenth aside to judge by?
+)->dict: # train, valid, test: disjoint lists, sorted
+    "Split the pictures of each class by file, a tenth to validate on and a tenth to judge by."
+    of, res = {}, dict(train=[], valid=[], test=[])
+    for f, c in zip(files, classes_of(files, root)): of.setdefault(c, []).append(f)
+    for fs in of.values():
+        k = max(1, round(len(fs)/10)) if len(fs) > 2 else 0
+        ranked, t = rank_pictures(fs, root, seed), k if test else 0
+        for part, fs in (('test', ranked[:t]), ('valid', ranked[t:t + k]), ('train', ranked[t + k:])): res[part] += fs
+    return {k: sorted(v) for k, v in res.items()}
+
+# %% ../nbs/08_files.ipynb #c055
 def write_split(
     path:str|Path, # JSON file to write
     train:list, # paths
     valid:list, # paths
     root:str|Path='.', # names count from here on
     dropped:list|tuple=(), # (path, reason) pairs
+    test:list|tuple=(), # paths kept aside to judge by
 )->Path: # `path`
     "Write down which picture was used for what."
     rel = lambda fs: [_rel(f, root) for f in fs]
-    d = dict(format=1, train=rel(train), valid=rel(valid), dropped=[[_rel(f, root), why] for f, why in dropped])
+    d = dict(format=1, train=rel(train), valid=rel(valid), **({'test': rel(test)} if test else {}), dropped=[[_rel(f, root), why] for f, why in dropped])
     Path(path).write_text(json.dumps(d, indent=1, ensure_ascii=False), encoding='utf-8')
     return Path(path)
 

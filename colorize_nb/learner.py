@@ -228,8 +228,8 @@ class RawAnswers(Callback):
         "Put Lab where metrics look, of the picture's own size."
         l, ((x,), self.learn.yb) = self.xb[0], self.kept
         if not self.training or self.recorder.train_metrics:
-            with torch.no_grad(): ab = get_generator(self.model).ab(to_float(self.pred), l)
-            self.learn.pred = torch.cat([x, ab[..., :x.shape[-2], :x.shape[-1]]], 1)
+            with torch.no_grad(): ab = get_generator(self.model).ab(self.pred, l)
+            self.learn.pred = torch.cat([x, ab[..., :x.shape[-2], :x.shape[-1]].to(x)], 1)
         self.learn.xb = (x,)
 
 # %% ../nbs/15_learner.ipynb #c036
