@@ -184,10 +184,13 @@ class ColorizeDataLoaders(DataLoaders):
 
     def again(self,
         keep:Callable|None=None, # path -> bool: take only these; default: all
+        fraction:float=1., # share of the pictures to learn from, in (0,1]
+        seed:int=42, # of which they are
         **kwargs # for `from_files`: another `size` or `bs`, for instance
     ): # `ColorizeDataLoaders` of the same split
         "Load the same pictures in another way, or some of them."
         tr,va = (L(self.split[k]).filter(keep) if keep else self.split[k] for k in ('train', 'valid'))
+        if fraction < 1: tr = sorted(rank_pictures(tr, self.root, seed)[:max(2, round(len(tr)*fraction))])
         res = type(self).from_files(tr, va, self.root, **{'device': self.device, **kwargs, 'min_chroma': None})
         res.path,res.dropped = self.path,self.dropped
         return res
