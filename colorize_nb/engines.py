@@ -11,12 +11,13 @@ __all__ = ['ARCHS', 'save_model', 'load_model', 'models', 'find_model', 'pick_de
 import json, os
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
 
 # %% ../nbs/02g_engines.ipynb #c005
-ARCHS = {'lite_generator': 'colorize_nb.lite', 'unet_generator': 'colorize_nb.generators'} # who may be built, and where it lives
+ARCHS = {arch: f'colorize_nb.{module}' for module, archs in dict(lite=['lite_generator'], generators=['unet_generator']).items() for arch in archs} # who may be built, and where it lives
 _PICKLED = ('.pkl', '.pickle', '.pth', '.pt', '.ckpt', '.bin')
 
 def _packed(t, half):
@@ -91,7 +92,8 @@ def load_model(
     from safetensors import SafetensorError
     from safetensors.torch import load_file
     config = {k: v for k, v in meta['config'].items() if k not in ('pretrained', 'weights')} # a model brings its weights
-    try: model = getattr(import_module(ARCHS[meta['arch']]), meta['arch'])(pretrained=False, **config)
+    make = getattr(import_module(ARCHS[meta['arch']]), meta['arch'])
+    try: model = make(**config, **({'pretrained': False} if 'pretrained' in signature(make).parameters else {}))
     except TypeError as e: raise ValueError(f"{path.with_suffix('.json')} has a `config` that {meta['arch']} does not take ({e}): the model may come from a newer version") from None
     try: weights = load_file(path)
     except SafetensorError as e: raise ValueError(f"{path} is broken or cut short ({e}): copy the model again") from None

@@ -82,6 +82,10 @@ class Recipe:
         return replace(self, size=size or self.size, bs=bs or self.bs, phases=[replace(p, size=least(p.size, size), bs=least(p.bs, bs)) for p in self.phases])
 
 # %% ../nbs/16c_plans.ipynb #c012
+def _changed(o, new):
+    "A copy of `o` with the fields `new`; a dict that is not empty is joined to the one that was there."
+    return replace(o, **{k: getattr(o, k) | v if isinstance(v, dict) and v and getattr(o, k) else v for k, v in new.items()})
+
 def variant(
     recipe:Recipe, # where to start
     name:str, # of the new one
@@ -91,6 +95,5 @@ def variant(
     **kwargs # fields to change in the recipe; dicts are joined
 )->Recipe: # a new one
     "Change some values of a recipe."
-    def changed(o, new): return replace(o, **{k: getattr(o, k) | v if isinstance(v, dict) and v and getattr(o, k) else v for k, v in new.items()})
-    kwargs.setdefault('phases', [changed(p, phase or {}) for p in recipe.phases])
-    return changed(recipe, dict(name=name, title=title, note='; '.join(o for o in (recipe.note, note) if o)) | kwargs)
+    kwargs.setdefault('phases', [_changed(p, phase or {}) for p in recipe.phases])
+    return _changed(recipe, dict(name=name, title=title, note='; '.join(o for o in (recipe.note, note) if o)) | kwargs)
