@@ -70,12 +70,16 @@ function arrange(imgs) {
   $('pictures').replaceChildren(...imgs)
 }
 
+// A page that is loaded again is hidden too, for a moment, after this.
+let leaving = false
+addEventListener('pagehide', () => { leaving = true })
+
 // Show until `limit` milliseconds are over (to the nearest frame) or the page is left; resolves to the time when the pictures went.
 function until(limit, start, seen) {
   return new Promise(done => {
     let last = start, over = false
     const end = time => { if (over) return; over = true; document.removeEventListener('visibilitychange', left); state('gone'); done(time) }
-    const left = () => { seen.hidden = true; end(performance.now()) }
+    const left = () => { if (!leaving) { seen.hidden = true; end(performance.now()) } }
     const tick = time => { if (over) return; time - start >= limit - (time - last)/2 ? end(time) : (last = time, requestAnimationFrame(tick)) }
     document.addEventListener('visibilitychange', left)
     requestAnimationFrame(tick)
@@ -106,7 +110,7 @@ async function chooseLooking(seen) {
   let since = await frame()
   const start = since, keep = () => store.set('seen', seen)
   const count = time => { if (since !== null) seen.ms += Math.max(0, time - since); since = null; keep() }
-  const turned = () => { if (document.hidden) { seen.hidden = true; count(performance.now()) } else since = performance.now() }
+  const turned = () => { if (leaving) return; if (document.hidden) { seen.hidden = true; count(performance.now()) } else since = performance.now() }
   const went = () => count(performance.now())
   keep()
   document.addEventListener('visibilitychange', turned)

@@ -1,0 +1,473 @@
+"The perceptual study as people meet it: a real browser, a real server that is killed, and a report that must find what they did."
+import asyncio
+import csv
+import hashlib
+import http.client
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorize_nb.answers import Answers
+from colorize_nb.study import Study, StudyPicture, load_study
+
+playwright = pytest.importorskip('playwright.sync_api', reason='no playwright: pip install playwright')
+ROOT = Path(__file__).resolve().parent.parent
+ENV = {'PYTHONPATH': str(ROOT), 'PYTHONUTF8': '1', 'OMP_NUM_THREADS': '1', 'PYTHONUNBUFFERED': '1'}
+RATES = dict(weak=.1, good=.45) # how often people take each model's picture for the real one
+TOKEN = 'open sesame'
+
+def command(*args): return [sys.executable, '-m', 'colorize_nb', 'study', *map(str, args)]
+def call(*args): return subprocess.run(command(*args), env=os.environ | ENV, capture_output=True, text=True, encoding='utf-8')
+
+def launch(p):
+    "A browser: the system's, or playwright's own"
+    found = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+    if not found and not Path(p.chromium.executable_path).exists(): pytest.skip('no browser (chromium, chromium-browser, google-chrome): install chromium')
+    root = hasattr(os, 'geteuid') and os.geteuid() == 0
+    return p.chromium.launch(executable_path=found, args=['--no-sandbox', '--disable-dev-shm-usage'] if root else [])
+
+def new_study(folder, n=4, design='pairs', trials=None, practice=2, checks=1, exposure=.1, **kw):
+    "A study of small pictures, each of a colour of its own"
+    (folder/'pictures').mkdir(parents=True)
+    pictures, rng = [], np.random.default_rng(0)
+    for i in range(n + 3):
+        files, use, size = {}, 'trial' if i < n else 'practice', [(120, 90), (90, 120), (160, 90)][i % 3]
+        for c in ['real', *RATES] + ['spoilt']*(use == 'practice'):
+            files[c] = secrets.token_hex(16)
+            Image.fromarray(rng.integers(0, 255, (size[1]//10, size[0]//10, 3), dtype=np.uint8)).resize(size).save(folder/'pictures'/f'{files[c]}.jpg', quality=95, subsampling=0)
+        pictures.append(StudyPicture('blobs', f'{i}.jpg', use, files, *size))
+    (folder/'token').write_text(TOKEN)
+    Study(title='Blobs', models=list(RATES), pictures=pictures, trials=trials or n, design=design, practice=practice, checks=checks, exposure=exposure, token_sha256=hashlib.sha256(TOKEN.encode()).hexdigest(), **kw).save(folder)
+    return load_study(folder)
+
+class Server:
+    "`colorize-nb study serve` as a process, which can be killed and started again at the same port"
+    def __init__(self, folder): self.folder, self.port = folder, 0; self.start()
+    def start(self):
+        self.run = subprocess.Popen(command('serve', self.folder, '--port', self.port), env=os.environ | ENV, stderr=subprocess.PIPE, text=True, encoding='utf-8')
+        found = re.search(r'http://127\.0\.0\.1:\d+/', line := self.run.stderr.readline())
+        assert found, line + self.run.stderr.read()
+        self.url, self.port, self.said = found[0], urlsplit(found[0]).port, []
+        threading.Thread(target=lambda err: self.said.extend(err), args=[self.run.stderr], daemon=True).start()
+    def kill(self): self.run.kill(); self.run.wait() # SIGKILL, where there is such a thing
+
+@pytest.fixture(scope='module')
+def browser():
+    with playwright.sync_playwright() as p:
+        b = launch(p)
+        yield b
+        b.close()
+
+@pytest.fixture(scope='module')
+def served(tmp_path_factory):
+    "A server for a small study in pairs, and the study"
+    folder = tmp_path_factory.mktemp('small')/'study'
+    study = new_study(folder)
+    server = Server(folder)
+    yield server, study
+    server.kill()
+    assert not server.said, server.said # no log of who came, no traceback
+
+ASKED, CARD, NEXT, END = '[data-state=asked], [data-state=open]', '[data-state=card]', '[data-state=told] #next:enabled', 'main.read'
+
+# States follow one another faster than a driver can look: so the page itself notes what can be seen in each, and from frame to frame how long pictures could be seen. It presses a key while they can: too early.
+# What a test puts into the session's `when` happens 200 ms after the pictures came. And the fixation mark takes 100 ms instead of 600, to save time.
+QUICK = "{ const wait = setTimeout; window.setTimeout = (f, ms, ...o) => wait(f, ms === 600 ? 100 : ms, ...o) }\n"
+DIARY = QUICK + '''window.diary = []; window.seen = []
+  const away = () => { Object.defineProperty(document, 'hidden', {get: () => true, configurable: true}); document.dispatchEvent(new Event('visibilitychange')); delete document.hidden }
+  const visible = o => o !== null && getComputedStyle(o).visibility === 'visible', now = () => document.body?.dataset.state
+  const shown = () => { const imgs = [...document.querySelectorAll('#pictures img')]; return imgs.length > 0 && imgs.every(i => i.complete && i.naturalWidth > 0 && visible(i)) }
+  addEventListener('DOMContentLoaded', () => new MutationObserver(() => {
+    window.diary.push([now(), shown(), visible(document.querySelector('#answers'))])
+    if (now() === 'shown') dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft', bubbles: true}))
+    const when = now() === 'shown' && sessionStorage.getItem('when')
+    if (when) { sessionStorage.removeItem('when'); setTimeout(() => when === 'reload' ? location.reload() : away(), 200) }
+  }).observe(document.body, {attributes: true, attributeFilter: ['data-state']}))
+  let on = null
+  const look = time => { const is = now() === 'shown' && shown(); if (is && on === null) on = time; if (!is && on !== null) { window.seen.push(time - on); on = null } requestAnimationFrame(look) }
+  requestAnimationFrame(look)'''
+
+def visit(browser, server, **kw):
+    "A page of somebody new who has agreed, with what it asked for"
+    context = browser.new_context(**kw)
+    context.add_init_script(DIARY)
+    page = context.new_page()
+    page.asked, page.wrong = [], []
+    page.on('request', lambda r: page.asked.append(r.url))
+    page.on('pageerror', lambda e: page.wrong.append(str(e)))
+    page.on('console', lambda m: page.wrong.append(m.text) if m.type in ('error', 'warning') else None)
+    page.goto(server.url)
+    page.click('text=I agree')
+    page.wait_for_selector(CARD)
+    return page
+
+def serial_of(cookies, server):
+    "Whose cookies these are"
+    token = next(c['value'] for c in cookies if c['name'].startswith('study-'))
+    answers = Answers(server.folder/'answers.sqlite')
+    serial = answers.serial(token)
+    answers.close()
+    return serial
+
+def who(page, server): return serial_of(page.context.cookies(), server)
+
+def stored(server, serial):
+    answers = Answers(server.folder/'answers.sqlite')
+    rows = answers.rows(serial)
+    answers.close()
+    return rows
+
+SHOWN = "[...document.querySelectorAll('#pictures img')].map(i => i.src.match(/([0-9a-f]{32})/)[1])"
+
+def test_a_visit_with_the_keyboard(browser, served):
+    server, study = served
+    page = visit(browser, server)
+    me = who(page, server)
+    plan = study.plan(me)
+    assert page.inner_text('#where') == 'Practice 1 of 2'
+    page.keyboard.press('Enter') # the card's button has the focus
+    states, counted = [], []
+    for t in plan:
+        page.wait_for_selector(ASKED)
+        assert page.evaluate(SHOWN) == list(t.shown)
+        counted += page.evaluate('seen.splice(0)')
+        assert not page.is_visible('#pictures img') and page.is_visible('#answers') and page.evaluate('document.activeElement.id') == 'ask'
+        page.keyboard.press('Enter') # says nothing
+        page.keyboard.press({'left': ('ArrowLeft', '1'), 'right': ('ArrowRight', '2')}[t.right][t.number % 2])
+        if t.kind == 'practice':
+            page.wait_for_selector(NEXT)
+            assert page.inner_text('#ask') == f'Yes. The {t.right} one was colorized.' and page.is_visible('#pictures img')
+            assert [i.get_attribute('alt') for i in page.query_selector_all('#pictures img')] == ['Left picture: ' + ('colorized' if t.right == 'left' else 'true colours'), 'Right picture: ' + ('colorized' if t.right == 'right' else 'true colours')]
+            page.keyboard.press('Space')
+        elif t is not plan[-1]: states += page.evaluate('diary.splice(0)')
+        if t.number == 1:
+            page.wait_for_selector(CARD)
+            assert page.inner_text('#card-title') == 'That was the practice'
+            page.keyboard.press('Enter')
+    page.wait_for_selector(END)
+    assert {name: (pics, buttons) for name, pics, buttons in map(tuple, states)} == dict(card=(False, False), mark=(False, False), shown=(True, False), gone=(False, False), asked=(False, True), told=(True, False))
+    assert page.url == server.url + 'thanks' and 'in 4 of 4 pairs' in page.inner_text('main')
+    rows = stored(server, me)
+    assert [(r['number'], r['choice'], r['shows'], r['hidden']) for r in rows] == [(t.number, t.right, 1, False) for t in plan]
+    assert len(counted) == len(rows)
+    for ms, r in zip(counted, rows): assert abs(ms - r['exposure_ms']) < 50 and r['exposure_ms'] > 100 - 17 # two clocks, three frames; and half of a slow one
+    assert np.median([r['exposure_ms'] for r in rows]) < 150
+    assert not page.wrong and {urlsplit(u).netloc for u in page.asked} == {urlsplit(server.url).netloc}
+    assert {urlsplit(u).path.split('/')[1] for u in page.asked} <= {'', 'begin', 'run', 'plan', 'answer', 'picture', 'thanks', 'study.js', 'study.css', 'study.svg'}
+    page.click('summary')
+    page.click('text=Delete them')
+    page.wait_for_selector('text=Your answers are deleted')
+    assert not stored(server, me) and not page.context.cookies()
+    page.context.close()
+
+def answer_one(page, nth=1):
+    "Wait for the question and press a button"
+    page.wait_for_selector(ASKED)
+    page.click(f'#answers button:nth-child({nth})')
+
+def pass_practice(page):
+    for _ in range(2): answer_one(page); page.wait_for_selector(NEXT); page.click('#next')
+    page.wait_for_selector(CARD)
+    page.click('#go')
+
+def test_loading_again(browser, tmp_path):
+    new_study(tmp_path/'study', exposure=.6)
+    server = Server(tmp_path/'study')
+    try:
+        page = visit(browser, server)
+        page.evaluate("sessionStorage.setItem('when', 'reload')")
+        with page.expect_event('load'): page.click('#go') # again in the middle of the pictures
+        page.wait_for_selector(CARD)
+        assert page.inner_text('#where') == 'Practice 1 of 2'
+        page.click('#go')
+        page.wait_for_selector(ASKED) # and after them
+        page.reload()
+        page.wait_for_selector(CARD)
+        page.click('#go')
+        answer_one(page)
+        assert 'shown' not in {o[0] for o in page.evaluate('diary')} # no third look
+        page.wait_for_selector(NEXT)
+        page.evaluate("sessionStorage.setItem('when', 'away')")
+        page.click('#next')
+        page.wait_for_selector(ASKED) # somebody looked at another tab
+        assert not page.is_visible('#pictures img')
+        answer_one(page)
+        page.wait_for_selector(NEXT)
+        page.click('#next')
+        page.wait_for_selector(CARD)
+        page.click('#go')
+        answer_one(page)
+        page.wait_for_selector(ASKED)
+        rows = stored(server, 0)
+        assert [(r['shows'], r['hidden']) for r in rows] == [(2, False), (1, True), (1, False)]
+        assert 750 < rows[0]['exposure_ms'] < 1200 and 150 < rows[1]['exposure_ms'] < 500 and 580 < rows[2]['exposure_ms'] < 750 # both shows together; a part; all of it
+        page.reload()
+        page.wait_for_selector(CARD)
+        assert page.inner_text('#where') == '2 of 5' and page.inner_text('#card-title') == 'Let us go on'
+        page.context.close()
+    finally: server.kill()
+
+def test_each_answer_counts_once(browser, served):
+    "Replies that are lost, double clicks, a second tab"
+    server, study = served
+    page = visit(browser, server)
+    lost = []
+    def swallow(route):
+        reply = route.fetch() # the server has it, but
+        if len(lost) % 2: route.fulfill(response=reply)
+        else: route.abort()
+        lost.append(reply.json()['new'])
+    page.route('**/answer', swallow)
+    page.click('#go')
+    page.wait_for_selector(ASKED)
+    page.dblclick('#answers button:nth-child(2)')
+    page.wait_for_selector('text=No connection')
+    page.wait_for_selector(NEXT)
+    page.dblclick('#next')
+    page.wait_for_selector(ASKED)
+    other = page.context.new_page()
+    other.goto(server.url)
+    assert 'You have answered 1 of 7' in other.inner_text('main')
+    other.click('text=Go on')
+    other.wait_for_selector(CARD)
+    other.click('#go')
+    answer_one(other, 2) # the other tab is faster
+    other.wait_for_selector(NEXT)
+    page.bring_to_front()
+    answer_one(page, 1)
+    page.wait_for_selector(NEXT)
+    rows = stored(server, who(page, server))
+    assert [(r['number'], r['choice']) for r in rows] == [(0, 'right'), (1, 'right')] and lost == [True, False, False, False]
+    page.unroute('**/answer')
+    other.bring_to_front()
+    other.click('#next')
+    other.wait_for_selector(CARD)
+    other.click('#go')
+    for _ in range(2): answer_one(other, 2)
+    page.bring_to_front() # a page in the background is slow
+    page.click('#next')
+    page.click('#go')
+    answer_one(page, 1) # trial 2, which is answered: goes on where the other one is
+    page.wait_for_selector(ASKED)
+    assert page.inner_text('#where') in ('3 of 5', '4 of 5')
+    assert [(r['number'], r['choice']) for r in stored(server, who(page, server))][:4] == [(n, 'right') for n in range(4)]
+    page.context.close()
+
+def inside(page, selector):
+    w, h = page.viewport_size['width'], page.viewport_size['height']
+    for e in page.query_selector_all(selector):
+        b = e.bounding_box()
+        assert b['x'] >= 0 and b['y'] >= 0 and b['x'] + b['width'] <= w and b['y'] + b['height'] <= h, (selector, b)
+    return [tuple(e.bounding_box().values()) for e in page.query_selector_all(selector)]
+
+@pytest.mark.parametrize('size,layout', [((360, 640), 'stacked'), ((640, 360), 'beside'), ((768, 1024), 'stacked'), ((1280, 800), 'beside')])
+def test_pages_fit_the_screen(browser, served, size, layout):
+    server, study = served
+    page = visit(browser, server, viewport=dict(width=size[0], height=size[1]), has_touch=True, color_scheme='dark' if size[0] == 360 else 'light')
+    scrolls = lambda: page.evaluate('[document.documentElement.scrollHeight - innerHeight, document.documentElement.scrollWidth - innerWidth]')
+    assert scrolls() == [0, 0] and page.evaluate("getComputedStyle(document.body).backgroundColor") == 'rgb(118, 118, 118)' # one gray for everyone
+    page.tap('#go')
+    page.wait_for_selector(ASKED)
+    first, second = inside(page, '#pictures img') # invisible now, but there
+    assert page.get_attribute('body', 'data-layout') == layout and first[2:] == second[2:] and scrolls() == [0, 0]
+    assert (second[1] >= first[1] + first[3]) if layout == 'stacked' else (second[0] >= first[0] + first[2] and first[1] == second[1])
+    buttons = inside(page, '#answers button')
+    assert all(b[3] >= 44 for b in buttons) and scrolls() == [0, 0] # a thumb's size
+    assert [b.inner_text() for b in page.query_selector_all('#answers b')] == (['Upper', 'Lower'] if layout == 'stacked' else ['Left', 'Right'])
+    page.tap('#answers button:nth-child(1)')
+    page.wait_for_selector(NEXT)
+    assert re.fullmatch(r'(Yes|No)\. The (upper|lower) one was colorized\.' if layout == 'stacked' else r'(Yes|No)\. The (left|right) one was colorized\.', page.inner_text('#ask'))
+    pics, rest = inside(page, '#pictures img'), inside(page, '#ask, #next')
+    assert max(p[1] + p[3] for p in pics) <= min(r[1] for r in rest) and scrolls() == [0, 0]
+    assert not page.wrong
+    page.context.close()
+
+def test_single_pictures_on_a_phone(browser, tmp_path):
+    study = new_study(tmp_path/'study', design='single', exposure=None)
+    server = Server(tmp_path/'study')
+    try:
+        page = visit(browser, server, viewport=dict(width=360, height=640), has_touch=True, is_mobile=True)
+        page.tap('#go')
+        for t in study.plan(0):
+            page.wait_for_selector('[data-state=open]')
+            before = inside(page, '#pictures img, #answers button')
+            assert page.evaluate(SHOWN) == list(t.shown) and page.is_visible('#pictures img') # answered while one looks
+            if t.number == 3: page.wait_for_timeout(400)
+            page.tap(f'#answers [data-choice={t.right}]')
+            if t.kind == 'practice':
+                page.wait_for_selector(NEXT)
+                assert page.inner_text('#ask') == ('Yes. These are its true colours.' if t.right == 'real' else 'Yes. It was colorized.')
+                assert inside(page, '#pictures img') == before[:1] # it stays where it was
+                page.tap('#next')
+            if t.number == 1: page.wait_for_selector(CARD); page.tap('#go')
+        page.wait_for_selector(END)
+        assert 'right about 4 of 4 pictures' in page.inner_text('main') and not page.wrong
+        rows = stored(server, 0)
+        assert [r['choice'] for r in rows] == [t.right for t in study.plan(0)]
+        assert rows[3]['exposure_ms'] >= 400 and all(abs(r['exposure_ms'] - r['response_ms']) < 20 for r in rows)
+        page.context.close()
+    finally: server.kill()
+
+def test_nothing_else_is_served(served):
+    server, study = served
+    def get(path, method='GET', **kw):
+        c = http.client.HTTPConnection('127.0.0.1', server.port) # sends a path as it is
+        c.request(method, path, **kw)
+        r = c.getresponse()
+        return r.status, r.read(), dict(r.getheaders())
+    hexes = [f for p in study.pictures for f in p.files.values()]
+    status, data, heads = get(f'/picture/{hexes[0]}.jpg')
+    assert status == 200 and data == (server.folder/'pictures'/f'{hexes[0]}.jpg').read_bytes() and 'immutable' in heads['cache-control'] and not {'last-modified', 'etag', 'server', 'set-cookie'} & heads.keys()
+    for path in ['/study.json', '/token', '/answers.sqlite', '/pictures/', f'/pictures/{hexes[0]}.jpg', f'/picture/{hexes[0]}', '/picture/', '/picture/../study.json', '/picture/..%2fstudy.json', '/picture/%2e%2e%2ftoken', '/../token', '//token', '/picture/..\\token',
+                 '/picture/' + str(server.folder/'token'), '/picture//etc/passwd', '/.env', '/favicon.ico', '/docs', '/openapi.json', '/study.js/../token']:
+        status, data, _ = get(path)
+        assert status in (400, 404) and TOKEN.encode() not in data and b'sha256' not in data, path
+    assert get('/plan')[0] == 401 and get('/answer', 'POST', body='{"number": 0, "choice": "left"}', headers={'content-type': 'application/json'})[0] == 401
+    assert get('/answer', 'POST', body='x'*10**6)[0] == 413 and get('/begin', 'POST', body='new=1', headers={'sec-fetch-site': 'cross-site'})[0] == 403 and get('/', 'DELETE')[0] == 405
+
+def test_made_by_the_command(browser, tmp_path):
+    "From the packaged photographs to a report, through the commands"
+    done = call('make', tmp_path/'s', '--exposure', '.1', '--size', '128', '--title', 'Is it <b>real</b>?')
+    assert done.returncode == 0, done.stderr
+    token = (tmp_path/'s'/'token').read_text().strip()
+    server = Server(tmp_path/'s')
+    try:
+        page = visit(browser, server)
+        assert page.title() == 'Is it <b>real</b>?'
+        page.click('#go')
+        pass_practice(page)
+        for _ in range(3): answer_one(page)
+        page.wait_for_selector(ASKED)
+        page.goto(server.url + 'report')
+        page.fill('#token', 'guess')
+        page.click('text=Show the report')
+        page.wait_for_selector('text=does not open the report')
+        page.fill('#token', token)
+        with page.expect_download() as got: page.click('text=All answers as CSV')
+        assert len(Path(got.value.path()).read_text(encoding='utf-8').splitlines()) == 1 + 5
+        page.wrong.clear() # the refusal was noted
+        page.fill('#token', token)
+        page.click('text=Show the report')
+        page.wait_for_selector('h1')
+        assert page.url == server.url + 'report' and 'default' in page.inner_text('body') and not page.wrong and token not in page.content()
+    finally: server.kill()
+
+# Twenty people at once, a server that is killed twice
+
+PEOPLE, STYLES = 20, ('mouse', 'double click', 'keyboard', 'touch', 'loads again')
+
+def draw(serial, number): return int.from_bytes(hashlib.blake2b(f'{serial} {number}'.encode(), digest_size=8).digest(), 'big')/2**64
+
+# Tells of cards, questions and feedback when they come: twenty drivers that look again and again would be all that this machine does
+TELL = QUICK + f'''addEventListener('DOMContentLoaded', () => {{ const now = () => document.body.dataset.state
+  const say = () => {{ if (['card', 'asked', 'told'].includes(now())) __tell([now(), {SHOWN}]) }}
+  new MutationObserver(say).observe(document.body, {{attributes: true, attributeFilter: ['data-state']}})
+  if (now() === undefined) __tell([document.querySelector('h1').textContent, []]); else say() }})'''
+
+class Person:
+    "Somebody of known bias, who knows from the key what is which"
+    def __init__(self, i): self.style, self.given = STYLES[i % len(STYLES)], {}
+
+    def choice(self, t):
+        fooled = t.kind == 'trial' and draw(self.serial, t.number) < RATES[t.condition]
+        return {'left': 'right', 'right': 'left'}[t.right] if fooled else t.right
+
+    async def begin(self, browser, server, study):
+        phone = dict(viewport=dict(width=360, height=640), has_touch=True, is_mobile=True) if self.style == 'touch' else dict(viewport=dict(width=640, height=480))
+        context = await browser.new_context(**phone)
+        self.page, self.states, self.failed, self.loading = await context.new_page(), asyncio.Queue(), 0, False
+        self.page.set_default_timeout(60_000)
+        self.page.on('requestfailed', self.fail)
+        await context.expose_binding('__tell', lambda source, what: self.states.put_nowait(what))
+        await context.add_init_script(TELL)
+        await self.page.goto(server.url)
+        await self.page.click('text=I agree')
+        self.serial = serial_of(await context.cookies(), server)
+        self.by_shown = {t.shown: t for t in study.plan(self.serial)}
+
+    def fail(self, request):
+        self.failed += request.url.endswith('answer')
+        if request.is_navigation_request() and not self.loading: asyncio.ensure_future(self.load_again())
+
+    async def load_again(self):
+        "Until there is a page again, as people do"
+        self.loading = True
+        while self.loading:
+            try: await self.page.reload(); self.loading = False
+            except playwright.Error: await asyncio.sleep(.3)
+
+    async def press(self, t):
+        b = f"#answers [data-choice={self.given[t.number]}]"
+        if self.style == 'keyboard': await self.page.keyboard.press({'left': 'ArrowLeft', 'right': '2'}[self.given[t.number]])
+        elif self.style == 'touch': await self.page.tap(b)
+        elif self.style == 'double click': await self.page.locator(b).dblclick(no_wait_after=True)
+        else: await self.page.click(b)
+
+    async def take_part(self):
+        again = set()
+        while True:
+            state, shown = await asyncio.wait_for(self.states.get(), 60)
+            if state == 'card': await self.page.keyboard.press('Enter')
+            elif state == 'told': await self.page.click('#next')
+            elif state == 'asked':
+                t = self.by_shown[tuple(shown)]
+                if self.style == 'loads again' and t.number % 5 == 3 and t.number not in again: again.add(t.number); await self.load_again(); continue
+                assert t.number not in self.given, f'{self.serial} was asked {t.number} twice'
+                self.given[t.number] = self.choice(t)
+                await self.press(t)
+            elif state == 'Thank you': return state
+
+async def crowd(server, study):
+    from playwright.async_api import async_playwright
+    async with async_playwright() as p:
+        browser = await launch(p)
+        people = [Person(i) for i in range(PEOPLE)]
+        await asyncio.gather(*(person.begin(browser, server, study) for person in people))
+        assert sorted(person.serial for person in people) == list(range(PEOPLE))
+        async def kill():
+            answers, total = Answers(server.folder/'answers.sqlite'), PEOPLE*len(study.plan(0))
+            for share in .3, .6:
+                while len(answers.rows()) < share*total: await asyncio.sleep(.05)
+                await asyncio.to_thread(server.kill)
+                await asyncio.sleep(.7)
+                await asyncio.to_thread(server.start)
+            answers.close()
+        *ends, _ = await asyncio.gather(*(person.take_part() for person in people), kill())
+        await browser.close()
+    return people, ends
+
+def test_twenty_people_and_a_server_that_dies(tmp_path):
+    study = new_study(tmp_path/'study', n=20, trials=10, practice=1, checks=1, rules=dict(min_response_ms=None, max_exposure_error=None)) # these people are quick, and this machine slow
+    server = Server(tmp_path/'study')
+    try:
+        with ThreadPoolExecutor(1) as pool: people, ends = pool.submit(lambda: asyncio.run(crowd(server, study))).result()
+    finally: server.kill()
+    assert ends == ['Thank you']*PEOPLE and sum(p.failed for p in people) > 5 # many met the dead server
+    rows = stored(server, None)
+    given = {(p.serial, n): c for p in people for n, c in p.given.items()}
+    assert len(rows) == len(given) == PEOPLE*12 and {(r['participant'], r['number']): r['choice'] for r in rows} == given
+    done = call('report', tmp_path/'study', '--out', tmp_path/'out')
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path/'out'/'answers.csv', encoding='utf-8', newline='') as f: table = list(csv.DictReader(f))
+    assert {(int(r['participant']), int(r['number'])): r['choice'] for r in table} == given and len(table) == len(given)
+    results = json.loads((tmp_path/'out'/'results.json').read_text(encoding='utf-8'))
+    assert results['people']['finished'] == results['people']['counted'] == PEOPLE
+    rates = {r['condition']: r for r in results['rates']}
+    for m, bias in RATES.items():
+        fooled = [draw(p.serial, t.number) < bias for p in people for t in study.plan(p.serial) if t.kind == 'trial' and t.condition == m]
+        assert rates[m]['answers'] == len(fooled) == PEOPLE*5 and rates[m]['rate'] == pytest.approx(np.mean(fooled))
+        assert rates[m]['low'] <= bias <= rates[m]['high']
+    assert rates['weak']['high'] < rates['good']['low'] # and tells them apart
+    assert [r for r in rows if r['shows'] > 1] == [] or {p.style for p in people for r in rows if r['participant'] == p.serial and r['shows'] > 1} == {'loads again'}
