@@ -1,4 +1,4 @@
-"""For generators that answer with something else than chroma: what they paint in RGB, and what they say about a code.
+"""What a generator is told that paints in RGB: how far its picture is from the true one.
 
 Docs: https://colorize-nb.github.io/colorize_nb/raw_losses.html.md"""
 
