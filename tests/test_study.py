@@ -272,7 +272,7 @@ def inside(page, selector):
         assert b['x'] >= 0 and b['y'] >= 0 and b['x'] + b['width'] <= w and b['y'] + b['height'] <= h, (selector, b)
     return [tuple(e.bounding_box().values()) for e in page.query_selector_all(selector)]
 
-@pytest.mark.parametrize('size,layout', [((360, 640), 'stacked'), ((640, 360), 'beside'), ((768, 1024), 'stacked'), ((1280, 800), 'beside')])
+@pytest.mark.parametrize('size,layout', [((360, 640), 'stacked'), ((640, 360), 'beside'), ((320, 256), 'beside'), ((768, 1024), 'stacked'), ((1280, 800), 'beside')])
 def test_pages_fit_the_screen(browser, served, size, layout):
     server, study = served
     page = visit(browser, server, viewport=dict(width=size[0], height=size[1]), has_touch=True, color_scheme='dark' if size[0] == 360 else 'light')
