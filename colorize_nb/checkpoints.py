@@ -121,7 +121,7 @@ class KeepBest(_OncePerEpoch):
     order = 61 # after_validate: after the recorder, while the averaged weights are still in place
     def __init__(self,
         patience:int|None=None, # epochs without a better one after which the phase ends; None: go on to the end
-    ): self.patience, self.loss, self.at, self.stale, self.weights = patience, float('inf'), None, 0, None
+    ): self.patience, self.least, self.at, self.stale, self.weights = patience, float('inf'), None, 0, None
 
     def before_epoch(self):
         "Stop here if patience is at its end."
@@ -133,7 +133,7 @@ class KeepBest(_OncePerEpoch):
         self.trained = False
         loss = float(dict(zip(self.recorder.metric_names, self.recorder.log))['valid_loss'])
         self.stale += 1
-        if loss < self.loss: self.loss, self.at, self.stale, self.weights = loss, self.epoch, 0, deepcopy(get_generator(self.model).state_dict())
+        if loss < self.least: self.least, self.at, self.stale, self.weights = loss, self.epoch, 0, deepcopy(get_generator(self.model).state_dict())
 
     def apply(self):
         "Put the best weights into the generator for good."
@@ -141,7 +141,7 @@ class KeepBest(_OncePerEpoch):
 
     def state_dict(self):
         "What a checkpoint stores."
-        return {k: getattr(self, k) for k in ('loss', 'at', 'stale', 'weights')}
+        return {k: getattr(self, k) for k in ('least', 'at', 'stale', 'weights')}
     def load_state_dict(self,
         sd:dict, # from `state_dict`
     ):

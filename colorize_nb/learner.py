@@ -214,14 +214,10 @@ class RawAnswers(Callback):
         extend = lambda b: tuple(F.pad(o, more, mode='replicate') for o in b)
         if any(more): self.learn.xb, self.learn.yb = extend(self.xb), extend(self.yb)
         gen.raw = True
-        if hasattr(gen, 'truth') and len(self.yb): gen.truth = self.yb[0]
-        if hasattr(self.loss_func, 'progress') and self.training: self.loss_func.progress = self.pct_train
 
     def after_pred(self):
         "Whoever calls the generator from now on gets Lab."
-        gen = get_generator(self.model)
-        gen.raw = False
-        if hasattr(gen, 'truth'): gen.truth = None
+        get_generator(self.model).raw = False
     after_cancel_batch = after_pred
 
     def after_loss(self):

@@ -16,14 +16,14 @@ from .plans import Phase, Recipe, variant
 _STILL = dict(hflip=0., scale=(1., 1.), ratio=(1., 1.)) # no augmentation
 _PIX2PIX = Recipe('pix2pix', 'pix2pix: U-Net 256 and 70x70 PatchGAN',
     source='Isola, Zhu, Zhou & Efros, Image-to-Image Translation with Conditional Adversarial Networks (2017)', data='ImageNet, 1.2 million photographs, about 6 epochs',
-    arch='pix2pix_unet', config=dict(nf=64, dropout=.5, dropout_at_test=True), critic=dict(kind='patch', n_layers=3, nf=64, norm='batch'), size=256, bs=4, resize='squish', tfms=_STILL | dict(hflip=.5),
+    arch='pix2pix_unet', config=dict(nf=64, dropout=.5, dropout_at_test=True), parameters=54_409_858, critic=dict(kind='patch', n_layers=3, nf=64, norm='batch'), size=256, bs=4, resize='squish', tfms=_STILL | dict(hflip=.5),
     phases=[Phase('gan', 200, 2e-4, loss='l1', lambda_content=100., betas=(.5, .999), schedule='half_linear',
                   note='rate, betas, lambda, batches of 4 and mirroring alone are what the paper took for colorization; its 6 epochs are of 1.2 million pictures, 200 is what it gives sets of hundreds to thousands; its program keeps the rate for half of them and takes it linearly to 0 in the other')])
 
 # %% ../nbs/16d_published.ipynb #c007
 _GAME = dict(size=192, bs=5, fraction=.03, freeze=True, betas=(0., .9), wd=1e-3, watch=dict(adaptive=dict(thresh=.65)))
 _NOGAN = Recipe('nogan', "DeOldify's order: generator, critic on stored outputs, a short game",
-    source='Antic, DeOldify (2018-2022), training notebooks', data='ImageNet, 1.3 million photographs', config=dict(arch='resnet34', self_attention=True, blur=True, norm='spectral'), encoder='resnet34',
+    source='Antic, DeOldify (2018-2022), training notebooks', data='ImageNet, 1.3 million photographs', config=dict(arch='resnet34', self_attention=True, blur=True, norm='spectral'), parameters=41_392_217, encoder='resnet34',
     critic=dict(kind='patch', n_layers=3, nf=256, norm='spectral'), size=192, bs=8, tfms=dict(scale=(.69, 1.), lightness=.2),
     phases=[Phase('generator', 1, 1e-3, schedule='one_cycle', freeze=True, size=64, bs=88), Phase('generator', 1, 3e-4, enc_lr=3e-7, schedule='one_cycle', size=64, bs=88),
             Phase('generator', 1, 1e-4, enc_lr=1e-7, schedule='one_cycle', size=128, bs=22), Phase('generator', 1, 5e-5, enc_lr=5e-8, schedule='one_cycle', size=192, bs=11, fraction=.5),
@@ -32,13 +32,13 @@ _NOGAN = Recipe('nogan', "DeOldify's order: generator, critic on stored outputs,
             Phase('gan', 1, 2e-5, critic_lr=1e-4, lambda_content=100., **_GAME, note='critic at 5 times the rate, the generator once its loss is under 0.65; rate of the "stable" model; lambda is ours for L1')],
     note='ours: Lab and L1 on chroma where DeOldify takes RGB, L1 and VGG16 features; spectral norm without batch norm, width 1 instead of 1.5; critic without attention and dropout; crops of 69 % of the area and more stand for its zoom of up to 1.2, there is no warp; one pass of critic and game, as for its video model')
 _ARTISTIC = variant(_NOGAN, 'nogan-artistic', 'The same with critic and game five times over', note='five passes as for its artistic model',
-    phases=_NOGAN.phases[:6] + 5*[replace(_NOGAN.phases[6], lr=1e-5, critic_lr=5e-5, bs=9)], parameters=None)
+    phases=_NOGAN.phases[:6] + 5*[replace(_NOGAN.phases[6], lr=1e-5, critic_lr=5e-5, bs=9)])
 _ARTISTIC.phases[7:] = [p for game in _ARTISTIC.phases[7:] for p in (_NOGAN.phases[5], game)]
 
 # %% ../nbs/16d_published.ipynb #c009
 _LITE = Recipe('lite', 'Light generator for laptops: Huber, critic on stored outputs, short adversarial phase',
     source='ours, in the order of DeOldify (NoGAN)', data='photographs, a few thousand',
-    arch='lite_generator', config=dict(encoder='mobilenet_v2'), encoder='mobilenet_v2', size=128, bs=16,
+    arch='lite_generator', config=dict(encoder='mobilenet_v2'), parameters=2_840_802, encoder='mobilenet_v2', size=128, bs=16,
     critic=dict(n_layers=3, nf=32, norm='spectral'), tfms=dict(hflip=.5, scale=(.35, 1.), lightness=.1, blur=1., grain=4., p_film=.3), boost=1.1, ema=.999,
     phases=[Phase('generator', 24, 2e-3, enc_lr=2e-4, schedule='one_cycle', loss='huber', delta=20., freeze_norm=True, wd=.01),
             Phase('critic', 3, 2e-4, betas=(.5, .999), gan_loss='hinge', n_store=1024),
@@ -68,44 +68,44 @@ _P001 = 'Buttau & Gatto, Image Colorization using GANs (paper 001)'
 _BETAS = '"beta = 0.5 for the generator and beta = 0.999 for the critic": read as Adam betas (0.5, 0.999) for both, as in pix2pix and the tutorial that the paper follows'
 _GAN_B = Recipe('unet-gan-pretrained', 'DynamicUnet on ResNet-18, pretrained with L1, then pix2pix',
     source=f'{_P001}, model b', data='COCO sample 8,000/2,000, then CelebA, Oxford Flowers, ImageNet 4,000/2,000 each',
-    config=dict(arch='resnet18'), encoder='resnet18', size=224, bs=16, tfms=dict(hflip=.5, vflip=.5, rotate=180., p_rotate=.6), resize='squish',
+    config=dict(arch='resnet18'), parameters=31_099_736, encoder='resnet18', size=224, bs=16, tfms=dict(hflip=.5, vflip=.5, rotate=180., p_rotate=.6), resize='squish',
     phases=[Phase('generator', 10, 2e-4, loss='l1', betas=(.5, .999), note='epochs and L1 from the paper; it names no other rate than 2e-4'),
             Phase('gan', 180, 2e-4, loss='l1', lambda_content=100., gan_loss='vanilla', betas=(.5, .999), note=_BETAS)])
 _PAPER_001 = [replace(_GAN_B, name='unet-gan-scratch', title='DynamicUnet on ResNet-18, pix2pix from the first step', source=f'{_P001}, model a', phases=_GAN_B.phases[1:]), _GAN_B,
-    replace(_GAN_B, name='finetune', title='Any trained model onto another set of pictures', source=f'{_P001}, second step', model='default', encoder=None, bs=8,
+    replace(_GAN_B, name='finetune', title='Any trained model onto another set of pictures', source=f'{_P001}, second step', model='default', arch='lite_generator', config=dict(encoder='mobilenet_v2'), parameters=2_840_802, encoder=None, bs=8,
             data='CelebA, Oxford Flowers, ImageNet, 4,000/2,000 each', phases=[replace(_GAN_B.phases[1], epochs=50, note='"same other hyperparameters as in the previous step"')],
             note='starts from --model, by default the packaged one; the critic goes on too if the checkpoint of its training lies beside the model')]
 
 # %% ../nbs/16d_published.ipynb #c018
 _P002 = dict(source='Minářová, Image Colorization (2022, paper 002)', data='6,883 paintings of two sets (Kaggle, Mendeley), half of them used', resize='squish', tfms=_STILL)
 _RATE = 'Adam and MSE are the paper\'s; it names no rate: 1e-3 is Adam\'s default'
-_CNN = Recipe('art-cnn', 'Six convolutions, MSE in RGB', arch='plain_cnn', size=200, bs=32, **_P002, phases=[Phase('generator', 100, 1e-3, loss='rgb', note=_RATE)],
+_CNN = Recipe('art-cnn', 'Six convolutions, MSE in RGB', arch='plain_cnn', parameters=112_259, size=200, bs=32, **_P002, phases=[Phase('generator', 100, 1e-3, loss='rgb', note=_RATE)],
     note='widths and kernels are not in the paper: 32-64-64-64-32, 3x3; batch norm after the first, third and fifth convolution')
-_AUTOENCODER = Recipe('art-autoencoder', 'Convolutional autoencoder, MSE in RGB', arch='conv_autoencoder', size=200, bs=128, **_P002, phases=[Phase('generator', 300, 1e-3, loss='rgb', note=_RATE)],
+_AUTOENCODER = Recipe('art-autoencoder', 'Convolutional autoencoder, MSE in RGB', arch='conv_autoencoder', parameters=3_490_563, size=200, bs=128, **_P002, phases=[Phase('generator', 300, 1e-3, loss='rgb', note=_RATE)],
     note='widths and strides are not in the paper: every second convolution halves, four transposed ones double; 200 is no multiple of 16, so the picture is extended to 208 and the answer cut')
-_VAE = Recipe('art-vae', 'Variational autoencoder, MSE + KL in RGB', arch='conv_vae', size=128, bs=16, **_P002,
+_VAE = Recipe('art-vae', 'Variational autoencoder, MSE + KL in RGB', arch='conv_vae', parameters=3_874_051, size=128, bs=16, **_P002,
     phases=[Phase('generator', 12, 1e-3, loss='vae', loss_args=dict(pixels='mean', kl='sum'), note=_RATE + '; how its two terms were averaged is not said: averaged MSE and summed KL reproduce its test loss')])
 _VAE_FIXED = variant(_VAE, 'art-vae-fixed', 'The same with both terms on one scale', phase=dict(loss_args=dict(pixels='sum', kl='sum', kl_weight=.02), note='weights of the terms: see 11d_vae, pixel noise of 0.1'))
 _LAB, _WISH = dict(config=dict(out='ab')), "the paper's wish: Lab instead of RGB, on the same network"
-_PAPER_002 = [_CNN, variant(_CNN, 'art-cnn-lab', 'Six convolutions, chroma instead of RGB', note=_WISH, phase=dict(loss='l2'), **_LAB),
-    _AUTOENCODER, variant(_AUTOENCODER, 'art-autoencoder-lab', 'Convolutional autoencoder, chroma instead of RGB', note=_WISH, phase=dict(loss='l2'), **_LAB),
-    _VAE, _VAE_FIXED, variant(_VAE_FIXED, 'art-vae-lab', 'The same, chroma instead of RGB', note=_WISH, **_LAB),
-    Recipe('art-cvae', 'Conditional variational autoencoder of chroma given lightness', source='ours, the answer to paper 002', data='paintings', arch='conditional_vae', size=128, bs=16, tfms=dict(hflip=.5),
+_PAPER_002 = [_CNN, variant(_CNN, 'art-cnn-lab', 'Six convolutions, chroma instead of RGB', note=_WISH, phase=dict(loss='l2'), parameters=111_970, **_LAB),
+    _AUTOENCODER, variant(_AUTOENCODER, 'art-autoencoder-lab', 'Convolutional autoencoder, chroma instead of RGB', note=_WISH, phase=dict(loss='l2'), parameters=3_490_274, **_LAB),
+    _VAE, _VAE_FIXED, variant(_VAE_FIXED, 'art-vae-lab', 'The same, chroma instead of RGB', note=_WISH, parameters=3_873_538, **_LAB),
+    Recipe('art-cvae', 'Conditional variational autoencoder of chroma given lightness', source='ours, the answer to paper 002', data='paintings', arch='conditional_vae', parameters=2_468_434, size=128, bs=16, tfms=dict(hflip=.5),
            phases=[Phase('generator', 60, 1e-3, schedule='one_cycle', loss='cvae', note='weights of the terms: see 11d_vae')])]
 
 # %% ../nbs/16d_published.ipynb #c021
 _P003 = dict(source='Dai, Paul & Xiu, Colourizing Grayscale Images (2019, paper 003)', data='Oxford Flowers 102, 8,189 pictures; validated on 210 of another set', size=128, bs=32, resize='squish', tfms=_STILL)
-_FLOWERS_AE = Recipe('flowers-autoencoder', 'Strided autoencoder in RGB, embedding 32x32x64', arch='strided_autoencoder', config=dict(out='rgb'), **_P003,
+_FLOWERS_AE = Recipe('flowers-autoencoder', 'Strided autoencoder in RGB, embedding 32x32x64', arch='strided_autoencoder', config=dict(out='rgb'), parameters=38_147, **_P003,
     phases=[Phase('generator', 50, 1e-3, loss='rgb', note='MSE, which the report blames for the blur; optimizer, rate, batch size and epochs are not stated: Adam at its default, ours')],
     note='128 pixels follow from an embedding of 32x32 and two transposed convolutions of stride 2; channels 1-32-64-32-3, of which the report gives the 64')
-_FLOWERS = Recipe('flowers-gan', 'Strided generator with additive skips against a pooling critic that pauses', arch='skip_generator', config=dict(n_layers=3, nf=128, out='rgb'), critic=dict(kind='pooling', n_layers=3, nf=128, dropout=.25), **_P003,
+_FLOWERS = Recipe('flowers-gan', 'Strided generator with additive skips against a pooling critic that pauses', arch='skip_generator', config=dict(n_layers=3, nf=128, out='rgb'), parameters=2_955_779, critic=dict(kind='pooling', n_layers=3, nf=128, dropout=.25), **_P003,
     phases=[Phase('gan', 100, 2e-4, loss='rgb-l1-lab', lambda_content=75., betas=(.5, .999), watch=dict(threshold=dict(thresh=.8), noise=dict(every=5), accuracy=dict(n=100), stop=dict(patience=2)),
                   note='75 x L1, noise every 5th epoch, 100 random pictures, a threshold and the stop are the report\'s; threshold .8, rate and betas (DCGAN\'s), batch size, patience and at most 100 epochs are ours, the report prints none')],
     note='three halvings of 128 pixels give 16x16, so 128-256-512 channels; 256 pixels and 64-128-256-512 is the other reading (n_layers=4, nf=64); the report\'s critic sees RGB alone, ours Lab; L1 is taken in RGB of the picture that comes out, which has kept its lightness')
 _ALONE = dict(accuracy=dict(n=100), stop=dict(patience=2)) # measured, not helped
 _PLAIN = replace(_FLOWERS, name='flowers-gan-plain', title='The same without a pause and without noise', phases=[replace(_FLOWERS.phases[0], watch=_ALONE)])
-_PAPER_003 = [_FLOWERS_AE, variant(_FLOWERS_AE, 'flowers-autoencoder-fixed', 'The same, chroma instead of RGB', note='the network has to paint lightness through 32x32, hence its blocks; here it is kept', config=dict(out='ab'), phase=dict(loss='l2')),
-    _FLOWERS, variant(_FLOWERS, 'flowers-gan-fixed', 'The same, chroma instead of RGB', config=dict(out='ab'), phase=dict(loss='l1')), _PLAIN,
+_PAPER_003 = [_FLOWERS_AE, variant(_FLOWERS_AE, 'flowers-autoencoder-fixed', 'The same, chroma instead of RGB', note='the network has to paint lightness through 32x32, hence its blocks; here it is kept', config=dict(out='ab'), parameters=37_858, phase=dict(loss='l2')),
+    _FLOWERS, variant(_FLOWERS, 'flowers-gan-fixed', 'The same, chroma instead of RGB', config=dict(out='ab'), parameters=2_954_626, phase=dict(loss='l1')), _PLAIN,
     replace(_PLAIN, name='flowers-gan-pause', title='With the pause, without noise', phases=[replace(_PLAIN.phases[0], watch=_ALONE | dict(threshold=dict(thresh=.8)))]),
     replace(_PLAIN, name='flowers-gan-noise', title='With noise, without the pause', phases=[replace(_PLAIN.phases[0], watch=_ALONE | dict(noise=dict(every=5)))]),
     variant(_PLAIN, 'flowers-gan-spectral', 'No pause, no noise: spectral norm in the critic', critic=dict(norm='spectral')),
@@ -119,21 +119,20 @@ _ZHANG = dict(source='Zhang, Isola & Efros, Colorful Image Colorization (2016), 
 _SOLVER = dict(best=True, betas=(.9, .99), wd=1e-3)
 _FROM = 'rate 3e-5, betas, decay, batch and crop are those of Zhang et al.\'s released solver and network files (their decay is L2 inside Adam, ours decoupled), since paper 004 names none; 15 epochs and the epoch of the least validation loss are paper 004\'s'
 _FEW = '3e-5 is made for 71,000 steps and more (190,000 pictures, 15 epochs); a few thousand pictures give some thousand steps, in which it hardly leaves the start: ten times the rate, one cycle'
-_BINS = Recipe('zhang-classification', 'Dilated VGG-style network, 313 bins, rebalanced, annealed mean', config=dict(head='bins', T=.38), **_ZHANG, phases=[Phase('generator', 15, 3e-5, loss='bins', note=_FROM, **_SOLVER)],
+_BINS = Recipe('zhang-classification', 'Dilated VGG-style network, 313 bins, rebalanced, annealed mean', config=dict(head='bins', T=.38), parameters=32_235_385, **_ZHANG, phases=[Phase('generator', 15, 3e-5, loss='bins', note=_FROM, **_SOLVER)],
     note='313 bins: all corners of the grid cells (step 10) that the convex hull of the sRGB gamut touches; He initialisation where they used k-means; targets averaged over 4x4 pixels where they took each fourth')
-_L2 = Recipe('zhang-l2', 'The same network with two outputs, L2', config=dict(head='ab'), **_ZHANG, phases=[Phase('generator', 15, 3e-5, loss='l2', note=_FROM, **_SOLVER)], note='compared at full size, after the enlargement by 4; linear output')
+_L2 = Recipe('zhang-l2', 'The same network with two outputs, L2', config=dict(head='ab'), parameters=32_155_458, **_ZHANG, phases=[Phase('generator', 15, 3e-5, loss='l2', note=_FROM, **_SOLVER)], note='compared at full size, after the enlargement by 4; linear output')
 _FASTER = dict(lr=3e-4, schedule='one_cycle', note=_FEW)
-_RESNET = replace(_BINS, name='zhang-resnet50', title='Pretrained ResNet-50, 313 bins, rebalanced, plain mean', source=_P004, arch='zhang_resnet50', config=dict(head='bins', T=1.), encoder='resnet50',
+_RESNET = replace(_BINS, name='zhang-resnet50', title='Pretrained ResNet-50, 313 bins, rebalanced, plain mean', source=_P004, arch='zhang_resnet50', config=dict(head='bins', T=1.), parameters=33_151_289, encoder='resnet50',
     phases=[replace(_BINS.phases[0], note=_FROM + '; theirs was best at epoch 10')],
     note='how the network goes on behind ResNet-50 is not said: ours keeps stride 8 by dilation and goes on with conv8 of Zhang et al.; decoded by the sum of the bins weighted by probability, as the paper writes: the plain mean, T = 1')
 _PAPER_004 = [_BINS, variant(_BINS, 'zhang-classification-fixed', 'The same at ten times the rate', phase=_FASTER), _L2, variant(_L2, 'zhang-l2-fixed', 'The same at ten times the rate', phase=_FASTER),
     _RESNET, variant(_RESNET, 'zhang-resnet50-fixed', 'Pretrained ResNet-50 with the annealed mean', note='only the decoding differs: a trained zhang-resnet50 becomes this one by T in its .json', config=dict(T=.38)),
-    variant(_RESNET, 'zhang-resnet50-l2', 'Pretrained ResNet-50 with two outputs, L2', config=dict(head='ab'), phase=dict(loss='l2', note=_FROM + '; theirs was best at epoch 8'))]
+    variant(_RESNET, 'zhang-resnet50-l2', 'Pretrained ResNet-50 with two outputs, L2', config=dict(head='ab'), parameters=33_071_362, phase=dict(loss='l2', note=_FROM + '; theirs was best at epoch 8'))]
 _PAINTINGS_ZHANG = replace(_BINS, name='paintings-zhang', title="Zhang et al.'s network on paintings", source=f'{_P000}, section 6: tried first, given up when 80 artists became 10', data=_PAINTINGS.data, size=256, resize='stretch', split='class', tfms=_STILL | dict(hflip=.5),
     phases=[replace(_BINS.phases[0], epochs=40, best=False, note='40 epochs "in all tests"; rate, betas, decay and batch are Zhang et al.\'s, the paper names none for this network')])
 
 # %% ../nbs/16d_published.ipynb #c027
-_PARAMETERS = {} # weights of each generator, in the order of first use
 _RECIPES = [_PIX2PIX, _NOGAN, _ARTISTIC, _LITE, *_PAPER_000, _PAINTINGS_ZHANG, *_PAPER_001, *_PAPER_002, *_PAPER_003, *_PAPER_004]
 
 def recipes(

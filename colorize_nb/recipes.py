@@ -119,13 +119,18 @@ class _Run:
     rec:Recipe; dls:DataLoaders; nets:dict; out:Path; settings:dict; seed:int; log:Callable; cbs:list
     rows:list=field(default_factory=list); only:frozenset=frozenset(); workers:dict=field(default_factory=dict)
 
-    def loaders(self, ph):
+    def loaders(self,
+        ph:Phase, # may ask for a size, a share, a sub-folder
+    )->DataLoaders: # the run's own, if it does not
         "The loaders of phase `ph`."
         if not (ph.size or ph.bs or ph.only or ph.tfms is not None) and ph.fraction >= 1: return self.dls
         rec, keep = self.rec, (lambda f: classes_of([f], self.dls.root)[0] in self.only) if ph.only else None
         return self.dls.again(keep, ph.fraction, size=ph.size or rec.size, bs=ph.bs or rec.bs, tfms=rec.tfms if ph.tfms is None else ph.tfms, resize=rec.resize, seed=self.seed, **self.workers)
 
-    def known(self, ph, dls):
+    def known(self,
+        ph:Phase, # its loss may ask for the `prior`
+        dls:DataLoaders, # what it will learn from
+    )->dict: # arguments for `phase_loss`
         "What only a run knows of the loss of phase `ph`."
         if ph.loss != 'bins': return {}
         from colorize_nb.bin_loss import measure_prior, save_prior
@@ -133,7 +138,10 @@ class _Run:
         save_prior(prior, self.out/'prior.json')
         return dict(prior=prior)
 
-    def phase(self, i, ck=None):
+    def phase(self,
+        i:int, # its number
+        ck:dict|None=None, # from `read_checkpoint`
+    ):
         "Run phase `i`, from checkpoint `ck` if it stands in this phase."
         ph, name = self.rec.phases[i], f'{i + 1}-{self.rec.phases[i].kind}'
         seed, ck, dls = self.seed + 1000*i, ck if ck and ck['meta']['phase'] == i else None, self.loaders(self.rec.phases[i])
@@ -150,7 +158,7 @@ class _Run:
             sched = _schedule(learn, ph)
             with learn.no_bar(), learn.no_logging(): learn.fit(ph.epochs, learn.lr, cbs=sched, start_epoch=start)
         if hasattr(learn, 'ema'): learn.ema.apply()
-        if hasattr(learn, 'keep_best'): learn.keep_best.apply(); self.log(f"kept epoch {learn.keep_best.at}: validation loss {learn.keep_best.loss:.4g}")
+        if hasattr(learn, 'keep_best'): learn.keep_best.apply(); self.log(f"kept epoch {learn.keep_best.at}: validation loss {learn.keep_best.least:.4g}")
 
 # %% ../nbs/17_recipes.ipynb #c019
 def validate_generator(
