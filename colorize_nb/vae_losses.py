@@ -57,7 +57,7 @@ class VAELoss(_Loss):
 
     def extra_repr(self): return f'pixels={self.pixels!r}, kl={self.kl!r}, kl_weight={self.kl_weight}' + (f', free_bits={self.free_bits}' if self.free_bits else '')
 
-# %% ../nbs/13b1_vae_losses.ipynb #c025
+# %% ../nbs/13b1_vae_losses.ipynb #c030
 class CVAELoss(_Loss):
     "Mean squared error of chroma plus the divergence of posterior and prior; the raw answer of `conditional_vae`."
     def __init__(self,
