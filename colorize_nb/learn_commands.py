@@ -21,6 +21,11 @@ from typer import Argument, Option
 from .door import Device, app, helped, print_table, progress, progress_bar, say
 
 # %% ../nbs/29b_learn_commands.ipynb #c005
+def _epochs(phases):
+    "The epochs of each kind of phase, added up, in words."
+    kinds = dict.fromkeys(p['kind'] for p in phases)
+    return ' + '.join(f"{sum(p['epochs'] for p in phases if p['kind'] == k)} {k}" for k in kinds)
+
 @app.command()
 @helped
 def recipes(
@@ -31,8 +36,7 @@ def recipes(
     from colorize_nb.recipes import recipes as known
     rows = [asdict(r) for r in known().values()]
     if as_json: typer.echo(json.dumps(rows, indent=1, default=str))
-    else: print_table([r | dict(epochs=' + '.join(f"{p['epochs']} {p['kind']}" for p in r['phases'])) for r in rows],
-                 dict(name='recipe', epochs='epochs', size='pixels', title='what it is'))
+    else: print_table([r | dict(epochs=_epochs(r['phases']), weights=f"{r['parameters']/1e6:.1f} M") for r in rows], dict(name='recipe', epochs='epochs', size='pixels', weights='weights', title='what it is'))
 
 # %% ../nbs/29b_learn_commands.ipynb #c011
 @contextmanager
@@ -71,7 +75,8 @@ def train(
     scale:Annotated[float, Option(max=1)]=1., # share of epochs and data: 0.01 for a trial
     size:Annotated[int|None, Option(min=32)]=None, # pixels; default: the recipe's
     batch_size:Annotated[int|None, Option(min=1)]=None, # pictures per step; default: the recipe's
-    model:Annotated[str|None, Option(metavar='NAME|FILE')]=None, # start from this trained model
+    model:Annotated[str|None, Option(metavar='NAME|FILE')]=None, # start from this trained model; finetune without it: from the packaged one
+    only:Annotated[str|None, Option(metavar='NAMES')]=None, # sub-folders of --data, one artist for instance, for recipes that end with some only; default: the one with most pictures
     resume:Annotated[bool, Option('--resume')]=False, # go on with the run in --out
     seed:Annotated[int, Option()]=42, # of the split and every random choice
 ):
@@ -81,7 +86,7 @@ def train(
     if recipe not in known(): raise typer.BadParameter(f"no recipe named {recipe!r}: take one of {', '.join(known())}", param_hint='RECIPE')
     try:
         with _training_bar() as bar:
-            run_recipe(recipe, data=data, out=out, scale=scale, size=size, bs=batch_size, model=model, resume=resume, seed=seed, log=partial(print, flush=True), cbs=[bar])
+            run_recipe(recipe, data=data, out=out, scale=scale, size=size, bs=batch_size, model=model, only=only, resume=resume, seed=seed, log=partial(print, flush=True), cbs=[bar])
     except KeyboardInterrupt: say(f'interrupted: the last whole epoch is in {out}; the same command with --resume goes on'); raise typer.Exit(130)
     typer.echo(f"the model is {out/'model.safetensors'}: colorize-nb colorize INPUT --out DIR --model {out/'model.safetensors'}")
 

@@ -85,13 +85,13 @@ _AUTOENCODER = Recipe('art-autoencoder', 'Convolutional autoencoder, MSE in RGB'
     note='widths and strides are not in the paper: every second convolution halves, four transposed ones double; 200 is no multiple of 16, so the picture is extended to 208 and the answer cut')
 _VAE = Recipe('art-vae', 'Variational autoencoder, MSE + KL in RGB', arch='conv_vae', parameters=3_874_051, size=128, bs=16, **_P002,
     phases=[Phase('generator', 12, 1e-3, loss='vae', loss_args=dict(pixels='mean', kl='sum'), note=_RATE + '; how its two terms were averaged is not said: averaged MSE and summed KL reproduce its test loss')])
-_VAE_FIXED = variant(_VAE, 'art-vae-fixed', 'The same with both terms on one scale', phase=dict(loss_args=dict(pixels='sum', kl='sum', kl_weight=.02), note='weights of the terms: see 11d_vae, pixel noise of 0.1'))
+_VAE_FIXED = variant(_VAE, 'art-vae-fixed', 'The same with both terms on one scale', phase=dict(loss_args=dict(pixels='sum', kl='sum', kl_weight=.02), note='weights of the terms: see 13b1_vae_losses, pixel noise of 0.1'))
 _LAB, _WISH = dict(config=dict(out='ab')), "the paper's wish: Lab instead of RGB, on the same network"
 _PAPER_002 = [_CNN, variant(_CNN, 'art-cnn-lab', 'Six convolutions, chroma instead of RGB', note=_WISH, phase=dict(loss='l2'), parameters=111_970, **_LAB),
     _AUTOENCODER, variant(_AUTOENCODER, 'art-autoencoder-lab', 'Convolutional autoencoder, chroma instead of RGB', note=_WISH, phase=dict(loss='l2'), parameters=3_490_274, **_LAB),
     _VAE, _VAE_FIXED, variant(_VAE_FIXED, 'art-vae-lab', 'The same, chroma instead of RGB', note=_WISH, parameters=3_873_538, **_LAB),
     Recipe('art-cvae', 'Conditional variational autoencoder of chroma given lightness', source='ours, the answer to paper 002', data='paintings', arch='conditional_vae', parameters=2_468_434, size=128, bs=16, tfms=dict(hflip=.5),
-           phases=[Phase('generator', 60, 1e-3, schedule='one_cycle', loss='cvae', note='weights of the terms: see 11d_vae')])]
+           phases=[Phase('generator', 60, 1e-3, schedule='one_cycle', loss='cvae', note='weights of the terms: see 13b1_vae_losses')])]
 
 # %% ../nbs/16d_published.ipynb #c021
 _P003 = dict(source='Dai, Paul & Xiu, Colourizing Grayscale Images (2019, paper 003)', data='Oxford Flowers 102, 8,189 pictures; validated on 210 of another set', size=128, bs=32, resize='squish', tfms=_STILL)

@@ -22,6 +22,7 @@ from .checkpoints import *
 from .engines import *
 from .critics import *
 from .data import *
+from .files import split_classes
 from .gan import *
 from .learner import *
 from .losses import *
@@ -190,16 +191,18 @@ def _prepare(out, resume, settings):
         raise ValueError(f"the run in {out} was started with other settings ({', '.join(diff)}): resume it with the same ones, or give another folder")
     return ck
 
-def _chosen(rec, dls, only):
-    "The sub-folders that phases with `only` learn from: those named, or the one with most training pictures."
+def _chosen(rec, data, only, seed):
+    "The sub-folders that phases with `only` learn from: those named, or the one with most training pictures in the whole folder."
     if not any(p.only for p in rec.phases):
         if only: raise ValueError(f"the recipe {rec.name} has no phase for some sub-folders only: leave --only out, or take paintings-artist")
         return frozenset()
-    n, valid = Counter(classes_of(dls.split['train'], dls.root)), set(classes_of(dls.split['valid'], dls.root))
-    good = sorted((c for c in n if c and c in valid), key=lambda c: (-n[c], c))
+    parts = {k: find_pictures(data/k) for k in ('train', 'valid') if (data/k).is_dir()}
+    if 'train' not in parts: parts = split_classes(find_pictures(data), data, seed)
+    n, valid = Counter(classes_of(parts['train'], data)), set(classes_of(parts.get('valid', parts['train']), data))
+    good = sorted((c for c in n if c and c in valid and n[c] > 1), key=lambda c: (-n[c], c))
     names = [o.strip() for o in only.split(',')] if only else good[:1]
     if not names or set(names) - set(good):
-        raise ValueError(f"expected sub-folders with pictures to learn from and to validate on, got {', '.join(names) or 'none'} in {dls.root}: take {', '.join(good[:10]) or 'a folder with one for each artist'}")
+        raise ValueError(f"expected sub-folders with pictures to learn from and to validate on, got {', '.join(names) or 'none'} in {data}: take {', '.join(good[:10]) or 'a folder with one for each artist'}")
     return frozenset(names)
 
 def trained_critic(
@@ -234,8 +237,9 @@ def run_recipe(
     ck = _prepare(out, resume, settings)
     set_seed(seed)
     kw = {} if num_workers is None else dict(num_workers=num_workers)
-    dls = ColorizeDataLoaders.from_folder(data, by_class=rec.split == 'class', size=rec.size, bs=rec.bs, seed=seed, fraction=scale, tfms=rec.tfms, resize=rec.resize, **kw)
-    chosen = _chosen(rec, dls, only)
+    chosen = _chosen(rec, Path(data), only, seed)
+    dls = ColorizeDataLoaders.from_folder(data, by_class=rec.split == 'class', size=rec.size, bs=rec.bs, seed=seed, fraction=scale, tfms=rec.tfms, resize=rec.resize,
+                                          sure=(lambda f: classes_of([f], data)[0] in chosen) if chosen else None, **kw)
     out.mkdir(parents=True, exist_ok=True) # only now: a wrong `data` leaves no empty folder
     dls.write_split(out/'split.json')
     set_seed(seed)
