@@ -36,7 +36,7 @@ def recipes(
     from colorize_nb.recipes import recipes as known
     rows = [asdict(r) for r in known().values()]
     if as_json: typer.echo(json.dumps(rows, indent=1, default=str))
-    else: print_table([r | dict(epochs=_epochs(r['phases']), weights=f"{r['parameters']/1e6:.1f} M") for r in rows], dict(name='recipe', epochs='epochs', size='pixels', weights='weights', title='what it is'))
+    else: print_table([r | dict(epochs=_epochs(r['phases']), weights=f"{r['parameters']/1e6:.1f} M" if r['parameters'] >= 1e5 else f"{r['parameters']/1e3:.0f} k") for r in rows], dict(name='recipe', epochs='epochs', size='pixels', weights='weights', title='what it is'))
 
 # %% ../nbs/29b_learn_commands.ipynb #c011
 @contextmanager
@@ -70,27 +70,32 @@ def _training_bar():
 @helped
 def train(
     recipe:Annotated[str, Argument(metavar='RECIPE')], # what to train: see `colorize-nb recipes`
-    data:Annotated[Path, Option(metavar='DIR')], # colour pictures: a folder with train/ and valid/, or any folder, which is then split
+    data:Annotated[list[str], Option(metavar='DIR')], # colour pictures: a folder with train/ and valid/, or any folder, which is then split; again for more, which makes a grid
     out:Annotated[Path, Option(metavar='DIR')], # folder for model, history, previews, metrics and checkpoint
     scale:Annotated[float, Option(max=1)]=1., # share of epochs and data: 0.01 for a trial
     size:Annotated[int|None, Option(min=32)]=None, # pixels; default: the recipe's
     batch_size:Annotated[int|None, Option(min=1)]=None, # pictures per step; default: the recipe's
-    model:Annotated[str|None, Option(metavar='NAME|FILE')]=None, # start from this trained model; finetune without it: from the packaged one
+    model:Annotated[list[str]|None, Option(metavar='NAME|FILE')]=None, # start from this trained model; finetune without it: from the packaged one; again for more; MINE=FILE calls it MINE
     only:Annotated[str|None, Option(metavar='NAMES')]=None, # sub-folders of --data, one artist for instance, for recipes that end with some only; default: the one with most pictures
     resume:Annotated[bool, Option('--resume')]=False, # go on with the run in --out
     seed:Annotated[int, Option()]=42, # of the split and every random choice
 ):
     "Train a colorizer on your pictures."
     if scale <= 0: raise typer.BadParameter('give a number in (0,1]: 1 is the whole recipe, 0.01 a trial', param_hint='--scale')
+    from colorize_nb.grid import run_grid, short_names
     from colorize_nb.recipes import recipes as known, run_recipe
     if recipe not in known(): raise typer.BadParameter(f"no recipe named {recipe!r}: take one of {', '.join(known())}", param_hint='RECIPE')
+    sets, models = short_names(data), short_names(model) if model else {'start': None}
+    how = dict(scale=scale, size=size, bs=batch_size, only=only, resume=resume, seed=seed, log=partial(print, flush=True))
     try:
         with _training_bar() as bar:
-            run_recipe(recipe, data=data, out=out, scale=scale, size=size, bs=batch_size, model=model, only=only, resume=resume, seed=seed, log=partial(print, flush=True), cbs=[bar])
+            if len(sets)*len(models) == 1: run_recipe(recipe, *sets.values(), out, model=[*models.values()][0], cbs=[bar], **how)
+            else: run_grid(recipe, sets, models, out, cbs=[bar], **how)
     except KeyboardInterrupt: say(f'interrupted: the last whole epoch is in {out}; the same command with --resume goes on'); raise typer.Exit(130)
+    if len(sets)*len(models) > 1: typer.echo(f"{len(sets)*len(models)} runs, their figures side by side in {out/'grid.csv'}"); return
     typer.echo(f"the model is {out/'model.safetensors'}: colorize-nb colorize INPUT --out DIR --model {out/'model.safetensors'}")
 
-# %% ../nbs/29b_learn_commands.ipynb #c016
+# %% ../nbs/29b_learn_commands.ipynb #c018
 class Resize(str, Enum):
     "How pictures are read before they are judged."
     own = 'own'; crop = 'crop'; squish = 'squish'
