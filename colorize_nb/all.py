@@ -56,6 +56,7 @@ from .nogan import *
 from .plans import *
 from .published import *
 from .recipes import *
+from .grid import *
 from .demo import *
 from .classifier import *
 from .intervals import *
