@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sysconfig.get_path('scripts')) # where nbdev's commands are
 WORKERS = max(1, min(4, os.cpu_count() or 1))
 LIMIT = 600 # seconds for one notebook
+SLOW = ('test_recipes', 'test_study', 'test_cli', 'test_onnx', 'test_resume') # begun first, so that none is left over at the end
 
 def env(threads=None):
     "The environment of a test: this checkout is imported, no window opens, `threads` threads unless the caller said otherwise"
@@ -94,7 +95,7 @@ def pytest():
         failed = failed or int(not ok)
         report(f'{file.relative_to(ROOT).as_posix()}: {passed} passed' + ''.join(f'; skipped: {why}' for why in skipped), not failed, text, time.time() - start)
         return passed, failed
-    files = sorted((ROOT/'tests').glob('test_*.py'), key=lambda p: -p.stat().st_size) # the long ones first
+    files = sorted((ROOT/'tests').glob('test_*.py'), key=lambda p: (SLOW + (p.stem,)).index(p.stem))
     with tempfile.TemporaryDirectory() as tmp, ThreadPoolExecutor(WORKERS) as pool:
         done = list(pool.map(one, files, [Path(tmp)/f'{p.stem}.xml' for p in files]))
     return sum(p for p, _ in done), sum(f for _, f in done)
