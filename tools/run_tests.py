@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sysconfig.get_path('scripts')) # where nbdev's commands are
 WORKERS = max(1, min(4, os.cpu_count() or 1))
 LIMIT = 600 # seconds for one notebook
-SLOW = ('test_recipes', 'test_study', 'test_cli', 'test_onnx', 'test_resume') # begun first, so that none is left over at the end
+SLOW = ('test_evaluate', 'test_recipes', 'test_study', 'test_cli', 'test_onnx', 'test_pictures', 'test_resume') # begun first, so that none is left over at the end
 
 def env(threads=None):
     "The environment of a test: this checkout is imported, no window opens, `threads` threads unless the caller said otherwise"
@@ -76,7 +76,7 @@ def nbdev_test():
         start = time.time()
         ok, text = run([BIN/'nbdev-test', nb], timeout=LIMIT, threads=1)
         return report(nb.relative_to(ROOT).as_posix(), ok, text, time.time() - start)
-    with ThreadPoolExecutor(WORKERS) as pool: passed = list(pool.map(one, notebooks(ROOT/'nbs')))
+    with ThreadPoolExecutor(WORKERS) as pool: passed = list(pool.map(one, sorted(notebooks(ROOT/'nbs'), key=lambda p: (p.parent.name == 'nbs', p)))) # tutorials first, they are long
     return sum(passed), len(passed) - sum(passed)
 
 def _counts(xml):
