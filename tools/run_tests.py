@@ -20,7 +20,7 @@ from make_readme import readme
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sysconfig.get_path('scripts')) # where nbdev's commands are
-WORKERS = min(4, (os.cpu_count() or 1) + 1) # one more than cores, because some tests wait for a browser or a process
+WORKERS = max(1, min(4, os.cpu_count() or 1))
 LIMIT = 600 # seconds for one notebook
 SLOW = ('test_evaluate', 'test_recipes', 'test_study', 'test_cli', 'test_onnx', 'test_pictures', 'test_resume') # begun first, so that none is left over at the end
 
