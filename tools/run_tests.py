@@ -3,6 +3,7 @@
 Parts: `step` (modules, notebooks and README are in step and clean), `notebooks` (nbdev-test), `pytest` (end to end),
 `docs` (links, anchors and pictures). Names given as arguments choose; without any, all run, whatever fails before.
 """
+import multiprocessing
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sysconfig.get_path('scripts')) # where nbdev's commands are
 WORKERS = max(1, min(4, os.cpu_count() or 1))
 LIMIT = 600 # seconds for one notebook
+PRELOAD = ['fastai.vision.all', 'skimage.metrics', 'nbdev.test'] # imported once, for all notebooks: it takes longer than the cells of many
 SLOW = ('test_evaluate', 'test_recipes', 'test_study', 'test_cli', 'test_onnx', 'test_pictures', 'test_resume') # begun first, so that none is left over at the end
 
 def env(threads=None):
@@ -70,13 +72,31 @@ def step():
     n = len(files) + index.exists()
     return n - len(bad), len(bad)
 
+def _test_notebook(nb, log):
+    "What a process does for notebook `nb`: run its cells, write all that is printed to file `log`"
+    out = os.open(log, os.O_WRONLY | os.O_CREAT, 0o600)
+    for stream in 1, 2: os.dup2(out, stream)
+    from nbdev.config import get_config
+    from nbdev.test import test_nb
+    cfg = get_config(nb.parent)
+    ok, _ = test_nb(nb, skip_flags=cfg.tst_flags.split() if isinstance(cfg.tst_flags, str) else cfg.tst_flags, basepath=cfg.config_path)
+    sys.exit(not ok)
+
 def nbdev_test():
     "Run the cells of every notebook, each in a process of its own, one thread each"
-    def one(nb):
+    os.environ.update(env(threads=1)) # before the first process starts, which the others come from
+    make = multiprocessing.get_context('spawn' if os.name == 'nt' else 'forkserver')
+    if os.name != 'nt': make.set_forkserver_preload(PRELOAD)
+    def one(nb, log):
         start = time.time()
-        ok, text = run([BIN/'nbdev-test', nb], timeout=LIMIT, threads=1)
-        return report(nb.relative_to(ROOT).as_posix(), ok, text, time.time() - start)
-    with ThreadPoolExecutor(WORKERS) as pool: passed = list(pool.map(one, sorted(notebooks(ROOT/'nbs'), key=lambda p: (p.parent.name == 'nbs', p)))) # tutorials first, they are long
+        p = make.Process(target=_test_notebook, args=(nb, log))
+        p.start(); p.join(LIMIT)
+        late = p.is_alive()
+        if late: p.kill(); p.join()
+        text = log.read_text(encoding='utf-8', errors='replace') if log.exists() else ''
+        return report(nb.relative_to(ROOT).as_posix(), p.exitcode == 0, text + f'\nstopped after {LIMIT} seconds'*late, time.time() - start)
+    nbs = sorted(notebooks(ROOT/'nbs'), key=lambda p: (p.parent.name == 'nbs', p)) # tutorials first, they are long
+    with tempfile.TemporaryDirectory() as tmp, ThreadPoolExecutor(WORKERS) as pool: passed = list(pool.map(one, nbs, [Path(tmp)/f'{i}.txt' for i in range(len(nbs))]))
     return sum(passed), len(passed) - sum(passed)
 
 def _counts(xml):
