@@ -10,6 +10,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT/'tools'))
 import run_tests
 
+USES_WORKERS = """import multiprocessing
+def double(x): return 2*x # lives in the notebook alone, so a worker that does not begin as for a reader cannot find it
+if multiprocessing.get_start_method() == 'fork':
+    with multiprocessing.Pool(1) as pool: assert pool.map(double, [21]) == [42]"""
+
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     "A checkout without git that holds one notebook and its module"
@@ -45,7 +50,7 @@ def test_step_finds_orphan(checkout):
     assert run_tests.step() == (4, 1)
 
 def test_notebooks_that_fail_or_hang_are_counted(checkout, monkeypatch, capsys):
-    cells = dict(works='assert 1', fails='assert 0, "as it should"', hangs='while True: pass', dies='import os; os._exit(3)')
+    cells = dict(works=USES_WORKERS, fails='assert 0, "as it should"', hangs='while True: pass', dies='import os; os._exit(3)')
     for name, source in cells.items():
         cell = dict(cell_type='code', execution_count=None, id='a', metadata={}, outputs=[], source=source)
         (checkout/'nbs'/f'{name}.ipynb').write_text(json.dumps(dict(cells=[cell], metadata=dict(kernelspec=dict(display_name='python3', language='python', name='python3')), nbformat=4, nbformat_minor=5)))

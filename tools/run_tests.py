@@ -72,8 +72,9 @@ def step():
     n = len(files) + index.exists()
     return n - len(bad), len(bad)
 
-def _test_notebook(nb, log):
+def _test_notebook(nb, log, start_method):
     "What a process does for notebook `nb`: run its cells, write all that is printed to file `log`"
+    multiprocessing.set_start_method(start_method, force=True) # a data loader's workers begin as they do for a reader, not as this process did
     out = os.open(log, os.O_WRONLY | os.O_CREAT, 0o600)
     for stream in 1, 2: os.dup2(out, stream)
     from nbdev.config import get_config
@@ -89,7 +90,7 @@ def nbdev_test():
     if os.name != 'nt': make.set_forkserver_preload(PRELOAD)
     def one(nb, log):
         start = time.time()
-        p = make.Process(target=_test_notebook, args=(nb, log))
+        p = make.Process(target=_test_notebook, args=(nb, log, multiprocessing.get_start_method()))
         p.start(); p.join(LIMIT)
         late = p.is_alive()
         if late: p.kill(); p.join()
