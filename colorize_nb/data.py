@@ -209,6 +209,7 @@ def from_files(cls:ColorizeDataLoaders,
     resize:str='crop', # 'crop' keeps the aspect ratio, 'squish' takes the whole picture, 'stretch' too, bicubic
     min_chroma:float=4., # pictures of less mean chroma are left out, Lab units; None: do not check
     fraction:float=1., # share of the pictures to use, for trials, in (0,1]
+    limit:int|None=None, # learn from at most so many pictures; validate, where those are named, on at most a quarter as many
     sure:Callable|None=None, # path -> bool: of these at least two to learn from and, of `valid`, one to validate on, however small the fraction
     repeats:int=1, # how often each training picture is seen in an epoch
     num_workers:int=None, # processes that read; default: none on a CPU or for under 512 pictures, otherwise as many as cores, 8 at most
@@ -218,15 +219,16 @@ def from_files(cls:ColorizeDataLoaders,
     files,valid = L(files).map(Path),None if valid is None else L(valid).map(Path)
     if both := set(files) & set(valid or []): raise ValueError(f"expected disjoint training and validation files, {len(both)} are in both (first: {min(both)})")
     root = path or (os.path.commonpath([os.path.abspath(f.parent) for f in files + L(valid)]) if files else '.')
-    def pick(fs, least):
-        if fraction >= 1: return fs
-        ranked, n = rank_pictures(fs, root, seed), max(2, round(len(fs)*fraction))
+    def pick(fs, least, most):
+        n = min(max(2, round(len(fs)*fraction)) if fraction < 1 else len(fs), most or len(fs))
+        if n >= len(fs): return fs
+        ranked = rank_pictures(fs, root, seed)
         more = [f for f in ranked[n:] if sure(f)][:max(0, least - sum(map(sure, ranked[:n])))] if sure else []
         return sorted(ranked[:n] + more)
     def check(fs): return (list(fs), []) if min_chroma is None else check_pictures(fs, min_chroma)
-    train,dropped = check(pick(files, 2))
+    train,dropped = check(pick(files, 2, limit))
     if valid is not None:
-        valid,more = check(pick(valid, 1))
+        valid,more = check(pick(valid, 1, limit and max(2, limit//4)))
         dropped += more
     if len(train) < (2 if valid is None else 1) or valid == []:
         raise ValueError(f"expected colour pictures to learn from and others to validate on, got {len(train)}{'' if valid is None else f' and {len(valid)}'} in {root}, "

@@ -73,10 +73,13 @@ def train(
     data:Annotated[list[str], Option(metavar='DIR')], # colour pictures: a folder with train/ and valid/, or any folder, which is then split; again for more, which makes a grid
     out:Annotated[Path, Option(metavar='DIR')], # folder for model, history, previews, metrics and checkpoint
     scale:Annotated[float, Option(max=1)]=1., # share of epochs and data: 0.01 for a trial
+    epochs:Annotated[int|None, Option(min=1)]=None, # of all phases together; default: the recipe's
+    limit:Annotated[int|None, Option(min=2)]=None, # learn from at most so many pictures, chosen by --seed
     size:Annotated[int|None, Option(min=32)]=None, # pixels; default: the recipe's
     batch_size:Annotated[int|None, Option(min=1)]=None, # pictures per step; default: the recipe's
     model:Annotated[list[str]|None, Option(metavar='NAME|FILE')]=None, # start from this trained model; finetune without it: from the packaged one; again for more; MINE=FILE calls it MINE
     only:Annotated[str|None, Option(metavar='NAMES')]=None, # sub-folders of --data, one artist for instance, for recipes that end with some only; default: the one with most pictures
+    bf16:Annotated[bool, Option('--bf16')]=False, # compute in bfloat16: twice as fast where the processor or GPU has it
     resume:Annotated[bool, Option('--resume')]=False, # go on with the run in --out
     seed:Annotated[int, Option()]=42, # of the split and every random choice
 ):
@@ -86,7 +89,7 @@ def train(
     from colorize_nb.recipes import recipes as known, run_recipe
     if recipe not in known(): raise typer.BadParameter(f"no recipe named {recipe!r}: take one of {', '.join(known())}", param_hint='RECIPE')
     sets, models = short_names(data), short_names(model) if model else {'start': None}
-    how = dict(scale=scale, size=size, bs=batch_size, only=only, resume=resume, seed=seed, log=partial(print, flush=True))
+    how = dict(scale=scale, epochs=epochs, limit=limit, size=size, bs=batch_size, bf16=bf16, only=only, resume=resume, seed=seed, log=partial(print, flush=True))
     try:
         with _training_bar() as bar:
             if len(sets)*len(models) == 1: run_recipe(recipe, *sets.values(), out, model=[*models.values()][0], cbs=[bar], **how)

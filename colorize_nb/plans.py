@@ -73,6 +73,12 @@ class Recipe:
         "Shrink the epochs."
         return replace(self, phases=[replace(p, epochs=max(1, round(p.epochs*scale))) for p in self.phases])
 
+    def lasting(self,
+        epochs:int|None=None, # of all phases together; None: as it is
+    )->'Recipe': # phases in their proportions, at least one epoch in each
+        "Set the number of epochs."
+        return replace(self) if epochs is None else self.scaled(epochs/sum(p.epochs for p in self.phases))
+
     def sized(self,
         size:int|None=None, # pixels; None: as it is
         bs:int|None=None, # batch size; None: as it is

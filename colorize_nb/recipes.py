@@ -227,24 +227,27 @@ def run_recipe(
     log:Callable=print, # told a line for each phase and epoch
     cbs:list|None=None, # further callbacks, for instance a progress bar
     only:str|None=None, # names of sub-folders, separated by commas, for phases that learn from some only
+    epochs:int|None=None, # of all phases together, default the recipe's
+    limit:int|None=None, # learn from at most so many pictures
+    bf16:bool=False, # run the networks in bfloat16, see `BFloat16`
 )->dict: # what stands in `metrics.json`
     "Train a recipe on a folder of pictures; write model, history, previews and metrics."
-    rec, out = (name if isinstance(name, Recipe) else get_recipe(name)).scaled(scale).sized(size, bs), Path(out)
+    rec, out = (name if isinstance(name, Recipe) else get_recipe(name)).lasting(epochs).scaled(scale).sized(size, bs), Path(out)
     if not 0 < scale <= 1: raise ValueError(f"expected a scale in (0,1], got {scale}: 1 is the whole recipe, 0.01 a trial")
     model, old = model or rec.model, None
     if rec.model and (old := trained_critic(model)): rec = replace(rec, critic=old[0])
-    settings = json.loads(json.dumps(dict(recipe=asdict(rec), data=str(data), scale=scale, seed=seed, model=model and str(model), only=only)))
+    settings = json.loads(json.dumps(dict(recipe=asdict(rec), data=str(data), scale=scale, seed=seed, model=model and str(model), only=only, limit=limit, bf16=bf16)))
     ck = _prepare(out, resume, settings)
     set_seed(seed)
     kw = {} if num_workers is None else dict(num_workers=num_workers)
     chosen = _chosen(rec, Path(data), only, seed)
-    dls = ColorizeDataLoaders.from_folder(data, by_class=rec.split == 'class', size=rec.size, bs=rec.bs, seed=seed, fraction=scale, tfms=rec.tfms, resize=rec.resize,
+    dls = ColorizeDataLoaders.from_folder(data, by_class=rec.split == 'class', size=rec.size, bs=rec.bs, seed=seed, fraction=scale, limit=limit, tfms=rec.tfms, resize=rec.resize,
                                           sure=(lambda f: classes_of([f], data)[0] in chosen) if chosen else None, **kw)
     out.mkdir(parents=True, exist_ok=True) # only now: a wrong `data` leaves no empty folder
     dls.write_split(out/'split.json')
     set_seed(seed)
     gen, start = build_generator(rec, model, log)
-    run = _Run(rec, dls, dict(generator=gen.to(dls.device)), out, settings, seed, log, L(cbs), only=chosen, workers=kw)
+    run = _Run(rec, dls, dict(generator=gen.to(dls.device)), out, settings, seed, log, L(cbs) + L([BFloat16()]*bf16), only=chosen, workers=kw)
     if old:
         run.nets['critic'] = build_critic(**rec.critic).to(dls.device); run.nets['critic'].load_state_dict(old[1]); start += ', and its critic'
     log(f"{rec.name}: {len(dls.train_ds)} pictures to train, {len(dls.valid_ds)} to validate, {len(dls.dropped)} left out; {start}{'; only: ' + ', '.join(sorted(chosen)) if chosen else ''}")

@@ -1,0 +1,100 @@
+"""Train the published systems on one's own pictures, all with one seed, and keep what the notebooks of nbs/recipes/ show.
+
+    python tools/run_systems.py --data ../shared/data --out runs           # everything, on a CPU some hours
+    python tools/run_systems.py --data ../shared/data --out runs --only paintings-cgan zhang-l2-fixed
+    python tools/run_systems.py --data DATA --out runs --size 256 --times 10 # on a GPU: larger pictures, ten times the epochs
+
+DATA holds `paintings`, `flowers`, `faces` and `photos`, each with `train/` and `valid/`. A run that is finished is not repeated.
+Kept for each run, in nbs/recipes/results/NAME/: `metrics.json` and `history.csv` as `colorize-nb train` left them, `run.json`
+(the command, processor seconds) and `samples.jpg` (packaged photographs, colorized).
+"""
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+KEPT = ROOT/'nbs'/'recipes'/'results'
+PICTURES = ('flower', 'china', 'chelsea', 'coffee', 'astronaut', 'motorcycle') # of the packaged sample, in the strips
+WIDE, HIGH = 132, 99 # pixels of each
+GENRE = 'Ohara_Koson,Katsushika_Hokusai,Shotei_Takahashi,Utagawa_Kuniyoshi,Hiroshige' # Japanese prints
+
+@dataclass
+class Plan:
+    "One run: which recipe learns from which set, and how much a laptop can do of it."
+    recipe:str
+    data:str
+    epochs:int
+    limit:int|None=None # pictures to learn from
+    name:str=''
+    bs:int|None=None
+    bf16:bool=True
+    only:str|None=None
+
+    def __post_init__(self): self.name = self.name or self.recipe
+
+    def command(self, data, out, size, times):
+        "What is typed."
+        res = ['colorize-nb', 'train', self.recipe, '--data', f'{data}/{self.data}', '--out', f'{out}/{self.name}', '--size', size, '--epochs', self.epochs*times]
+        for k, v in dict(limit=self.limit, batch_size=self.bs, only=self.only).items():
+            if v: res += [f"--{k.replace('_', '-')}", v]
+        return [str(o) for o in res + ['--bf16']*self.bf16]
+
+PLANS = [
+    Plan('paintings-cgan', 'paintings', 3), Plan('zhang-classification-fixed', 'photos', 2), Plan('paintings-cgan-l2', 'paintings', 3), Plan('zhang-l2-fixed', 'photos', 2),
+    Plan('art-cnn', 'paintings', 16), Plan('art-autoencoder', 'paintings', 24, bs=32), Plan('art-vae', 'paintings', 12, bf16=False), Plan('art-vae-fixed', 'paintings', 12, bf16=False), Plan('art-cvae', 'paintings', 30, bf16=False),
+    Plan('flowers-autoencoder', 'flowers', 20), Plan('flowers-autoencoder-fixed', 'flowers', 20), Plan('flowers-gan', 'flowers', 10, 800), Plan('flowers-gan-plain', 'flowers', 10, 800),
+    *[Plan(r, d, 6, 500, f'{r}-{d}') for d in ('flowers', 'faces', 'photos') for r in ('unet-gan-scratch', 'unet-gan-pretrained')],
+    *[Plan('finetune', d, 4, 800, f'finetune-{d}') for d in ('flowers', 'faces', 'paintings')],
+    *[Plan(f'flowers-gan-{v}', 'flowers', 10, 800) for v in ('pause', 'noise', 'spectral', 'smooth', 'small')],
+    Plan('paintings-zhang', 'paintings', 4), Plan('pix2pix', 'photos', 3, 1000), Plan('nogan', 'photos', 7, 1000), Plan('lite', 'photos', 10, 1000),
+    Plan('paintings-cgan-lr2e-4', 'paintings', 3), Plan('paintings-cgan-lambda200', 'paintings', 3),
+    *[Plan(f'paintings-artist{v}', 'paintings', 4, name=f'paintings-genre{v}', only=GENRE) for v in ('', '-20-20', '-10-30')], Plan('paintings-artist-fixed', 'paintings', 4, name='paintings-genre-fixed', only=GENRE),
+    Plan('unet-gan-pretrained', 'paintings', 4, name='unet-gan-pretrained-paintings'), Plan('flowers-gan-fixed', 'paintings', 10, name='flowers-gan-fixed-paintings'), Plan('lite', 'paintings', 10, name='lite-paintings'),
+    Plan('zhang-classification', 'photos', 2, 1300), Plan('zhang-l2', 'photos', 2, 1300), Plan('zhang-resnet50', 'photos', 2, 1300),
+    Plan('art-cnn-lab', 'paintings', 16), Plan('art-autoencoder-lab', 'paintings', 24, bs=32), Plan('art-vae-lab', 'paintings', 12, bf16=False),
+    Plan('paintings-artist', 'paintings', 4), Plan('paintings-cgan-lr4e-4', 'paintings', 3), Plan('paintings-cgan-lambda50', 'paintings', 3), Plan('flowers-gan-fixed', 'flowers', 10, 800),
+]
+
+def strip(model, path):
+    "Colorize the packaged photographs and put them side by side."
+    from PIL import Image, ImageOps
+    from colorize_nb.colorizer import Colorizer
+    from colorize_nb.samples import sample
+    c, row = Colorizer.from_pretrained(model), Image.new('RGB', (WIDE*len(PICTURES), HIGH))
+    for i, n in enumerate(PICTURES): row.paste(c(ImageOps.fit(sample(n).convert('RGB'), (2*WIDE, 2*HIGH)).convert('L')).convert('RGB').resize((WIDE, HIGH)), (i*WIDE, 0))
+    row.save(path, quality=85)
+
+def one(plan, args):
+    "Run a plan, unless that was done; keep its figures."
+    out, kept, cmd = Path(args.out)/plan.name, KEPT/plan.name, plan.command(args.data, args.out, args.size, args.times)
+    if not (out/'metrics.json').exists():
+        with open(f'{out}.log', 'w') as log:
+            p = subprocess.Popen([Path(sys.executable).parent/cmd[0], *cmd[1:], *['--resume']*out.exists()], stdout=log, stderr=subprocess.STDOUT)
+            _, status, used = os.wait4(p.pid, 0)
+        if status: return print(f'FAILED {plan.name}: see {out}.log', flush=True)
+        (out/'run.json').write_text(json.dumps(dict(command=shlex.join(cmd), processor_seconds=round(used.ru_utime + used.ru_stime), memory_mb=used.ru_maxrss//1024), indent=1) + '\n')
+        (out/'checkpoint.pt').unlink(missing_ok=True)
+    kept.mkdir(parents=True, exist_ok=True)
+    strip(out/'model.safetensors', kept/'samples.jpg')
+    for f in ('metrics.json', 'history.csv', 'run.json'): shutil.copy(out/f, kept/f)
+    m = json.loads((out/'metrics.json').read_text())['metrics']
+    print(f"{plan.name}: PSNR {m['psnr']:.2f} (gray {m['psnr_gray']:.2f}), colourfulness {m['colorfulness_pred']:.1f} of {m['colorfulness_true']:.1f}", flush=True)
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--data', required=True); p.add_argument('--out', required=True)
+    p.add_argument('--size', type=int, default=64, help='pixels'); p.add_argument('--times', type=int, default=1, help='multiplies the epochs')
+    p.add_argument('--only', nargs='*', help='names of runs'); p.add_argument('--jobs', type=int, default=1, help='runs side by side')
+    args = p.parse_args()
+    if unknown := set(args.only or []) - {o.name for o in PLANS}: sys.exit(f"no such run: {', '.join(sorted(unknown))}; there are {', '.join(o.name for o in PLANS)}")
+    Path(args.out).mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(args.jobs) as pool: list(pool.map(lambda o: one(o, args), [o for o in PLANS if not args.only or o.name in args.only]))
+
+if __name__ == '__main__': main()
