@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.special import betaincinv, expit, logit, ndtri
+from scipy.special import expit, logit, ndtri
 
 from .answers import answer_table
 from .intervals import Bootstrap, Interval
@@ -145,15 +145,19 @@ def wilson(
     n, # answers
     level:float=.95, # of confidence
 )->tuple: # (low, high), [0,1]
-    "Give Wilson's score interval of a share of independent answers."
-    z = ndtri((1 + level)/2)
-    mid, half = (k + z*z/2)/(n + z*z), z*np.sqrt(k*(n - k)/n + z*z/4)/(n + z*z)
-    return np.maximum(mid - half, 0.), np.minimum(mid + half, 1.)
+    "Give Wilson's score interval of a share of independent answers; nan where there is none."
+    if np.any(np.mod(k, 1) != 0): raise ValueError(f"expected whole numbers of answers, got {k}: give how many said yes, not their share")
+    low, high = np.vectorize(lambda k, n: _counted(k, n, level, 'wilson'), otypes=[float, float])(k, n)
+    return low[()], high[()]
+
+def _counted(k, n, level, method):
+    "SciPy's interval of `k` of `n` independent answers."
+    from scipy.stats import binomtest # takes more than a second to import
+    return binomtest(int(k), int(n)).proportion_ci(level, method) if n else (np.nan, np.nan)
 
 def _exact(value, n, level):
     "Clopper and Pearson's interval where all of n answers are equal; `value` is 0 or 1."
-    end = float(betaincinv(1, n, (1 + level)/2))
-    return Interval(value, 0., end) if value == 0 else Interval(value, 1 - end, 1.)
+    return Interval(value, *map(float, _counted(n*value, n, level, 'exact')))
 
 def crossed(
     kept:pd.DataFrame, # answers that count
@@ -171,7 +175,7 @@ def _interval(boot, got, size):
     if few < 2: return Interval(value, np.nan, np.nan)
     return _exact(value, few, boot.level) if value in (0, 1) else boot.around(value, got[1:])
 
-# %% ../nbs/21d_fooling.ipynb #c026
+# %% ../nbs/21d_fooling.ipynb #c027
 def fooling_rates(
     kept:pd.DataFrame, # answers that count
     by:str|tuple='condition', # columns that make the groups: 'condition', 'set', ('condition', 'set'), 'picture', 'participant' ...; () for all together
@@ -193,7 +197,7 @@ def fooling_rates(
     cols = keys + ['rate', 'low', 'high', 'yes', 'answers', 'people', 'pictures']
     return pd.DataFrame([dict(zip(keys, k)) | dict(zip(('rate', 'low', 'high'), i)) | dict(yes=int(y)) | s for (k, _), i, y, s in zip(groups, found, sums, sizes)], columns=cols)
 
-# %% ../nbs/21d_fooling.ipynb #c037
+# %% ../nbs/21d_fooling.ipynb #c038
 def rate_differences(
     kept:pd.DataFrame, # answers that count
     models:list|None=None, # names in their order; default: those that were answered
@@ -213,7 +217,7 @@ def rate_differences(
         rows.append(dict(zip(('first', 'second', 'difference', 'low', 'high'), (names[i], names[j], d, *ends))))
     return pd.DataFrame(rows, columns=['first', 'second', 'difference', 'low', 'high'])
 
-# %% ../nbs/21d_fooling.ipynb #c042
+# %% ../nbs/21d_fooling.ipynb #c043
 def _z(share, n): return ndtri((share*n + .5)/(n + 1))
 
 def signal_detection(
@@ -235,7 +239,7 @@ def signal_detection(
         rows.append(dict(zip(('condition', 'dprime', 'low', 'high'), (m, *i))) | dict(hits=got[0, j + 1]) | (dict(false_alarms=got[0, 0], criterion=-(zh + zf)[0]/2) if single else {}))
     return pd.DataFrame(rows, columns=['condition', 'dprime', 'low', 'high', 'hits'] + ['false_alarms', 'criterion']*single)
 
-# %% ../nbs/21d_fooling.ipynb #c050
+# %% ../nbs/21d_fooling.ipynb #c051
 def people_needed(
     study:Study, # planned
     people:tuple=(5, 10, 20, 40, 80), # how many to try
