@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from .checkpoints import write_atomic
+from .files import split_name
 from .recipes import get_recipe, run_recipe
 
 # %% ../nbs/17a_grid.ipynb #c005
@@ -23,8 +24,7 @@ def short_names(
 )->dict: # name -> value
     "Give models or folders of pictures short names."
     res = {}
-    for v in map(str, values):
-        name, _, value = ('', '', v) if Path(v).exists() else v.rpartition('=')
+    for name, value in map(split_name, values):
         p = Path(value)
         name = name or (p.parent.name if p.stem == 'model' and p.parent.name else p.stem if p.suffix else p.resolve().name)
         if not value or name in res: raise ValueError(f"two of them are called {name!r}, or one is empty: write NAME=VALUE, and another name for each")

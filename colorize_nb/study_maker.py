@@ -21,8 +21,7 @@ from PIL import Image
 
 from .color import clip_gamut, lab2rgb8, rgb2lab
 from .evaluation import _leaks, _split_of, find_set
-from .files import mean_chroma
-from .judge import split_name
+from .files import mean_chroma, split_name
 from .methods import Protocol, folder_method, model_method, rgb8, take_shot
 from .recipes import versions
 from .saving import WRITERS
