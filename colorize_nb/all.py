@@ -31,7 +31,6 @@ from .augment import *
 from .data import *
 from .raw import *
 from .init_weights import *
-from .painters import *
 from .generators import *
 from .pix2pix import *
 from .strided import *
@@ -57,6 +56,7 @@ from .plans import *
 from .published import *
 from .recipes import *
 from .grid import *
+from .runs import *
 from .demo import *
 from .classifier import *
 from .intervals import *
@@ -74,5 +74,5 @@ from .study_maker import *
 from .answers import *
 from .study_app import *
 from .fooling import *
-from .results import *
+from .study_results import *
 from .study_report import *

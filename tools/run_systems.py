@@ -21,8 +21,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT/'nbs'/'recipes'/'results'
-PICTURES = ('flower', 'china', 'chelsea', 'coffee', 'astronaut', 'motorcycle') # of the packaged sample, in the strips
-WIDE, HIGH = 132, 99 # pixels of each
 GENRE = 'Ohara_Koson,Katsushika_Hokusai,Shotei_Takahashi,Utagawa_Kuniyoshi,Hiroshige' # Japanese prints
 
 @dataclass
@@ -64,12 +62,9 @@ PLANS = [
 
 def strip(model, path):
     "Colorize the packaged photographs and put them side by side."
-    from PIL import Image, ImageOps
     from colorize_nb.colorizer import Colorizer
-    from colorize_nb.samples import sample
-    c, row = Colorizer.from_pretrained(model), Image.new('RGB', (WIDE*len(PICTURES), HIGH))
-    for i, n in enumerate(PICTURES): row.paste(c(ImageOps.fit(sample(n).convert('RGB'), (2*WIDE, 2*HIGH)).convert('L')).convert('RGB').resize((WIDE, HIGH)), (i*WIDE, 0))
-    row.save(path, quality=85)
+    from colorize_nb.runs import sample_row
+    sample_row(Colorizer.from_pretrained(model)).save(path, quality=85)
 
 def one(plan, args):
     "Run a plan, unless that was done; keep its figures."
