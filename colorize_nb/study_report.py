@@ -21,7 +21,7 @@ from .answers import Answers, answer_table
 from .fooling import excluded_by, people_needed
 from .intervals import Interval
 from .pages import Cell, Column, FigureTable, Shown, html_page, many, number, picture_strip, shrink, words_table
-from .results import StudyResults, difference_table, paper_table, rate_table, set_table, study_charts, study_results, study_verdict, sure_differences
+from .study_results import StudyResults, difference_table, paper_table, rate_table, set_table, study_charts, study_results, study_verdict, sure_differences
 from .saving import atomic_path
 from .study import Study, load_study
 

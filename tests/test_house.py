@@ -39,6 +39,7 @@ def test_module_is_short(mod):
 @pytest.mark.parametrize('mod', MODULES)
 def test_imports_come_from_below(mod):
     nb = MODULES[mod]
+    # names are compared as text: 21e1_study_results comes before 21e_study_report, 10_data before 10a_raw
     used = set(re.findall(r'^\s*(?:from|import) colorize_nb\.(\w+)', '\n'.join(sources(nb)), re.M)) - {mod}
     assert not [u for u in used if u not in MODULES or MODULES[u].name >= nb.name]
 
