@@ -11,7 +11,7 @@ __all__ = ['PlainCNN', 'plain_cnn', 'ConvAutoencoder', 'conv_autoencoder']
 import torch
 from torch import Tensor, nn
 
-from .painters import PaintGenerator, bounded
+from .raw import PaintGenerator, bounded
 
 # %% ../nbs/11c_autoencoders.ipynb #c007
 class PlainCNN(PaintGenerator):

@@ -11,7 +11,7 @@ __all__ = ['StridedAutoencoder', 'strided_autoencoder', 'SkipGenerator', 'skip_g
 import torch
 from torch import Tensor, nn
 
-from .painters import PaintGenerator, bounded
+from .raw import PaintGenerator, bounded
 
 # %% ../nbs/11b_strided.ipynb #c006
 def _halve(ni, nf, **kw): return nn.Conv2d(ni, nf, 3, 2, 1, **kw)

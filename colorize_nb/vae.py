@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .painters import PaintGenerator, bounded
-from .raw import RawGenerator
+from .raw import PaintGenerator, RawGenerator, bounded
 
 # %% ../nbs/11d_vae.ipynb #c006
 def draw(
