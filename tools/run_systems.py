@@ -6,7 +6,8 @@
 
 DATA holds `paintings`, `flowers`, `faces` and `photos`, each with `train/` and `valid/`. A run that is finished is not repeated.
 Kept for each run, in nbs/recipes/results/NAME/: `metrics.json` and `history.csv` as `colorize-nb train` left them, `run.json`
-(the command, processor seconds) and `samples.jpg` (packaged photographs, colorized).
+(the command, processor seconds) and `samples.jpg` (packaged photographs, colorized). With --judge all runs that are finished
+answer to the same pictures of each set; the summaries go to nbs/recipes/results/judged/.
 """
 import argparse
 import json
@@ -19,9 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from store_evaluation import store
+
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT/'nbs'/'recipes'/'results'
 GENRE = 'Ohara_Koson,Katsushika_Hokusai,Shotei_Takahashi,Utagawa_Kuniyoshi,Hiroshige' # Japanese prints
+
+SETS = 'paintings', 'flowers', 'faces', 'photos'
+DECODED = {'zhang-classification-fixed': ('plain-mean', dict(T=1.))} # a trained model under another decoding
 
 @dataclass
 class Plan:
@@ -44,20 +50,21 @@ class Plan:
             if v: res += [f"--{k.replace('_', '-')}", v]
         return [str(o) for o in res + ['--bf16']*self.bf16]
 
-PLANS = [
+PLANS = [ # what matters most comes first
     Plan('paintings-cgan', 'paintings', 3), Plan('zhang-classification-fixed', 'photos', 2), Plan('paintings-cgan-l2', 'paintings', 3), Plan('zhang-l2-fixed', 'photos', 2),
-    Plan('art-cnn', 'paintings', 16), Plan('art-autoencoder', 'paintings', 24, bs=32), Plan('art-vae', 'paintings', 12, bf16=False), Plan('art-vae-fixed', 'paintings', 12, bf16=False), Plan('art-cvae', 'paintings', 30, bf16=False),
-    Plan('flowers-autoencoder', 'flowers', 20), Plan('flowers-autoencoder-fixed', 'flowers', 20), Plan('flowers-gan', 'flowers', 10, 800), Plan('flowers-gan-plain', 'flowers', 10, 800),
-    *[Plan(r, d, 6, 500, f'{r}-{d}') for d in ('flowers', 'faces', 'photos') for r in ('unet-gan-scratch', 'unet-gan-pretrained')],
-    *[Plan('finetune', d, 4, 800, f'finetune-{d}') for d in ('flowers', 'faces', 'paintings')],
-    *[Plan(f'flowers-gan-{v}', 'flowers', 10, 800) for v in ('pause', 'noise', 'spectral', 'smooth', 'small')],
-    Plan('paintings-zhang', 'paintings', 4), Plan('pix2pix', 'photos', 3, 1000), Plan('nogan', 'photos', 7, 1000), Plan('lite', 'photos', 10, 1000),
+    Plan('art-cnn', 'paintings', 12), Plan('art-autoencoder', 'paintings', 20, bs=32), Plan('art-vae', 'paintings', 12, bf16=False), Plan('art-vae-fixed', 'paintings', 12, bf16=False), Plan('art-cvae', 'paintings', 24, bf16=False),
+    Plan('flowers-autoencoder', 'flowers', 16), Plan('flowers-autoencoder-fixed', 'flowers', 16), Plan('flowers-gan', 'flowers', 10, 500), Plan('flowers-gan-plain', 'flowers', 10, 500),
+    *[Plan(r, d, 6, 300, f'{r}-{d}') for d in ('flowers', 'faces', 'photos') for r in ('unet-gan-scratch', 'unet-gan-pretrained')],
+    *[Plan('finetune', d, 4, 500, f'finetune-{d}') for d in ('flowers', 'faces', 'paintings')],
+    *[Plan(f'flowers-gan-{v}', 'flowers', 10, 500) for v in ('pause', 'noise', 'spectral', 'smooth', 'small')],
     Plan('paintings-cgan-lr2e-4', 'paintings', 3), Plan('paintings-cgan-lambda200', 'paintings', 3),
-    *[Plan(f'paintings-artist{v}', 'paintings', 4, name=f'paintings-genre{v}', only=GENRE) for v in ('', '-20-20', '-10-30')], Plan('paintings-artist-fixed', 'paintings', 4, name='paintings-genre-fixed', only=GENRE),
-    Plan('unet-gan-pretrained', 'paintings', 4, name='unet-gan-pretrained-paintings'), Plan('flowers-gan-fixed', 'paintings', 10, name='flowers-gan-fixed-paintings'), Plan('lite', 'paintings', 10, name='lite-paintings'),
+    *[Plan(f'paintings-artist{v}', 'paintings', 4, name=f'paintings-genre{v}', only=GENRE) for v in ('', '-10-30')],
+    Plan('nogan', 'photos', 7, 600), Plan('pix2pix', 'photos', 3, 600), Plan('lite', 'photos', 10, 600), Plan('paintings-zhang', 'paintings', 4),
+    Plan('paintings-artist-fixed', 'paintings', 4, name='paintings-genre-fixed', only=GENRE), Plan('paintings-artist-20-20', 'paintings', 4, name='paintings-genre-20-20', only=GENRE),
+    Plan('art-cnn-lab', 'paintings', 12), Plan('art-autoencoder-lab', 'paintings', 20, bs=32), Plan('art-vae-lab', 'paintings', 12, bf16=False), Plan('flowers-gan-fixed', 'flowers', 10, 500),
+    Plan('lite', 'paintings', 10, name='lite-paintings'), Plan('unet-gan-pretrained', 'paintings', 4, name='unet-gan-pretrained-paintings'),
     Plan('zhang-classification', 'photos', 2, 1300), Plan('zhang-l2', 'photos', 2, 1300), Plan('zhang-resnet50', 'photos', 2, 1300),
-    Plan('art-cnn-lab', 'paintings', 16), Plan('art-autoencoder-lab', 'paintings', 24, bs=32), Plan('art-vae-lab', 'paintings', 12, bf16=False),
-    Plan('paintings-artist', 'paintings', 4), Plan('paintings-cgan-lr4e-4', 'paintings', 3), Plan('paintings-cgan-lambda50', 'paintings', 3), Plan('flowers-gan-fixed', 'flowers', 10, 800),
+    Plan('paintings-cgan-lr4e-4', 'paintings', 3), Plan('paintings-cgan-lambda50', 'paintings', 3), Plan('paintings-artist', 'paintings', 4),
 ]
 
 def strip(model, path):
@@ -82,12 +89,39 @@ def one(plan, args):
     m = json.loads((out/'metrics.json').read_text())['metrics']
     print(f"{plan.name}: PSNR {m['psnr']:.2f} (gray {m['psnr_gray']:.2f}), colourfulness {m['colorfulness_pred']:.1f} of {m['colorfulness_true']:.1f}", flush=True)
 
+def judged(args):
+    "Name and file of every model that is judged: all finished runs, the packaged model, and one model decoded in another way."
+    found = {o.name: f for o in PLANS if (f := Path(args.out)/o.name/'model.safetensors').exists() and (f.parent/'metrics.json').exists()}
+    for name, new in DECODED.items():
+        if name not in found: continue
+        folder = Path(args.out)/f'{name}-{new[0]}'
+        folder.mkdir(exist_ok=True)
+        meta = json.loads(found[name].with_suffix('.json').read_text())
+        shutil.copy(found[name], folder/'model.safetensors'); (folder/'model.json').write_text(json.dumps(meta | dict(config=meta['config'] | new[1])))
+        found[folder.name] = folder/'model.safetensors'
+    return found | dict(default='default')
+
+def judge(args):
+    "Put the same pictures of every set before every model."
+    models = judged(args)
+    def one(name):
+        out, source = Path(args.out)/'judged'/name, Path(args.data)/name
+        cmd = ['colorize-nb', 'evaluate', '--data', source, '--out', out, '--resize', 'squish', '--pixels', args.size, '--limit', 128, '--cases', 0, *[o for n, f in models.items() for o in ('--model', f'{n}={f}')]]
+        out.mkdir(parents=True, exist_ok=True)
+        with open(f'{out}.log', 'w') as log: done = subprocess.run([Path(sys.executable).parent/cmd[0], *map(str, cmd[1:])], stdout=log, stderr=subprocess.STDOUT)
+        if done.returncode: return print(f'FAILED to judge {name}: see {out}.log', flush=True)
+        store(out/'metrics.json', KEPT/'judged'/f'{name}.json')
+        print(f'judged {len(models)} models on {name}', flush=True)
+    with ThreadPoolExecutor(args.jobs) as pool: list(pool.map(one, SETS))
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--data', required=True); p.add_argument('--out', required=True)
     p.add_argument('--size', type=int, default=64, help='pixels'); p.add_argument('--times', type=int, default=1, help='multiplies the epochs')
     p.add_argument('--only', nargs='*', help='names of runs'); p.add_argument('--jobs', type=int, default=1, help='runs side by side')
+    p.add_argument('--judge', action='store_true', help='train nothing more: judge what there is')
     args = p.parse_args()
+    if args.judge: return judge(args)
     if unknown := set(args.only or []) - {o.name for o in PLANS}: sys.exit(f"no such run: {', '.join(sorted(unknown))}; there are {', '.join(o.name for o in PLANS)}")
     Path(args.out).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(args.jobs) as pool: list(pool.map(lambda o: one(o, args), [o for o in PLANS if not args.only or o.name in args.only]))
