@@ -70,7 +70,7 @@ def _training_bar():
 @helped
 def train(
     recipe:Annotated[str, Argument(metavar='RECIPE')], # what to train: see `colorize-nb recipes`
-    data:Annotated[list[str], Option(metavar='DIR')], # colour pictures: a folder with train/ and valid/, or any folder, which is then split; again for more, which makes a grid
+    data:Annotated[list[str], Option(metavar='DIR')], # colour pictures: a folder with train/ and valid/, or any folder, which is then split; coco, oxford-flowers, imagenette: downloaded; celeba:DIR; again for more, which makes a grid
     out:Annotated[Path, Option(metavar='DIR')], # folder for model, history, previews, metrics and checkpoint
     scale:Annotated[float, Option(max=1)]=1., # share of epochs and data: 0.01 for a trial
     epochs:Annotated[int|None, Option(min=1)]=None, # of all phases together; default: the recipe's

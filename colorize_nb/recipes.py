@@ -22,6 +22,7 @@ from .checkpoints import *
 from .engines import *
 from .critics import *
 from .data import *
+from .datasets import load_pictures
 from .files import split_classes
 from .gan import *
 from .learner import *
@@ -215,7 +216,7 @@ def trained_critic(
 # %% ../nbs/17_recipes.ipynb #c022
 def run_recipe(
     name:str|Recipe, # a recipe or its name
-    data:str|Path, # folder of pictures, with `train/` and `valid/` or split by `seed`
+    data:str|Path, # folder of pictures, with `train/` and `valid/` or split by `seed`; or the name of a public set
     out:str|Path, # folder for everything that the run writes
     scale:float=1., # shrinks epochs and data for a trial, 0.01 is one percent
     size:int|None=None, # pixels, default the recipe's
@@ -241,8 +242,8 @@ def run_recipe(
     set_seed(seed)
     kw = {} if num_workers is None else dict(num_workers=num_workers)
     chosen = _chosen(rec, Path(data), only, seed)
-    dls = ColorizeDataLoaders.from_folder(data, by_class=rec.split == 'class', size=rec.size, bs=rec.bs, seed=seed, fraction=scale, limit=limit, tfms=rec.tfms, resize=rec.resize,
-                                          sure=(lambda f: classes_of([f], data)[0] in chosen) if chosen else None, **kw)
+    dls = load_pictures(data, seed, rec.split == 'class', size=rec.size, bs=rec.bs, fraction=scale, limit=limit, tfms=rec.tfms, resize=rec.resize,
+                        sure=(lambda f: classes_of([f], data)[0] in chosen) if chosen else None, **kw)
     out.mkdir(parents=True, exist_ok=True) # only now: a wrong `data` leaves no empty folder
     dls.write_split(out/'split.json')
     set_seed(seed)
