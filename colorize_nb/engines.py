@@ -18,7 +18,7 @@ import numpy as np
 
 # %% ../nbs/02g_engines.ipynb #c005
 ARCHS = {arch: f'colorize_nb.{module}' for module, archs in dict(lite=['lite_generator'], generators=['unet_generator'], pix2pix=['pix2pix_unet'], strided=['strided_autoencoder', 'skip_generator'],
-    autoencoders=['plain_cnn', 'conv_autoencoder'], vae=['conv_vae', 'conditional_vae'], bin_networks=['zhang_net', 'zhang_resnet50']).items() for arch in archs} # who may be built, and where it lives
+    autoencoders=['plain_cnn', 'conv_autoencoder'], vae=['conv_vae', 'conditional_vae'], bin_networks=['zhang_net', 'zhang_resnet50', 'lite_bins']).items() for arch in archs} # who may be built, and where it lives
 _PICKLED = ('.pkl', '.pickle', '.pth', '.pt', '.ckpt', '.bin')
 
 def _packed(t, half):

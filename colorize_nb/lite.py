@@ -115,15 +115,21 @@ class LiteGenerator(nn.Module):
         self.head = nn.Conv2d(nf[-1], 2, 1)
         nn.init.normal_(self.head.weight, std=1e-3); nn.init.zeros_(self.head.bias) # an untrained network answers nearly gray
 
+    def decode(self,
+        maps:list, # the encoder's, largest first
+    )->Tensor: # (bs,nf[-1],ceil(h/4),ceil(w/4)), what the head sees
+        "Come up to a quarter of the size."
+        *skips, x = maps
+        x = self.bridge(x)
+        x = x + self.context(x.mean((2,3)))[..., None, None]
+        for up, skip in zip(self.ups, skips[:0:-1]): x = up(x, skip)
+        return x
+
     def predict_ab(self,
         l:Tensor, # (bs,1,h,w) scaled lightness, any size
     )->Tensor: # (bs,2,ceil(h/4),ceil(w/4)) scaled chroma in [-1,1]
         "Predict chroma at a quarter of the size: all that the network computes."
-        *skips, x = self.encoder(l)
-        x = self.bridge(x)
-        x = x + self.context(x.mean((2,3)))[..., None, None]
-        for up, skip in zip(self.ups, skips[:0:-1]): x = up(x, skip)
-        return self.head(x).tanh()
+        return self.head(self.decode(self.encoder(l))).tanh()
 
     def forward(self, 
         l:Tensor, # (bs,1,h,w) scaled lightness, any size

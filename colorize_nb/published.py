@@ -129,11 +129,14 @@ _RESNET = replace(_BINS, name='zhang-resnet50', title='Pretrained ResNet-50, 313
 _PAPER_004 = [_BINS, variant(_BINS, 'zhang-classification-fixed', 'The same at ten times the rate', phase=_FASTER), _L2, variant(_L2, 'zhang-l2-fixed', 'The same at ten times the rate', phase=_FASTER),
     _RESNET, variant(_RESNET, 'zhang-resnet50-fixed', 'Pretrained ResNet-50 with the annealed mean', note='only the decoding differs: a trained zhang-resnet50 becomes this one by T in its .json', config=dict(T=.38)),
     variant(_RESNET, 'zhang-resnet50-l2', 'Pretrained ResNet-50 with two outputs, L2', config=dict(head='ab'), parameters=33_071_362, phase=dict(loss='l2', note=_FROM + '; theirs was best at epoch 8'))]
+_LITE_BINS = replace(_LITE, name='lite-classification', title='Light generator with 313 bins, rebalanced, annealed mean', source="ours: paper 004's question on a network that a laptop trains", arch='lite_bins', config=dict(encoder='mobilenet_v2', head='bins', T=.38), parameters=2_861_017, boost=1., ema=None, critic={},
+    phases=[replace(_LITE.phases[0], epochs=12, lr=1e-3, enc_lr=1e-4, loss='bins', best=True, note='rates, decay and schedule are ours, the same for both heads')])
+_HEADS = [_LITE_BINS, variant(_LITE_BINS, 'lite-l2', 'The same with two outputs, L2', config=dict(head='ab'), parameters=2_840_802, phase=dict(loss='l2'))]
 _PAINTINGS_ZHANG = replace(_BINS, name='paintings-zhang', title="Zhang et al.'s network on paintings", source=f'{_P000}, section 6: tried first, given up when 80 artists became 10', data=_PAINTINGS.data, size=256, resize='stretch', split='class', tfms=_STILL | dict(hflip=.5),
     phases=[replace(_BINS.phases[0], epochs=40, best=False, note='40 epochs "in all tests"; rate, betas, decay and batch are Zhang et al.\'s, the paper names none for this network')])
 
 # %% ../nbs/16d_published.ipynb #c027
-_RECIPES = [_PIX2PIX, _NOGAN, _ARTISTIC, _LITE, *_PAPER_000, _PAINTINGS_ZHANG, *_PAPER_001, *_PAPER_002, *_PAPER_003, *_PAPER_004]
+_RECIPES = [_PIX2PIX, _NOGAN, _ARTISTIC, _LITE, *_PAPER_000, _PAINTINGS_ZHANG, *_PAPER_001, *_PAPER_002, *_PAPER_003, *_PAPER_004, *_HEADS]
 
 def recipes(
 )->dict: # name -> `Recipe`

@@ -23,7 +23,7 @@ ALL = recipes()
 PUBLISHED = '''paintings-cgan paintings-cgan-l2 paintings-artist paintings-zhang unet-gan-scratch unet-gan-pretrained finetune art-cnn art-autoencoder art-vae art-cvae
                flowers-autoencoder flowers-gan zhang-l2 zhang-classification zhang-resnet50 pix2pix nogan'''.split() # the names that the issue asks for
 
-OTHERS = ['lite', 'art-cnn-lab', 'art-vae-lab', 'flowers-autoencoder-fixed', 'flowers-gan-fixed', 'flowers-gan-spectral', 'flowers-gan-smooth'] # variants in which other code runs
+OTHERS = ['lite', 'lite-classification', 'lite-l2', 'art-cnn-lab', 'art-vae-lab', 'flowers-autoencoder-fixed', 'flowers-gan-fixed', 'flowers-gan-spectral', 'flowers-gan-smooth'] # variants in which other code runs
 
 @pytest.fixture(scope='module')
 def photos(tmp_path_factory):

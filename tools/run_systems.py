@@ -4,7 +4,7 @@
     python tools/run_systems.py --data ../shared/data --out runs --only paintings-cgan zhang-l2-fixed
     python tools/run_systems.py --data DATA --out runs --size 256 --times 10 # on a GPU: larger pictures, ten times the epochs
 
-DATA holds `paintings`, `flowers`, `faces` and `photos`, each with `train/` and `valid/`. A run that is finished is not repeated.
+DATA holds `paintings`, `flowers`, `faces` and `photos`, each with `train/` and `valid/`, and for --judge `historical`. A run that is finished is not repeated.
 Kept for each run, in nbs/recipes/results/NAME/: `metrics.json` and `history.csv` as `colorize-nb train` left them, `run.json`
 (the command, processor seconds) and `samples.jpg` (packaged photographs, colorized). With --judge all runs that are finished
 answer to the same pictures of each set; the summaries go to nbs/recipes/results/judged/.
@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT/'nbs'/'recipes'/'results'
 GENRE = 'Ohara_Koson,Katsushika_Hokusai,Shotei_Takahashi,Utagawa_Kuniyoshi,Hiroshige' # Japanese prints
 
-SETS = 'paintings', 'flowers', 'faces', 'photos'
-DECODED = {'zhang-classification-fixed': ('plain-mean', dict(T=1.))} # a trained model under another decoding
+SETS = 'paintings', 'flowers', 'faces', 'photos', 'historical'
+DECODED = {'lite-classification': ('plain-mean', dict(T=1.))} # a trained model under another decoding
 
 @dataclass
 class Plan:
@@ -51,7 +51,7 @@ class Plan:
         return [str(o) for o in res + ['--bf16']*self.bf16]
 
 PLANS = [ # what matters most comes first
-    Plan('paintings-cgan', 'paintings', 3), Plan('zhang-classification-fixed', 'photos', 2), Plan('paintings-cgan-l2', 'paintings', 3), Plan('zhang-l2-fixed', 'photos', 2),
+    Plan('paintings-cgan', 'paintings', 3), Plan('zhang-classification-fixed', 'photos', 2), Plan('paintings-cgan-l2', 'paintings', 3), Plan('lite-classification', 'photos', 4), Plan('lite-l2', 'photos', 4),
     Plan('art-cnn', 'paintings', 12), Plan('art-autoencoder', 'paintings', 20, bs=32), Plan('art-vae', 'paintings', 12, bf16=False), Plan('art-vae-fixed', 'paintings', 12, bf16=False), Plan('art-cvae', 'paintings', 24, bf16=False),
     Plan('flowers-autoencoder', 'flowers', 16), Plan('flowers-autoencoder-fixed', 'flowers', 16), Plan('flowers-gan', 'flowers', 10, 500), Plan('flowers-gan-plain', 'flowers', 10, 500),
     *[Plan(r, d, 6, 300, f'{r}-{d}') for d in ('flowers', 'faces', 'photos') for r in ('unet-gan-scratch', 'unet-gan-pretrained')],
@@ -59,11 +59,10 @@ PLANS = [ # what matters most comes first
     *[Plan(f'flowers-gan-{v}', 'flowers', 10, 500) for v in ('pause', 'noise', 'spectral', 'smooth', 'small')],
     Plan('paintings-cgan-lr2e-4', 'paintings', 3), Plan('paintings-cgan-lambda200', 'paintings', 3),
     *[Plan(f'paintings-artist{v}', 'paintings', 4, name=f'paintings-genre{v}', only=GENRE) for v in ('', '-10-30')],
-    Plan('nogan', 'photos', 7, 600), Plan('pix2pix', 'photos', 3, 600), Plan('lite', 'photos', 10, 600), Plan('paintings-zhang', 'paintings', 4),
+    Plan('zhang-l2-fixed', 'photos', 2), Plan('nogan', 'photos', 7, 600), Plan('pix2pix', 'photos', 3, 600), Plan('lite', 'photos', 10, 600, 'lite-600'), Plan('paintings-zhang', 'paintings', 4),
     Plan('paintings-artist-fixed', 'paintings', 4, name='paintings-genre-fixed', only=GENRE), Plan('paintings-artist-20-20', 'paintings', 4, name='paintings-genre-20-20', only=GENRE),
     Plan('art-cnn-lab', 'paintings', 12), Plan('art-autoencoder-lab', 'paintings', 20, bs=32), Plan('art-vae-lab', 'paintings', 12, bf16=False), Plan('flowers-gan-fixed', 'flowers', 10, 500),
     Plan('lite', 'paintings', 10, name='lite-paintings'), Plan('unet-gan-pretrained', 'paintings', 4, name='unet-gan-pretrained-paintings'),
-    Plan('zhang-classification', 'photos', 2, 1300), Plan('zhang-l2', 'photos', 2, 1300), Plan('zhang-resnet50', 'photos', 2, 1300),
     Plan('paintings-cgan-lr4e-4', 'paintings', 3), Plan('paintings-cgan-lambda50', 'paintings', 3), Plan('paintings-artist', 'paintings', 4),
 ]
 
