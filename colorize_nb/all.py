@@ -29,6 +29,7 @@ from .processes import *
 from .files import *
 from .augment import *
 from .data import *
+from .datasets import *
 from .raw import *
 from .init_weights import *
 from .generators import *
