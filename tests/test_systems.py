@@ -36,7 +36,7 @@ def test_what_is_kept_came_from_its_plan(name):
     kept, run = KEPT/name, json.loads((KEPT/name/'run.json').read_text())
     assert run['command'] == ' '.join(KNOWN[name].command('../shared/data', 'runs', 64, 1)) and run['processor_seconds'] > 0
     info = json.loads((kept/'metrics.json').read_text())
-    assert info['recipe'] == KNOWN[name].recipe and info['settings']['data'] == f'../shared/data/{KNOWN[name].data}' and info['size'] == 64
+    assert info['recipe'] == KNOWN[name].recipe and info['settings']['data'] == f'../shared/data/{KNOWN[name].data}' and info['size'] == (KNOWN[name].size or 64)
     assert sum(p['epochs'] for p in info['settings']['recipe']['phases']) == len((kept/'history.csv').read_text().splitlines()) - 1 # no epoch is missing
     assert Image.open(kept/'samples.jpg').size == (792, 99)
 

@@ -40,12 +40,13 @@ class Plan:
     bs:int|None=None
     bf16:bool=True
     only:str|None=None
+    size:int|None=None # pixels, whatever --size says
 
     def __post_init__(self): self.name = self.name or self.recipe
 
     def command(self, data, out, size, times):
         "What is typed."
-        res = ['colorize-nb', 'train', self.recipe, '--data', f'{data}/{self.data}', '--out', f'{out}/{self.name}', '--size', size, '--epochs', self.epochs*times]
+        res = ['colorize-nb', 'train', self.recipe, '--data', f'{data}/{self.data}', '--out', f'{out}/{self.name}', '--size', self.size or size, '--epochs', self.epochs*times]
         for k, v in dict(limit=self.limit, batch_size=self.bs, only=self.only).items():
             if v: res += [f"--{k.replace('_', '-')}", v]
         return [str(o) for o in res + ['--bf16']*self.bf16]
@@ -56,12 +57,13 @@ PLANS = [ # what matters most comes first
     Plan('flowers-autoencoder', 'flowers', 16), Plan('flowers-gan', 'flowers', 10, 500), Plan('flowers-gan-plain', 'flowers', 10, 500),
     *[Plan(r, d, 6, 250, f'{r}-{d}') for d in ('flowers', 'faces', 'photos') for r in ('unet-gan-scratch', 'unet-gan-pretrained')],
     *[Plan('finetune', d, 4, 500, f'finetune-{d}') for d in ('flowers', 'faces', 'paintings')],
-    Plan('nogan', 'photos', 7, 400), Plan('pix2pix', 'photos', 3, 600), Plan('lite', 'photos', 10, 600, 'lite-600'), Plan('paintings-artist', 'paintings', 4, name='paintings-genre', only=GENRE), Plan('paintings-zhang', 'paintings', 3),
-    *[Plan(f'flowers-gan-{v}', 'flowers', 10, 500) for v in ('pause', 'noise', 'spectral', 'smooth', 'small')], Plan('flowers-autoencoder-fixed', 'flowers', 16),
-    Plan('paintings-cgan-lr2e-4', 'paintings', 3), Plan('paintings-cgan-lambda200', 'paintings', 3), Plan('paintings-artist-10-30', 'paintings', 4, name='paintings-genre-10-30', only=GENRE),
-    Plan('art-cnn-lab', 'paintings', 12), Plan('art-vae-lab', 'paintings', 12, bf16=False), Plan('paintings-artist-fixed', 'paintings', 4, name='paintings-genre-fixed', only=GENRE), Plan('flowers-gan-fixed', 'flowers', 10, 500),
+    Plan('pix2pix', 'photos', 3, 600), Plan('nogan', 'photos', 7, 400), Plan('lite', 'photos', 10, 600, 'lite-600'), Plan('paintings-artist-10-30', 'paintings', 4, name='paintings-genre-10-30', only=GENRE),
+    *[Plan(f'flowers-gan{v}', 'flowers', 20, 500, f'game{v or "-pause-noise"}', bs=8, size=32) for v in ('-plain', '', '-pause', '-noise', '-spectral', '-smooth', '-small')], # small pictures, many steps
+    Plan('paintings-cgan-lr2e-4', 'paintings', 3), Plan('paintings-cgan-lambda200', 'paintings', 3), Plan('paintings-zhang', 'paintings', 3),
+    Plan('paintings-artist', 'paintings', 4, name='paintings-genre', only=GENRE),
+    Plan('art-cnn-lab', 'paintings', 12), Plan('art-vae-lab', 'paintings', 12, bf16=False), Plan('flowers-autoencoder-fixed', 'flowers', 16), Plan('paintings-artist-fixed', 'paintings', 4, name='paintings-genre-fixed', only=GENRE),
     Plan('art-autoencoder-lab', 'paintings', 20, bs=32), Plan('zhang-l2-fixed', 'photos', 2), Plan('zhang-resnet50', 'photos', 2, 1300), Plan('paintings-artist-20-20', 'paintings', 4, name='paintings-genre-20-20', only=GENRE),
-    Plan('lite', 'paintings', 10, name='lite-paintings'), Plan('unet-gan-pretrained', 'paintings', 4, name='unet-gan-pretrained-paintings'),
+    Plan('flowers-gan-fixed', 'flowers', 6, 500), Plan('lite', 'paintings', 10, name='lite-paintings'), Plan('unet-gan-pretrained', 'paintings', 4, name='unet-gan-pretrained-paintings'),
     Plan('paintings-cgan-lr4e-4', 'paintings', 3), Plan('paintings-cgan-lambda50', 'paintings', 3), Plan('paintings-artist', 'paintings', 4),
 ]
 
@@ -89,7 +91,7 @@ def one(plan, args):
 
 def judged(args):
     "Name and file of every model that is judged: all finished runs, the packaged model, and one model decoded in another way."
-    found = {o.name: f for o in PLANS if (f := Path(args.out)/o.name/'model.safetensors').exists() and (f.parent/'metrics.json').exists()}
+    found = {o.name: f for o in PLANS if not o.size and (f := Path(args.out)/o.name/'model.safetensors').exists() and (f.parent/'metrics.json').exists()}
     for name, new in DECODED.items():
         if name not in found: continue
         folder = Path(args.out)/f'{name}-{new[0]}'
