@@ -77,3 +77,4 @@ from .study_app import *
 from .fooling import *
 from .study_results import *
 from .study_report import *
+from .restore import *
