@@ -57,9 +57,10 @@ PLANS = [ # what matters most comes first
     Plan('flowers-autoencoder', 'flowers', 16), Plan('flowers-gan', 'flowers', 10, 500), Plan('flowers-gan-plain', 'flowers', 10, 500),
     *[Plan(r, d, 6, 250, f'{r}-{d}') for d in ('flowers', 'faces', 'photos') for r in ('unet-gan-scratch', 'unet-gan-pretrained')],
     *[Plan('finetune', d, 4, 500, f'finetune-{d}') for d in ('flowers', 'faces', 'paintings')],
-    Plan('pix2pix', 'photos', 3, 600), Plan('nogan', 'photos', 7, 400), Plan('lite', 'photos', 10, 600, 'lite-600'), Plan('paintings-artist-10-30', 'paintings', 4, name='paintings-genre-10-30', only=GENRE),
-    *[Plan(f'flowers-gan{v}', 'flowers', 20, 500, f'game{v or "-pause-noise"}', bs=8, size=32) for v in ('-plain', '', '-pause', '-noise', '-spectral', '-smooth', '-small')], # small pictures, many steps
-    Plan('paintings-cgan-lr2e-4', 'paintings', 3), Plan('paintings-cgan-lambda200', 'paintings', 3), Plan('paintings-zhang', 'paintings', 3),
+    Plan('pix2pix', 'photos', 3, 600), Plan('nogan', 'photos', 7, 400), Plan('paintings-artist-10-30', 'paintings', 4, name='paintings-genre-10-30', only=GENRE), Plan('lite', 'photos', 10, 600, 'lite-600'),
+    *[Plan(f'flowers-gan{v}', 'flowers', 20, 500, f'game{v or "-pause-noise"}', bs=8, size=32) for v in ('-plain', '')], # small pictures, many steps
+    Plan('paintings-zhang', 'paintings', 3), Plan('paintings-cgan-lr2e-4', 'paintings', 1), Plan('paintings-cgan-lambda200', 'paintings', 1),
+    *[Plan(f'flowers-gan{v}', 'flowers', 20, 500, f'game{v}', bs=8, size=32) for v in ('-pause', '-noise', '-spectral', '-small', '-smooth')],
     Plan('paintings-artist', 'paintings', 4, name='paintings-genre', only=GENRE),
     Plan('art-cnn-lab', 'paintings', 12), Plan('art-vae-lab', 'paintings', 12, bf16=False), Plan('flowers-autoencoder-fixed', 'flowers', 16), Plan('paintings-artist-fixed', 'paintings', 4, name='paintings-genre-fixed', only=GENRE),
     Plan('art-autoencoder-lab', 'paintings', 20, bs=32), Plan('zhang-l2-fixed', 'photos', 2), Plan('zhang-resnet50', 'photos', 2, 1300), Plan('paintings-artist-20-20', 'paintings', 4, name='paintings-genre-20-20', only=GENRE),
