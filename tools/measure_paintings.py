@@ -1,0 +1,47 @@
+"""Measure what the questions of paper 000 need beyond `colorize-nb evaluate`: differences between two models on the same paintings, with intervals.
+
+    python tools/measure_paintings.py --data ../shared/data --runs runs
+
+reads what `tools/run_systems.py --judge` measured on paintings of all kinds, puts the genre's own pictures that nobody learned from (valid and test together) before the same runs, and writes
+`paintings.json` to nbs/recipes/results. Runs that are not there are left out.
+"""
+import argparse
+import json
+import re
+from pathlib import Path
+
+from colorize_nb.evaluation import evaluate, find_set, load_evaluation
+from colorize_nb.methods import Protocol, model_method
+from colorize_nb.tables import harder_gray
+from run_systems import GENRE
+
+KEPT = Path(__file__).resolve().parent.parent/'nbs'/'recipes'/'results'
+BASE = 'paintings-cgan'
+NAMES = [BASE, *[f'{BASE}-{v}' for v in ('l2', 'lr2e-4', 'lr4e-4', 'lambda50', 'lambda200')], 'paintings-zhang', 'lite-paintings', *[f'paintings-{w}' for w in ('genre', 'genre-20-20', 'genre-10-30', 'genre-fixed', 'artist')]]
+BASELINES = 'gray', 'gray, luma', 'mean colour'
+FIGURES = 'psnr', 'ssim', 'rmse_lab', 'ciede2000', 'colorfulness', 'colorfulness_distance'
+
+def rounded(interval): return [None if o != o else float(f'{o:.5g}') for o in interval]
+
+def summary(ev, names):
+    "Figures, gains over gray, and differences to the base."
+    gray = harder_gray(ev)
+    return dict(n=len(ev.pictures), gray=gray,
+                figures={m: {f: rounded(i) for f in FIGURES if (i := ev.figure(m, f)) is not None} for m in (*BASELINES, *names)} | {'truth': dict(colorfulness=rounded(ev.figure('truth', 'colorfulness')))},
+                gain={m: rounded(ev.difference(m, gray, 'psnr')) for m in names},
+                against={m: {f: rounded(ev.difference(m, BASE, f)) for f in FIGURES} for m in names if m != BASE})
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--data', required=True, help='folder of the sets'); p.add_argument('--runs', required=True, help='folder of the runs')
+    args = p.parse_args()
+    runs, data, artists = Path(args.runs), Path(args.data)/'paintings', GENRE.split(',')
+    every = load_evaluation(runs/'judged'/'paintings'/'metrics.json')
+    ready = [n for n in NAMES if all((runs/n/f).exists() for f in ('model.safetensors', 'metrics.json'))] # a model may still be learning
+    found = {f'{s}/{n}': p for s in ('valid', 'test') for n, p in find_set(data, s).items() if n.split('/')[0] in artists}
+    genre = evaluate([model_method(runs/n/'model.safetensors', n) for n in ready], data, protocol=Protocol('squish', 64), found=found, truth=True)
+    res = dict(genre=artists, all=summary(every, [n for n in ready if n in every.methods]), of_genre=summary(genre, ready))
+    text = re.sub(r'\[[^\[\]{}]*\]', lambda m: ' '.join(m[0].split()).replace('[ ', '[').replace(' ]', ']'), json.dumps(res, indent=1)) # an interval on a line
+    (KEPT/'paintings.json').write_text(text + '\n')
+
+if __name__ == '__main__': main()
