@@ -11,6 +11,7 @@ __all__ = ['SAMPLE_ROW', 'Run', 'read_run', 'read_runs', 'plot_runs', 'sample_ro
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import fill
 
 import pandas as pd
 from PIL import Image, ImageOps
@@ -97,11 +98,11 @@ def show_rows(
     "Show what several systems make of the packaged photographs."
     import matplotlib.pyplot as plt
     rows = {'gray': sample_row(lambda im: im)} | {l: Image.open(Path(folder)/n/'samples.jpg') for n, l in zip(names, labels or names)} | {'truth': sample_row()}
-    fig, axs = plt.subplots(len(rows), 1, figsize=(7, .88*len(rows)))
+    fig, axs = plt.subplots(len(rows), 1, figsize=(7, .78*len(rows)))
     for ax, (label, im) in zip(axs, rows.items()):
         ax.imshow(im); ax.set_xticks([]); ax.set_yticks([]); ax.set_frame_on(False)
-        ax.set_ylabel(label.replace('-', '-\n', 1) if len(label) > 14 else label, fontsize=7, rotation=0, ha='right', va='center')
-    fig.tight_layout(pad=.2)
+        ax.set_ylabel(fill(label.replace('-', '- '), 15).replace('- ', '-'), fontsize=7, rotation=0, ha='right', va='center')
+    fig.subplots_adjust(.16, .01, .995, .99, hspace=.06)
     return fig
 
 # %% ../nbs/17b_runs.ipynb #c018

@@ -29,6 +29,9 @@ GENRE = 'Ohara_Koson,Katsushika_Hokusai,Shotei_Takahashi,Utagawa_Kuniyoshi,Hiros
 SETS = 'paintings', 'flowers', 'faces', 'photos', 'historical'
 DECODED = {'lite-classification': ('plain-mean', dict(T=1.))} # a trained model under another decoding
 
+EVERYWHERE = ('paintings-cgan', 'paintings-cgan-l2', 'paintings-zhang', 'unet-gan-scratch-photos', 'unet-gan-pretrained-photos', 'art-cnn', 'art-autoencoder', 'art-vae', 'art-vae-fixed', 'art-cvae', 'flowers-autoencoder', 'flowers-gan',
+              'zhang-classification-fixed', 'lite-l2', 'lite-classification', 'pix2pix', 'nogan', 'lite-600') # judged on every set; all others on their own
+
 @dataclass
 class Plan:
     "One run: which recipe learns from which set, and how much a laptop can do of it."
@@ -59,7 +62,7 @@ PLANS = [ # what matters most comes first
     *[Plan('finetune', d, 4, 500, f'finetune-{d}') for d in ('flowers', 'faces', 'paintings')],
     Plan('pix2pix', 'photos', 3, 600), Plan('nogan', 'photos', 7, 400), Plan('paintings-artist-10-30', 'paintings', 4, name='paintings-genre-10-30', only=GENRE), Plan('lite', 'photos', 10, 600, 'lite-600'),
     *[Plan(f'flowers-gan{v}', 'flowers', 20, 500, f'game{v or "-pause-noise"}', bs=8, size=32) for v in ('-plain', '')], # small pictures, many steps
-    Plan('paintings-zhang', 'paintings', 3), Plan('paintings-cgan-lr2e-4', 'paintings', 1), Plan('paintings-cgan-lambda200', 'paintings', 1),
+    Plan('paintings-zhang', 'paintings', 3), Plan('paintings-cgan-lr2e-4', 'paintings', 3), Plan('paintings-cgan-lambda200', 'paintings', 3),
     *[Plan(f'flowers-gan{v}', 'flowers', 20, 500, f'game{v}', bs=8, size=32) for v in ('-pause', '-noise', '-spectral', '-small', '-smooth')],
     Plan('paintings-artist', 'paintings', 4, name='paintings-genre', only=GENRE),
     Plan('art-cnn-lab', 'paintings', 12), Plan('art-vae-lab', 'paintings', 12, bf16=False), Plan('flowers-autoencoder-fixed', 'flowers', 16), Plan('paintings-artist-fixed', 'paintings', 4, name='paintings-genre-fixed', only=GENRE),
@@ -90,23 +93,24 @@ def one(plan, args):
     m = json.loads((out/'metrics.json').read_text())['metrics']
     print(f"{plan.name}: PSNR {m['psnr']:.2f} (gray {m['psnr_gray']:.2f}), colourfulness {m['colorfulness_pred']:.1f} of {m['colorfulness_true']:.1f}", flush=True)
 
-def judged(args):
-    "Name and file of every model that is judged: all finished runs, the packaged model, and one model decoded in another way."
-    found = {o.name: f for o in PLANS if not o.size and (f := Path(args.out)/o.name/'model.safetensors').exists() and (f.parent/'metrics.json').exists()}
-    for name, new in DECODED.items():
+def judged(args, data):
+    "Name and file of every model that is judged on a set: finished runs, the packaged model, and one model decoded in another way."
+    found = {o.name: f for o in PLANS if not o.size and (o.data == data or o.name in EVERYWHERE) and (f := Path(args.out)/o.name/'model.safetensors').exists() and (f.parent/'metrics.json').exists()}
+    for name, (kind, config) in DECODED.items():
         if name not in found: continue
-        folder = Path(args.out)/f'{name}-{new[0]}'
-        folder.mkdir(exist_ok=True)
-        meta = json.loads(found[name].with_suffix('.json').read_text())
-        shutil.copy(found[name], folder/'model.safetensors'); (folder/'model.json').write_text(json.dumps(meta | dict(config=meta['config'] | new[1])))
-        found[folder.name] = folder/'model.safetensors'
+        file = Path(args.out)/f'{name}-{kind}'/'model.safetensors'
+        if not file.exists():
+            file.parent.mkdir()
+            shutil.copy(found[name], file)
+            meta = json.loads(found[name].with_suffix('.json').read_text())
+            file.with_suffix('.json').write_text(json.dumps(meta | dict(config=meta['config'] | config)))
+        found[file.parent.name] = file
     return found | dict(default='default')
 
 def judge(args):
     "Put the same pictures of every set before every model."
-    models = judged(args)
     def one(name):
-        out, source = Path(args.out)/'judged'/name, Path(args.data)/name
+        models, out, source = judged(args, name), Path(args.out)/'judged'/name, Path(args.data)/name
         cmd = ['colorize-nb', 'evaluate', '--data', source, '--out', out, '--resize', 'squish', '--pixels', args.size, '--limit', 128, '--cases', 0, *[o for n, f in models.items() for o in ('--model', f'{n}={f}')]]
         out.mkdir(parents=True, exist_ok=True)
         with open(f'{out}.log', 'w') as log: done = subprocess.run([Path(sys.executable).parent/cmd[0], *map(str, cmd[1:])], stdout=log, stderr=subprocess.STDOUT)
