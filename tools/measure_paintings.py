@@ -8,10 +8,11 @@ reads what `tools/run_systems.py --judge` measured on paintings of all kinds, pu
 import argparse
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from colorize_nb.evaluation import evaluate, find_set, load_evaluation
-from colorize_nb.methods import Protocol, model_method
+from colorize_nb.methods import Protocol, average_ab, baselines, model_method
 from colorize_nb.tables import harder_gray
 from run_systems import GENRE
 
@@ -19,6 +20,7 @@ KEPT = Path(__file__).resolve().parent.parent/'nbs'/'recipes'/'results'
 BASE = 'paintings-cgan'
 NAMES = [BASE, *[f'{BASE}-{v}' for v in ('l2', 'lr2e-4', 'lr4e-4', 'lambda50', 'lambda200')], 'paintings-zhang', 'lite-paintings', *[f'paintings-{w}' for w in ('genre', 'genre-20-20', 'genre-10-30', 'genre-fixed', 'artist')]]
 BASELINES = 'gray', 'gray, luma', 'mean colour'
+TINT = 'mean colour of the genre'
 FIGURES = 'psnr', 'ssim', 'rmse_lab', 'ciede2000', 'colorfulness', 'colorfulness_distance'
 
 def rounded(interval): return [None if o != o else float(f'{o:.5g}') for o in interval]
@@ -39,8 +41,9 @@ def main():
     every = load_evaluation(runs/'judged'/'paintings'/'metrics.json')
     ready = [n for n in NAMES if all((runs/n/f).exists() for f in ('model.safetensors', 'metrics.json'))] # a model may still be learning
     found = {f'{s}/{n}': p for s in ('valid', 'test') for n, p in find_set(data, s).items() if n.split('/')[0] in artists}
-    genre = evaluate([model_method(runs/n/'model.safetensors', n) for n in ready], data, protocol=Protocol('squish', 64), found=found, truth=True)
-    res = dict(genre=artists, all=summary(every, [n for n in ready if n in every.methods]), of_genre=summary(genre, ready))
+    tint = replace(baselines(average_ab([p for n, p in find_set(data, 'train').items() if n.split('/')[0] in artists]))[2], name=TINT)
+    genre = evaluate([tint] + [model_method(runs/n/'model.safetensors', n) for n in ready], data, protocol=Protocol('squish', 64), found=found, truth=True)
+    res = dict(genre=artists, all=summary(every, [n for n in ready if n in every.methods]), of_genre=summary(genre, [TINT, *ready]))
     text = re.sub(r'\[[^\[\]{}]*\]', lambda m: ' '.join(m[0].split()).replace('[ ', '[').replace(' ]', ']'), json.dumps(res, indent=1)) # an interval on a line
     (KEPT/'paintings.json').write_text(text + '\n')
 
