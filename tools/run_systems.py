@@ -29,7 +29,7 @@ GENRE = 'Ohara_Koson,Katsushika_Hokusai,Shotei_Takahashi,Utagawa_Kuniyoshi,Hiros
 SETS = 'paintings', 'flowers', 'faces', 'photos', 'historical'
 DECODED = {'lite-classification': ('plain-mean', dict(T=1.))} # a trained model under another decoding
 
-EVERYWHERE = ('paintings-cgan', 'paintings-cgan-l2', 'paintings-zhang', 'unet-gan-scratch-photos', 'unet-gan-pretrained-photos', 'art-cnn', 'art-autoencoder', 'art-vae', 'art-vae-fixed', 'art-cvae', 'flowers-autoencoder', 'flowers-gan',
+EVERYWHERE = ('paintings-cgan', 'paintings-cgan-l2', 'unet-gan-scratch-photos', 'unet-gan-pretrained-photos', 'art-cnn', 'art-autoencoder', 'art-vae', 'art-vae-fixed', 'art-cvae', 'flowers-autoencoder', 'flowers-gan',
               'zhang-classification-fixed', 'lite-l2', 'lite-classification', 'pix2pix', 'nogan', 'lite-600') # judged on every set; all others on their own
 
 @dataclass
