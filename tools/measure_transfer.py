@@ -2,7 +2,7 @@
 
     python tools/measure_transfer.py --data ../shared/data --runs runs
 
-reads the runs of tools/run_systems.py, puts the pictures of each set that nobody learned from (photos: 256 of them) before them and the packaged model, and writes
+reads the runs of tools/run_systems.py, takes the pictures that `colorize-nb evaluate --resize squish --pixels 64 --limit 128` takes of each set, and writes
 `transfer.json` to nbs/recipes/results. Runs that are not there are left out.
 """
 import argparse
@@ -10,46 +10,65 @@ import json
 import re
 from pathlib import Path
 
-from colorize_nb.evaluation import evaluate
-from colorize_nb.methods import Protocol, model_method
-from colorize_nb.tables import harder_gray, is_baseline
+import numpy as np
+import torch
+from PIL import Image
+
+from colorize_nb.colorizer import Colorizer
+from colorize_nb.engines import find_model
+from colorize_nb.evaluation import find_set
+from colorize_nb.figures import psnr_conventions
+from colorize_nb.files import find_pictures
+from colorize_nb.intervals import Bootstrap, mean_of
+from colorize_nb.methods import Protocol, average_ab, baselines, take_shot
+from colorize_nb.metrics import ciede2000, colorfulness, ssim
 
 KEPT = Path(__file__).resolve().parent.parent/'nbs'/'recipes'/'results'
 SETS = 'flowers', 'faces', 'photos', 'paintings'
-GANS = [f'unet-gan-{k}-{d}' for d in SETS[:3] for k in ('scratch', 'pretrained')]
 TUNED = [f'finetune-{d}' for d in ('flowers', 'faces', 'paintings')]
-FIGURES = 'psnr', 'ssim', 'rmse_lab', 'ciede2000', 'colorfulness', 'colorfulness_distance', 'psnr_unit', 'psnr_signed', 'psnr_ab', 'psnr_lab'
 PAIRED = 'psnr', 'ssim', 'ciede2000', 'colorfulness'
 
-def pairs(models, data):
+def names_on(data):
+    "The runs that answer to set `data`: those that learned from it or from photographs, and all that were tuned."
+    return [f'unet-gan-{k}-{d}' for d in dict.fromkeys((data, 'photos')) for k in ('scratch', 'pretrained') if data != 'paintings'] + TUNED
+
+def pairs(data):
     "Which two are compared on set `data`: first minus second."
-    has = lambda *ns: all(n in models for n in ns)
-    a, b = f'unet-gan-scratch-{data}', f'unet-gan-pretrained-{data}'
-    res = [(b, a)] + [(f'unet-gan-{k}-{data}', f'unet-gan-{k}-photos') for k in ('scratch', 'pretrained') if data != 'photos'] # pretraining; one's own set or photographs
-    return [p for p in res + [(n, 'default') for n in TUNED] if has(*p)]
+    own = [(f'unet-gan-{k}-{data}', f'unet-gan-{k}-photos') for k in ('scratch', 'pretrained') if data != 'photos'] # one's own set, or photographs
+    return [(f'unet-gan-pretrained-{data}', f'unet-gan-scratch-{data}'), *own, *[(n, b) for n in TUNED for b in ('default', 'default, 64 px')]]
 
-def rounded(interval): return [None if o != o else float(f'{o:.5g}') for o in interval]
+def as_batch(ims): return torch.from_numpy(np.stack([np.asarray(im) for im in ims])).permute(0, 3, 1, 2)
 
-def judge(models, folder):
-    "All models on one set."
-    methods = [model_method(f, n) for n, f in models.items()] + [model_method('default', 'default'), model_method('default', 'default', size=64)] # the second as 'default, 64 px'
-    ev = evaluate(methods, folder, protocol=Protocol('squish', 64), limit=256)
-    gray, names = harder_gray(ev), [m for m in ev.methods if not is_baseline(ev, m)]
-    return dict(n=len(ev.pictures), split=ev.protocol['split'], gray=gray,
-                figures={m: {f: rounded(i) for f in FIGURES if (i := ev.figure(m, f)) is not None} for m in ev.methods} | {'truth': dict(colorfulness=rounded(ev.figure('truth', 'colorfulness')))},
-                gain={m: rounded(ev.difference(m, gray, 'psnr')) for m in ['mean colour', *names]},
-                over_tint={m: rounded(ev.difference(m, 'mean colour', 'psnr')) for m in names},
-                differences={f'{x} - {y}': {f: rounded(ev.difference(x, y, f)) for f in PAIRED} for x, y in pairs([*models, 'default'], Path(folder).name)})
+def figures(pred, truth):
+    "Each figure of each picture; an infinite PSNR has no place in a mean."
+    res = psnr_conventions(pred, truth) | dict(ssim=ssim(pred, truth), ciede2000=ciede2000(pred, truth), colorfulness=colorfulness(pred))
+    return {k: np.where(np.isfinite(v := o.double().numpy()), v, np.nan) for k, o in res.items()}
+
+def judge(data, runs):
+    "All models on one set, picture by picture."
+    protocol, found = Protocol('squish', 64), find_set(data, limit=128)
+    shots = [take_shot(n, protocol.read(p)) for n, p in found.items()]
+    truth, gray = as_batch([s.truth for s in shots]), [Image.fromarray(s.gray) for s in shots]
+    answers = {m.name: as_batch([m(s) for s in shots]) for m in baselines(average_ab(find_pictures(data/'train')))}
+    models = {n: f for n in names_on(data.name) if (f := runs/n/'model.safetensors').exists() and (f.parent/'metrics.json').exists()} | dict(default='default')
+    for n, f in models.items():
+        c = Colorizer.load(find_model(f))
+        for name, size in {n: None, **({f'{n}, 64 px': 64} if n == 'default' else {})}.items(): answers[name] = as_batch([im.convert('RGB') for im in c.batch(gray, batch_size=16, size=size)])
+    got, boot = {n: figures(a, truth) for n, a in answers.items()}, Bootstrap(len(shots))
+    def interval(v): return [None if o != o else float(f'{o:.5g}') for o in boot(mean_of(v))]
+    def minus(x, y, f='psnr'): return interval(got[x][f] - got[y][f])
+    hard = max(('gray', 'gray, luma'), key=lambda n: np.nanmean(got[n]['psnr']))
+    return dict(n=len(shots), gray=hard, figures={n: {f: interval(v) for f, v in g.items()} for n, g in got.items()} | {'truth': dict(colorfulness=interval(colorfulness(truth).double().numpy()))},
+                gain={n: minus(n, hard) for n in got if not n.startswith('gray')}, over_tint={n: minus(n, 'mean colour') for n in list(got)[3:]},
+                differences={f'{x} - {y}': {f: minus(x, y, f) for f in PAIRED} for x, y in pairs(data.name) if x in got and y in got})
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--data', required=True, help='folder of the sets'); p.add_argument('--runs', required=True, help='folder of the runs')
-    args = p.parse_args()
-    models = {n: f for n in GANS + TUNED if (f := Path(args.runs)/n/'model.safetensors').exists() and (f.parent/'metrics.json').exists()}
-    res = {}
+    args, res = p.parse_args(), {}
     for d in SETS:
-        res[d] = judge(models, f'{args.data}/{d}')
-        print(d, res[d]['n'], res[d]['differences'], flush=True)
+        res[d] = judge(Path(args.data)/d, Path(args.runs))
+        print(d, res[d]['n'], res[d]['gain'], flush=True)
     text = re.sub(r'\[[^\[\]{}]*\]', lambda m: ' '.join(m[0].split()).replace('[ ', '[').replace(' ]', ']'), json.dumps(res, indent=1)) # an interval on a line
     (KEPT/'transfer.json').write_text(text + '\n')
 
