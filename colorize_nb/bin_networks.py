@@ -115,15 +115,11 @@ class _LiteTail(nn.Module):
     forward = LiteGenerator.decode
 
 def lite_bins(
-    encoder:str='mobilenet_v2', # one of `ENCODERS`
-    pretrained:bool=False, # start from torchvision's ImageNet weights
-    weights:str|Path|None=None, # or from a safetensors file with torchvision's key names
-    depth:int=5, # encoder stages used
-    nf:tuple=(256, 128, 96, 64), # decoder channels, deepest first; `depth - 1` of them
     head:str='bins', # 'bins' for logits, 'ab' for chroma
     T:float=.38, # temperature of the annealed mean; 1 is the plain mean
     step:float=10, # of the grid of bins, ab units; 10 gives 313
+    **kwargs # for `lite_generator`
 )->BinGenerator: # scaled lightness (bs,1,h,w) to scaled Lab (bs,3,h,w)
     "Build the light generator with a head of bins."
-    lite = lite_generator(encoder, pretrained, weights, depth, nf)
-    return BinGenerator(lite.encoder, nf[-1], 'lite_bins', head, T, step, _LiteTail(lite), lite.config)
+    lite = lite_generator(**kwargs)
+    return BinGenerator(lite.encoder, lite.head.in_channels, 'lite_bins', head, T, step, _LiteTail(lite), lite.config)
