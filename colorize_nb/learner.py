@@ -6,7 +6,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/learner.html.md"""
 
 # %% auto #0
 __all__ = ['get_generator', 'adamw', 'EpochSeed', 'FreezeNorm', 'Boost', 'EMA', 'preview_image', 'Preview', 'ColorWatch',
-           'PlainLosses', 'RawAnswers', 'BFloat16', 'generator_groups', 'colorize_learner']
+           'PlainLosses', 'RawAnswers', 'generator_groups', 'colorize_learner']
 
 # %% ../nbs/15_learner.ipynb #c003
 import warnings
@@ -229,38 +229,13 @@ class RawAnswers(Callback):
         self.learn.xb = (x,)
 
 # %% ../nbs/15_learner.ipynb #c036
-class BFloat16(Callback):
-    "Run the forward passes of generator and critic in bfloat16; weights, losses and optimizers stay float32."
-    def __init__(self): self.hooks, self.open = [], []
-
-    def before_fit(self):
-        "Wrap the networks of this fit."
-        self.after_fit()
-        nets = [getattr(self.model, 'pair', self.model)] # stored outputs are judged through a pair too
-        for net in [m for k in ('generator', 'critic') if (m := getattr(nets[0], k, None))] or nets:
-            self.hooks += [net.register_forward_pre_hook(self._enter), net.register_forward_hook(self._leave, always_call=True)]
-
-    def _enter(self, net, args):
-        self.open.append(torch.autocast(next(net.parameters()).device.type, torch.bfloat16))
-        self.open[-1].__enter__()
-
-    def _leave(self, net, args, out):
-        self.open.pop().__exit__(None, None, None)
-        return apply(lambda o: o.float() if o.is_floating_point() else o, out) if isinstance(out, (Tensor, tuple, list)) else out
-
-    def after_fit(self):
-        "Take the wraps off."
-        for h in self.hooks: h.remove()
-        self.hooks = []
-
-# %% ../nbs/15_learner.ipynb #c040
 def generator_groups(
     model:nn.Module, # a generator
 )->list: # [encoder's parameters, all others], or all in one group
     "Split a generator's parameters into encoder and decoder if it has an `.encoder`."
     return generator_splitter(model) if hasattr(model, 'encoder') else [list(model.parameters())]
 
-# %% ../nbs/15_learner.ipynb #c042
+# %% ../nbs/15_learner.ipynb #c038
 def colorize_learner(
     dls:DataLoaders, # batches of (TensorL, TensorLab)
     generator:nn.Module, # (bs,1,h,w) scaled lightness to (bs,3,h,w) scaled Lab

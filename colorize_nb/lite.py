@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .efficientnet import *
+
 # %% ../nbs/02_lite.ipynb #c009
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225) # ImageNet's, as torchvision's models expect
 
@@ -38,10 +40,14 @@ def _mobilenet(m, cuts):
 
 def _resnet(m): return [nn.Sequential(m.conv1, m.bn1, m.relu), nn.Sequential(m.maxpool, m.layer1), m.layer2, m.layer3, m.layer4]
 
+def _efficient(m):
+    b = m.blocks
+    return [nn.Sequential(m.conv_stem, m.bn1, m.act, b[0]), b[1], b[2], nn.Sequential(b[3], b[4]), nn.Sequential(b[5], b[6])]
+
 ENCODERS = { # name: its stages at strides 2, 4, 8, 16, 32
     'mobilenet_v2': lambda m: _mobilenet(m, (2, 4, 7, 14, 18)),
     'mobilenet_v3_large': lambda m: _mobilenet(m, (2, 4, 7, 13, 17)),
-    'resnet18': _resnet, 'resnet34': _resnet}
+    'resnet18': _resnet, 'resnet34': _resnet} | dict.fromkeys(EFFICIENTNETS, _efficient)
 
 # %% ../nbs/02_lite.ipynb #c014
 def load_weights(
@@ -59,23 +65,28 @@ def load_weights(
     if lack: raise ValueError(f"{path.name} lacks {len(lack)} weights that the network needs, the first is {lack[0]}: use the file made for this architecture")
     return model
 
+_UNUSED = ('classifier', 'fc', 'conv_head', 'bn2.', 'features.18') # what stands behind the last stage
+_DEEPEST = ('layer4', 'features.14', 'features.15', 'features.16', 'features.17', 'blocks.5', 'blocks.6') # what makes the last stage
+
 class LiteEncoder(nn.Module):
-    "Stages of a light torchvision network with one input channel; returns the feature map of each."
+    "Stages of a light network with one input channel; returns the feature map of each."
     def __init__(self,
         name:str='mobilenet_v2', # one of `ENCODERS`
-        pretrained:bool=False, # take torchvision's ImageNet weights (downloaded once to its cache)
-        weights:str|Path|None=None, # or a safetensors file with torchvision's key names
+        pretrained:bool=False, # take ImageNet weights of torchvision, or of timm for an EfficientNet (downloaded once to their cache)
+        weights:str|Path|None=None, # or a safetensors file with their key names
         depth:int=5, # stages used: 5 ends at stride 32, 4 at stride 16
     ):
         super().__init__()
-        import torchvision
         if name not in ENCODERS: raise ValueError(f"no light encoder named {name!r}: take one of {', '.join(ENCODERS)}")
-        m = torchvision.models.get_model(name, weights='DEFAULT' if pretrained and weights is None else None)
-        unused = ('classifier', 'fc') + (('layer4', 'features.14', 'features.15', 'features.16', 'features.17', 'features.18') if depth < 5 else ('features.18',))
-        if weights is not None: load_weights(m, weights, unused)
+        norm, pretrained = (), pretrained and weights is None
+        if name in EFFICIENTNETS: m, norm = efficientnet_lite(name, pretrained), ((.5,)*3,)*2
+        else:
+            import torchvision
+            m = torchvision.models.get_model(name, weights='DEFAULT' if pretrained else None)
+        if weights is not None: load_weights(m, weights, _UNUSED + _DEEPEST*(depth < 5))
         stages = ENCODERS[name](m)[:depth]
         stem = stages[0][0] if isinstance(stages[0][0], nn.Sequential) else stages[0]
-        stem[0] = fold_to_gray(stem[0])
+        stem[0] = fold_to_gray(stem[0], *norm)
         self.stages = nn.ModuleList(stages)
 
     def forward(self, 

@@ -43,6 +43,10 @@ _LITE = Recipe('lite', 'Light generator for laptops: Huber, critic on stored out
     phases=[Phase('generator', 24, 2e-3, enc_lr=2e-4, schedule='one_cycle', loss='huber', delta=20., freeze_norm=True, wd=.01),
             Phase('critic', 3, 2e-4, betas=(.5, .999), gan_loss='hinge', n_store=1024),
             Phase('gan', 1, 3e-5, enc_lr=3e-6, loss='huber', delta=20., lambda_content=400., gan_loss='hinge', critic_lr=2e-4, betas=(0., .99), freeze_norm=True)])
+_GROWING = replace(_LITE.phases[0], epochs=10, lr=1e-3, enc_lr=3e-4, size=96)
+_ACCURATE = replace(_LITE, name='accurate', title='Light generator on EfficientNet-Lite2: Huber, pictures that grow', data='photographs, flowers, paintings and faces, eight thousand', source='ours, pictures grow as in DeOldify',
+    config=dict(encoder='efficientnet_lite2'), parameters=5_436_706, encoder='efficientnet_lite2', critic={}, size=192, bs=32, boost=1.,
+    phases=[_GROWING, replace(_GROWING, epochs=6, lr=6e-4, enc_lr=2e-4, size=128), replace(_GROWING, epochs=2, lr=2e-4, enc_lr=5e-5, size=None)])
 
 # %% ../nbs/16d_published.ipynb #c012
 _P000 = 'Peisch, Pistor & Pandher, Colorizing Grayscale Paintings using cGANs (2021, paper 000)'
@@ -136,7 +140,7 @@ _PAINTINGS_ZHANG = replace(_BINS, name='paintings-zhang', title="Zhang et al.'s 
     phases=[replace(_BINS.phases[0], epochs=40, best=False, note='40 epochs "in all tests"; rate, betas, decay and batch are Zhang et al.\'s, the paper names none for this network')])
 
 # %% ../nbs/16d_published.ipynb #c027
-_RECIPES = [_PIX2PIX, _NOGAN, _ARTISTIC, _LITE, *_PAPER_000, _PAINTINGS_ZHANG, *_PAPER_001, *_PAPER_002, *_PAPER_003, *_PAPER_004, *_HEADS]
+_RECIPES = [_PIX2PIX, _NOGAN, _ARTISTIC, _LITE, _ACCURATE, *_PAPER_000, _PAINTINGS_ZHANG, *_PAPER_001, *_PAPER_002, *_PAPER_003, *_PAPER_004, *_HEADS]
 
 def recipes(
 )->dict: # name -> `Recipe`

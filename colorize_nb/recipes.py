@@ -20,6 +20,7 @@ from fastai.vision.all import *
 
 from .checkpoints import *
 from .engines import *
+from .faster import *
 from .critics import *
 from .data import *
 from .datasets import load_pictures
@@ -231,8 +232,10 @@ def run_recipe(
     epochs:int|None=None, # of all phases together, default the recipe's
     limit:int|None=None, # learn from at most so many pictures
     bf16:bool=False, # run the networks in bfloat16, see `BFloat16`
+    compiled:bool=False, # compile the networks, see `Compiled`
 )->dict: # what stands in `metrics.json`
     "Train a recipe on a folder of pictures; write model, history, previews and metrics."
+    faster = L([BFloat16()]*bf16) + L([Compiled()]*compiled)
     rec, out = (name if isinstance(name, Recipe) else get_recipe(name)).lasting(epochs).scaled(scale).sized(size, bs), Path(out)
     if not 0 < scale <= 1: raise ValueError(f"expected a scale in (0,1], got {scale}: 1 is the whole recipe, 0.01 a trial")
     model, old = model or rec.model, None
@@ -248,7 +251,7 @@ def run_recipe(
     dls.write_split(out/'split.json')
     set_seed(seed)
     gen, start = build_generator(rec, model, log)
-    run = _Run(rec, dls, dict(generator=gen.to(dls.device)), out, settings, seed, log, L(cbs) + L([BFloat16()]*bf16), only=chosen, workers=kw)
+    run = _Run(rec, dls, dict(generator=gen.to(dls.device)), out, settings, seed, log, L(cbs) + faster, only=chosen, workers=kw)
     if old:
         run.nets['critic'] = build_critic(**rec.critic).to(dls.device); run.nets['critic'].load_state_dict(old[1]); start += ', and its critic'
     log(f"{rec.name}: {len(dls.train_ds)} pictures to train, {len(dls.valid_ds)} to validate, {len(dls.dropped)} left out; {start}{'; only: ' + ', '.join(sorted(chosen)) if chosen else ''}")

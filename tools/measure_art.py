@@ -24,8 +24,8 @@ from colorize_nb.metrics import colorfulness, gray_rgb
 from colorize_nb.runs import SAMPLE_ROW
 from colorize_nb.samples import sample
 from colorize_nb.vae import code_use, normal_kl
+from run_systems import KEPT
 
-KEPT = Path(__file__).resolve().parent.parent/'nbs'/'recipes'/'results'
 PAINTERS = 'art-cnn', 'art-cnn-lab', 'art-autoencoder', 'art-autoencoder-lab', 'art-vae', 'art-vae-fixed', 'art-vae-lab'
 TINY, DRAWS, TILE = 64, 16, (132, 99) # pixels of the pictures, colorizations of each, size of a picture shown
 

@@ -23,9 +23,9 @@ from colorize_nb.methods import Protocol, model_method
 from colorize_nb.metrics import psnr
 from colorize_nb.pooling_critic import pooling_critic
 from colorize_nb.strided import skip_generator
+from run_systems import KEPT
 from store_evaluation import store
 
-KEPT = Path(__file__).resolve().parent.parent/'nbs'/'recipes'/'results'
 NAMES = ['flowers-autoencoder', 'flowers-autoencoder-fixed', 'flowers-gan', *[f'flowers-gan-{v}' for v in ('plain', 'pause', 'noise', 'spectral', 'smooth', 'small', 'fixed')]]
 BIRDS = KEPT/'birds.txt' # which of `photos` show birds: proposed by an ImageNet classifier, looked at one by one
 GAME = dict(pictures=48, held_out=32, size=32, bs=8, generator=8, critic=16, epochs=120, every=5, lr=2e-4) # forty seconds; noted after each `every` epochs: means over these

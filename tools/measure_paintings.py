@@ -14,9 +14,8 @@ from pathlib import Path
 from colorize_nb.evaluation import evaluate, find_set, load_evaluation
 from colorize_nb.methods import Protocol, average_ab, baselines, model_method
 from colorize_nb.tables import harder_gray
-from run_systems import GENRE
+from run_systems import GENRE, KEPT
 
-KEPT = Path(__file__).resolve().parent.parent/'nbs'/'recipes'/'results'
 BASE = 'paintings-cgan'
 NAMES = [BASE, *[f'{BASE}-{v}' for v in ('l2', 'lr2e-4', 'lr4e-4', 'lambda50', 'lambda200')], 'paintings-zhang', 'lite-paintings', *[f'paintings-{w}' for w in ('genre', 'genre-20-20', 'genre-10-30', 'genre-fixed', 'artist')]]
 BASELINES = 'gray', 'gray, luma', 'mean colour'

@@ -22,8 +22,8 @@ from colorize_nb.files import find_pictures
 from colorize_nb.intervals import Bootstrap, mean_of
 from colorize_nb.methods import Protocol, average_ab, baselines, take_shot
 from colorize_nb.metrics import ciede2000, colorfulness, ssim
+from run_systems import KEPT
 
-KEPT = Path(__file__).resolve().parent.parent/'nbs'/'recipes'/'results'
 SETS = 'flowers', 'faces', 'photos', 'paintings'
 TUNED = [f'finetune-{d}' for d in ('flowers', 'faces', 'paintings')]
 PAIRED = 'psnr', 'ssim', 'ciede2000', 'colorfulness'
