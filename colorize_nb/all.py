@@ -5,6 +5,7 @@ from .color import *
 from .lut import *
 from .bins import *
 from .samples import *
+from .efficientnet import *
 from .lite import *
 from .exif import *
 from .xmp import *
@@ -49,6 +50,7 @@ from .accuracy import *
 from .artifacts import *
 from .perceptual import *
 from .learner import *
+from .faster import *
 from .checkpoints import *
 from .schedules import *
 from .gan import *
