@@ -66,7 +66,7 @@ def build_generator(
 # %% ../nbs/17_recipes.ipynb #c011
 _CRITICS = dict(patch='colorize_nb.critics', **{'global': 'colorize_nb.critics'}, pooling='colorize_nb.pooling_critic') # kind of critic -> where `kind_critic` lives
 LOSSES = dict(bins=('bin_loss', 'BinLoss', {}), rgb=('raw_losses', 'RGBLoss', dict(kind='l2')), vae=('vae_losses', 'VAELoss', {}), cvae=('vae_losses', 'CVAELoss', {}),
-              **{'rgb-l1': ('raw_losses', 'RGBLoss', dict(kind='l1')), 'rgb-l1-lab': ('raw_losses', 'RGBLoss', dict(kind='l1', of='lab'))}) # beside those of `AbLoss`: module, class, arguments
+              **{'rgb-l1': ('raw_losses', 'RGBLoss', dict(kind='l1')), 'rgb-l1-lab': ('raw_losses', 'RGBLoss', dict(kind='l1', of='lab')), 'psnr': ('raw_losses', 'PSNRLoss', {})}) # beside those of `AbLoss`: module, class, arguments
 WATCH = dict(threshold=AccuracySwitcher, adaptive=AdaptiveSwitcher, turns=FixedSwitcher, noise=CriticNoise, accuracy=CriticAccuracy, stop=StopWhenWon) # callbacks of 'gan'
 
 def _named(what, name, names):
