@@ -16,18 +16,27 @@ from torch import Tensor, nn
 _STAGES = [(1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320)] # blocks, kernel, stride, expansion, channels: Tan & Le's B0
 EFFICIENTNETS = {f'efficientnet_lite{i}': o for i, o in enumerate([(1., 1.), (1., 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8)])} # name: width and depth, as factors of B0's
 
-def _width(n, k):
-    "`n` channels times `k`, to a multiple of eight, and not more than a tenth below."
+def _width(
+    n:int, # channels
+    k:float, # factor
+)->int: # a multiple of eight, at most a tenth below `n*k`
+    "Widen `n` channels."
     m = max(8, int(n*k + 4)//8*8)
     return m + 8*(m < .9*n*k)
 
 def _conv(ni, no, ks=1, stride=1, groups=1): return nn.Conv2d(ni, no, ks, stride, ks//2, groups=groups, bias=False)
 def _norm(n): return nn.BatchNorm2d(n, eps=1e-3, momentum=.01)
 
-# %% ../nbs/01c_efficientnet.ipynb #c007
+# %% ../nbs/01c_efficientnet.ipynb #c009
 class _Block(nn.Module):
     "Widen, filter each channel by itself, narrow; add what came in where the shape allows."
-    def __init__(self, ni, no, ks, stride, expand):
+    def __init__(self,
+        ni:int, # channels in
+        no:int, # channels out
+        ks:int, # side of the filters, odd
+        stride:int, # of the filters
+        expand:int, # how many times wider its middle is
+    ):
         super().__init__()
         n, self.skip, self.act = ni*expand, stride == 1 and ni == no, nn.ReLU6(inplace=True)
         self.conv_pw, self.bn1 = _conv(ni, n), _norm(n)
@@ -36,18 +45,23 @@ class _Block(nn.Module):
     def forward(self, x):
         y = self.act(self.bn1(self.conv_pw(x)))
         y = self.bn3(self.conv_pwl(self.act(self.bn2(self.conv_dw(y)))))
-        return x + y if self.skip else y
+        return x + y if self.skip else y # (bs,no,ceil(h/stride),ceil(w/stride))
 
 class _First(nn.Module):
     "The first block does not widen."
-    def __init__(self, ni, no, ks, stride):
+    def __init__(self,
+        ni:int, # channels in
+        no:int, # channels out
+        ks:int, # side of the filters, odd
+        stride:int, # of the filters
+    ):
         super().__init__()
         self.act = nn.ReLU6(inplace=True)
         self.conv_dw, self.bn1 = _conv(ni, ni, ks, stride, ni), _norm(ni)
         self.conv_pw, self.bn2 = _conv(ni, no), _norm(no)
     def forward(self, x): return self.bn2(self.conv_pw(self.act(self.bn1(self.conv_dw(x)))))
 
-# %% ../nbs/01c_efficientnet.ipynb #c009
+# %% ../nbs/01c_efficientnet.ipynb #c013
 class EfficientNetLite(nn.Module):
     "EfficientNet without squeeze-and-excitation, with ReLU6: the variant made for phones."
     def __init__(self,
@@ -72,7 +86,7 @@ class EfficientNetLite(nn.Module):
         x = self.blocks(self.act(self.bn1(self.conv_stem(x))))
         return self.classifier(self.act(self.bn2(self.conv_head(x))).mean((2, 3)))
 
-# %% ../nbs/01c_efficientnet.ipynb #c010
+# %% ../nbs/01c_efficientnet.ipynb #c016
 def efficientnet_lite(
     name:str='efficientnet_lite0', # one of `EFFICIENTNETS`
     pretrained:bool=False, # with timm's ImageNet weights (downloaded once to its cache)
