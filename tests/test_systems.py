@@ -44,4 +44,4 @@ def test_judged_alike():
     for f in (KEPT/'judged').glob('*.json'):
         d = json.loads(f.read_text())
         assert 'stretched at 64x64' in d['protocol']['pictures'] and d['protocol']['seed'] == 42
-        assert set(d['methods']) - {'gray', 'gray, luma', 'mean colour', 'default', 'lite-classification-plain-mean'} <= set(RUNS) and d['failures'] == 0
+        assert set(d['methods']) - {'gray', 'gray, luma', 'mean colour', 'small', 'lite-classification-plain-mean'} <= set(RUNS) and d['failures'] == 0

@@ -35,7 +35,7 @@ def names_on(data):
 def pairs(data):
     "Which two are compared on set `data`: first minus second."
     own = [(f'unet-gan-{k}-{data}', f'unet-gan-{k}-photos') for k in ('scratch', 'pretrained') if data != 'photos'] # one's own set, or photographs
-    return [(f'unet-gan-pretrained-{data}', f'unet-gan-scratch-{data}'), *own, *[(n, b) for n in TUNED for b in ('default', 'default, 64 px')]]
+    return [(f'unet-gan-pretrained-{data}', f'unet-gan-scratch-{data}'), *own, *[(n, b) for n in TUNED for b in ('small', 'small, 64 px')]]
 
 def as_batch(ims): return torch.from_numpy(np.stack([np.asarray(im) for im in ims])).permute(0, 3, 1, 2)
 
@@ -50,10 +50,10 @@ def judge(data, runs):
     shots = [take_shot(n, protocol.read(p)) for n, p in found.items()]
     truth, gray = as_batch([s.truth for s in shots]), [Image.fromarray(s.gray) for s in shots]
     answers = {m.name: as_batch([m(s) for s in shots]) for m in baselines(average_ab(find_pictures(data/'train')))}
-    models = {n: f for n in names_on(data.name) if (f := runs/n/'model.safetensors').exists() and (f.parent/'metrics.json').exists()} | dict(default='default')
+    models = {n: f for n in names_on(data.name) if (f := runs/n/'model.safetensors').exists() and (f.parent/'metrics.json').exists()} | dict(small='small')
     for n, f in models.items():
         c = Colorizer.load(find_model(f))
-        for name, size in {n: None, **({f'{n}, 64 px': 64} if n == 'default' else {})}.items(): answers[name] = as_batch([im.convert('RGB') for im in c.batch(gray, batch_size=16, size=size)])
+        for name, size in {n: None, **({f'{n}, 64 px': 64} if n == 'small' else {})}.items(): answers[name] = as_batch([im.convert('RGB') for im in c.batch(gray, batch_size=16, size=size)])
     got, boot = {n: figures(a, truth) for n, a in answers.items()}, Bootstrap(len(shots))
     def interval(v): return [None if o != o else float(f'{o:.5g}') for o in boot(mean_of(v))]
     def minus(x, y, f='psnr'): return interval(got[x][f] - got[y][f])

@@ -44,13 +44,14 @@ class Plan:
     bf16:bool=True
     only:str|None=None
     size:int|None=None # pixels, whatever --size says
+    model:str|None=None # to start from
 
     def __post_init__(self): self.name = self.name or self.recipe
 
     def command(self, data, out, size, times):
         "What is typed."
         res = ['colorize-nb', 'train', self.recipe, '--data', f'{data}/{self.data}', '--out', f'{out}/{self.name}', '--size', self.size or size, '--epochs', self.epochs*times]
-        for k, v in dict(limit=self.limit, batch_size=self.bs, only=self.only).items():
+        for k, v in dict(limit=self.limit, batch_size=self.bs, only=self.only, model=self.model).items():
             if v: res += [f"--{k.replace('_', '-')}", v]
         return [str(o) for o in res + ['--bf16']*self.bf16]
 
@@ -59,7 +60,7 @@ PLANS = [ # what matters most comes first
     Plan('art-cnn', 'paintings', 12), Plan('art-autoencoder', 'paintings', 20, bs=32), Plan('art-vae', 'paintings', 12, bf16=False), Plan('art-vae-fixed', 'paintings', 12, bf16=False), Plan('art-cvae', 'paintings', 24, bf16=False),
     Plan('flowers-autoencoder', 'flowers', 16), Plan('flowers-gan', 'flowers', 10, 500), Plan('flowers-gan-plain', 'flowers', 10, 500),
     *[Plan(r, d, 6, 250, f'{r}-{d}') for d in ('flowers', 'faces', 'photos') for r in ('unet-gan-scratch', 'unet-gan-pretrained')],
-    *[Plan('finetune', d, 4, 500, f'finetune-{d}') for d in ('flowers', 'faces', 'paintings')],
+    *[Plan('finetune', d, 4, 500, f'finetune-{d}', model='small') for d in ('flowers', 'faces', 'paintings')],
     Plan('pix2pix', 'photos', 3, 600), Plan('nogan', 'photos', 7, 400), Plan('paintings-artist-10-30', 'paintings', 4, name='paintings-genre-10-30', only=GENRE), Plan('lite', 'photos', 10, 600, 'lite-600'),
     *[Plan(f'flowers-gan{v}', 'flowers', 20, 500, f'game{v or "-pause-noise"}', bs=8, size=32) for v in ('-plain', '')], # small pictures, many steps
     Plan('paintings-zhang', 'paintings', 3), Plan('paintings-cgan-lr2e-4', 'paintings', 3), Plan('paintings-cgan-lambda200', 'paintings', 3),
@@ -105,7 +106,7 @@ def judged(args, data):
             meta = json.loads(found[name].with_suffix('.json').read_text())
             file.with_suffix('.json').write_text(json.dumps(meta | dict(config=meta['config'] | config)))
         found[file.parent.name] = file
-    return found | dict(default='default')
+    return found | dict(small='small')
 
 def judge(args):
     "Put the same pictures of every set before every model."
