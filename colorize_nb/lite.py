@@ -112,7 +112,7 @@ class LiteGenerator(nn.Module):
     arch = 'lite_generator'
     def __init__(self,
         encoder:LiteEncoder, # its feature maps are the skips
-        nf:tuple=(256, 128, 96, 64), # channels of the deepest map, then of every step up to stride 4
+        nf:tuple=(256, 128, 96, 64), # channels of the deepest map, then of every step up to stride 4; one more for stride 2
         config:dict|None=None, # what rebuilds this network: see `lite_generator`
     ):
         super().__init__()
@@ -120,20 +120,20 @@ class LiteGenerator(nn.Module):
         was = encoder.training
         with torch.no_grad(): ns = [f.shape[1] for f in encoder.eval()(torch.zeros(1,1,64,64))]
         encoder.train(was)
-        if len(nf) != len(ns) - 1: raise ValueError(f"expected {len(ns) - 1} channel counts for an encoder of {len(ns)} stages, got {tuple(nf)}: one for the deepest map and one for each step up")
+        if len(nf) not in (len(ns) - 1, len(ns)): raise ValueError(f"expected {len(ns) - 1} channel counts for an encoder of {len(ns)} stages, got {tuple(nf)}: one for the deepest map and one for each step up to stride 4, and one more for stride 2")
         self.bridge, self.context = _conv(ns[-1], nf[0], 1), nn.Linear(nf[0], nf[0])
-        self.ups = nn.ModuleList(_Up(ni, n, no) for ni, n, no in zip(nf, ns[-2:0:-1], nf[1:]))
+        self.ups = nn.ModuleList(_Up(ni, n, no) for ni, n, no in zip(nf, ns[-2::-1], nf[1:]))
         self.head = nn.Conv2d(nf[-1], 2, 1)
         nn.init.normal_(self.head.weight, std=1e-3); nn.init.zeros_(self.head.bias) # an untrained network answers nearly gray
 
     def decode(self,
         maps:list, # the encoder's, largest first
-    )->Tensor: # (bs,nf[-1],ceil(h/4),ceil(w/4)), what the head sees
+    )->Tensor: # (bs,nf[-1],ceil(h/4),ceil(w/4)), what the head sees; halves for one more step
         "Come up to a quarter of the size."
         *skips, x = maps
         x = self.bridge(x)
         x = x + self.context(x.mean((2,3)))[..., None, None]
-        for up, skip in zip(self.ups, skips[:0:-1]): x = up(x, skip)
+        for up, skip in zip(self.ups, skips[::-1]): x = up(x, skip)
         return x
 
     def predict_ab(self,
@@ -155,7 +155,7 @@ def lite_generator(
     pretrained:bool=False, # start from torchvision's ImageNet weights
     weights:str|Path|None=None, # or from a safetensors file with torchvision's key names
     depth:int=5, # encoder stages used
-    nf:tuple=(256, 128, 96, 64), # decoder channels, deepest first; `depth - 1` of them
+    nf:tuple=(256, 128, 96, 64), # decoder channels, deepest first; `depth - 1` of them, or `depth` to stop at half the size
 )->LiteGenerator: # scaled lightness (bs,1,h,w) to scaled Lab (bs,3,h,w)
     "Build the light generator."
     return LiteGenerator(LiteEncoder(encoder, pretrained, weights, depth), tuple(nf), config=dict(encoder=encoder, depth=depth, nf=list(nf)))

@@ -22,6 +22,7 @@ class Phase:
     loss:str='l1' # distance to the answer: 'l1', 'l2', 'huber' on chroma, or a name in `LOSSES` of `recipes`
     loss_args:dict=field(default_factory=dict) # more arguments of that loss
     delta:float=2.3 # where Huber's loss becomes straight, in ab units
+    extra:dict=field(default_factory=dict) # more losses of Lab pictures with their weights: 'perceptual', 'colorfulness', or a name as for `loss`
     freeze:bool=False # the encoder does not learn
     freeze_norm:bool=False # keep the encoder's batch norm statistics
     wd:float=0. # weight decay

@@ -80,25 +80,32 @@ def build_critic(
     "Build a critic of some kind."
     return getattr(import_module(_named('critic', kind, _CRITICS)), f'{kind}_critic')(**config)
 
+_EXTRA = dict(colorfulness=lambda: ColorfulnessLoss(), perceptual=lambda: PerceptualLoss(weights=encoder_weights('vgg19_to_relu3_1'))) # losses that are no distance by themselves
+
 def phase_loss(
     phase:Phase, # names the loss
     **kwargs # what only a run knows: the `prior` of 'bins'
 )->Callable: # on (pred, targ), or (raw, targ)
     "Build what a phase minimises, without a critic's opinion."
-    if phase.loss in ('l1', 'l2', 'huber'): return AbLoss(phase.loss, phase.delta, **phase.loss_args)
-    module, name, config = _named('loss', phase.loss, dict.fromkeys(['l1', 'l2', 'huber']) | LOSSES)
-    return getattr(import_module(f'colorize_nb.{module}'), name)(**config | kwargs | phase.loss_args)
+    def one(kind):
+        if kind in ('l1', 'l2', 'huber'): return AbLoss(kind, phase.delta, **(phase.loss_args if kind == phase.loss else {}))
+        module, name, config = _named('loss', kind, dict.fromkeys(['l1', 'l2', 'huber']) | LOSSES)
+        return getattr(import_module(f'colorize_nb.{module}'), name)(**config | (kwargs | phase.loss_args if kind == phase.loss else {}))
+    loss = one(phase.loss)
+    if not phase.extra: return loss
+    return SumLoss(loss, *[_EXTRA[k]() if k in _EXTRA else one(k) for k in phase.extra], weights=(1., *phase.extra.values()))
 
 # %% ../nbs/17_recipes.ipynb #c014
 def _learner(ph, rec, dls, nets, **kw):
     "The learner of phase `ph` for networks `nets`; `kw` is for its loss."
     lr = slice(ph.enc_lr, ph.lr) if ph.enc_lr else ph.lr
-    gan_loss = GANLoss(ph.gan_loss, ph.smooth, ph.flip)
+    gan_loss, content = GANLoss(ph.gan_loss, ph.smooth, ph.flip), phase_loss(ph, **kw) if ph.kind != 'critic' else None
+    if isinstance(content, nn.Module): content.to(dls.device)
     if ph.kind == 'critic': return critic_learner(dls, GANPair(nets['generator'], nets['critic']), gan_loss, ph.n_store, ph.lr, ph.betas, boost=rec.boost)
     common = dict(ema=rec.ema, freeze_norm=ph.freeze_norm, cbs=[Boost(rec.boost)] + [KeepBest(ph.patience)]*ph.best + [_named('callback', k, WATCH)(**v) for k, v in ph.watch.items()])
     if ph.kind == 'generator':
-        learn = colorize_learner(dls, nets['generator'], phase_loss(ph, **kw), lr, wd=ph.wd, opt_func=partial(adamw, mom=ph.betas[0], sqr_mom=ph.betas[1]), **common)
-    else: learn = ColorGANLearner(dls, nets['generator'], nets['critic'], gan_loss, phase_loss(ph, **kw), ph.lambda_content, lr=lr, critic_lr=ph.critic_lr,
+        learn = colorize_learner(dls, nets['generator'], content, lr, wd=ph.wd, opt_func=partial(adamw, mom=ph.betas[0], sqr_mom=ph.betas[1]), **common)
+    else: learn = ColorGANLearner(dls, nets['generator'], nets['critic'], gan_loss, content, ph.lambda_content, lr=lr, critic_lr=ph.critic_lr,
                                   betas=ph.betas, critic_betas=ph.critic_betas, wd=ph.wd, **common)
     if ph.freeze: learn.freeze_to(1)
     return learn

@@ -43,10 +43,13 @@ TRIALS = [
     Trial('l2', 'loss: L2', 'more PSNR for the strong colours, less for the mean over pictures', phase=dict(loss='l2')),
     Trial('l1', 'loss: L1', 'duller than Huber at 20', phase=dict(loss='l1')),
     Trial('psnr', 'loss: minus PSNR', 'the best PSNR, and timid', phase=dict(loss='psnr', lr=1e-3)),
+    Trial('perceptual', "loss: Huber and 0.05 of VGG19's maps to relu3_1", 'livelier, no better in PSNR', phase=dict(extra=dict(perceptual=.05))),
     Trial('bins', 'loss: 313 bins, rebalanced, annealed mean at .38', 'livelier than the truth in places, PSNR below gray', phase=dict(loss='bins'), recipe=dict(arch='lite_bins', config=dict(encoder='efficientnet_lite2', head='bins', T=.38), parameters=None)),
     Trial('boost', 'target: saturation 1.2', 'livelier, and a tenth of a dB worse', recipe=dict(boost=1.2)),
     Trial('no-film', 'augmentation: no blur and no grain', 'better by 0.05 dB on clean pictures', recipe=dict(tfms=dict(blur=0., grain=0.))),
     Trial('wide', 'decoder: half as wide again', 'no difference within one epoch', recipe=encoder('efficientnet_lite2', nf=[384, 192, 144, 96])),
+    Trial('half', 'decoder: stops at half the size, not at a quarter', 'no gain: the eye and JPEG need no more', recipe=encoder('efficientnet_lite2', nf=[256, 128, 96, 64, 32])),
+    Trial('no-ema', 'averaging: none', 'a little worse', recipe=dict(ema=None)),
     Trial('small', 'size: learns at 96 pixels, measured at 128 as all', 'a little worse, in 6/10 of the time', phase=dict(size=96)),
     Trial('few', 'data: 1,600 pictures four times', 'worse by 0.1 dB', limit=1600, epochs=4),
 ]
