@@ -43,10 +43,9 @@ _LITE = Recipe('lite', 'Light generator for laptops: Huber, critic on stored out
     phases=[Phase('generator', 24, 2e-3, enc_lr=2e-4, schedule='one_cycle', loss='huber', delta=20., freeze_norm=True, wd=.01),
             Phase('critic', 3, 2e-4, betas=(.5, .999), gan_loss='hinge', n_store=1024),
             Phase('gan', 1, 3e-5, enc_lr=3e-6, loss='huber', delta=20., lambda_content=400., gan_loss='hinge', critic_lr=2e-4, betas=(0., .99), freeze_norm=True)])
-_GROWING = replace(_LITE.phases[0], epochs=10, lr=1e-3, enc_lr=3e-4, size=96)
-_ACCURATE = replace(_LITE, name='accurate', title='Light generator on EfficientNet-Lite2: Huber, pictures that grow', data='photographs, flowers, paintings and faces, eight thousand', source='ours, pictures grow as in DeOldify',
-    config=dict(encoder='efficientnet_lite2'), parameters=5_436_706, encoder='efficientnet_lite2', critic={}, size=192, bs=32, boost=1.,
-    phases=[_GROWING, replace(_GROWING, epochs=6, lr=6e-4, enc_lr=2e-4, size=128), replace(_GROWING, epochs=2, lr=2e-4, enc_lr=5e-5, size=None)])
+_GROWING = replace(_LITE.phases[0], epochs=20, lr=1e-3, enc_lr=6e-5, size=128)
+_ACCURATE = replace(_LITE, name='accurate', title='Light generator on EfficientNet-Lite2: Huber, pictures that grow', source='ours, pictures grow as in DeOldify',
+    config=dict(encoder='efficientnet_lite2'), parameters=5_436_706, encoder='efficientnet_lite2', critic={}, size=192, bs=32, boost=1., phases=[_GROWING, replace(_GROWING, epochs=2, lr=2e-4, enc_lr=1e-5, size=None)])
 
 # %% ../nbs/16d_published.ipynb #c012
 _P000 = 'Peisch, Pistor & Pandher, Colorizing Grayscale Paintings using cGANs (2021, paper 000)'
