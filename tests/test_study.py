@@ -82,8 +82,8 @@ def served(tmp_path_factory):
 
 ASKED, CARD, NEXT, END = '[data-state=asked], [data-state=open]', '[data-state=card]', '[data-state=told] #next:enabled', 'main.read'
 
-# States follow one another faster than a driver can look: so the page itself notes what can be seen in each, and from frame to frame how long pictures could be seen. It presses a key while they can: too early.
-# What a test puts into the session's `when` happens 200 ms after the pictures came. And the fixation mark takes 100 ms instead of 600, to save time.
+# States follow one another faster than a driver can look: so the page itself notes what can be seen in each, and from frame to frame how long pictures could be seen, and the longest frame meanwhile. It presses a key while they can: too early.
+# What a test puts into the session's `when` happens 800 ms after the pictures came. And the fixation mark takes 100 ms instead of 600, to save time.
 QUICK = "{ const wait = setTimeout; window.setTimeout = (f, ms, ...o) => wait(f, ms === 600 ? 100 : ms, ...o) }\n"
 DIARY = QUICK + '''window.diary = []; window.seen = []
   const away = () => { Object.defineProperty(document, 'hidden', {get: () => true, configurable: true}); document.dispatchEvent(new Event('visibilitychange')); delete document.hidden }
@@ -93,10 +93,16 @@ DIARY = QUICK + '''window.diary = []; window.seen = []
     window.diary.push([now(), shown(), visible(document.querySelector('#answers'))])
     if (now() === 'shown') dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft', bubbles: true}))
     const when = now() === 'shown' && sessionStorage.getItem('when')
-    if (when) { sessionStorage.removeItem('when'); setTimeout(() => when === 'reload' ? location.reload() : away(), 200) }
+    if (when) { sessionStorage.removeItem('when'); setTimeout(() => when === 'reload' ? location.reload() : away(), 800) }
   }).observe(document.body, {attributes: true, attributeFilter: ['data-state']}))
-  let on = null
-  const look = time => { const is = now() === 'shown' && shown(); if (is && on === null) on = time; if (!is && on !== null) { window.seen.push(time - on); on = null } requestAnimationFrame(look) }
+  let on = null, last = 0, slow = 0
+  const look = time => {
+    slow = on === null ? time - last : Math.max(slow, time - last); last = time
+    const is = now() === 'shown' && shown()
+    if (is && on === null) on = time
+    if (!is && on !== null) { window.seen.push([time - on, slow]); on = null }
+    requestAnimationFrame(look)
+  }
   requestAnimationFrame(look)'''
 
 def visit(browser, server, **kw):
@@ -142,6 +148,7 @@ def test_a_visit_with_the_keyboard(browser, served):
     for t in plan:
         page.wait_for_selector(ASKED)
         assert page.evaluate(SHOWN) == list(t.shown)
+        page.wait_for_function('seen.length') # the frame after the pictures
         counted += page.evaluate('seen.splice(0)')
         assert not page.is_visible('#pictures img') and page.is_visible('#answers') and page.evaluate('document.activeElement.id') == 'ask'
         page.keyboard.press('Enter') # says nothing
@@ -162,8 +169,8 @@ def test_a_visit_with_the_keyboard(browser, served):
     rows = stored(server, me)
     assert [(r['number'], r['choice'], r['shows'], r['hidden']) for r in rows] == [(t.number, t.right, 1, False) for t in plan]
     assert len(counted) == len(rows)
-    for ms, r in zip(counted, rows): assert abs(ms - r['exposure_ms']) < 50 and r['exposure_ms'] > 100 - 17 # two clocks, three frames; and half of a slow one
-    assert np.median([r['exposure_ms'] for r in rows]) < 150
+    for (ms, slow), r in zip(counted, rows): # a busy machine has slow frames: what is promised is the nearest one
+        assert 100 - slow/2 - 1 < r['exposure_ms'] < 100 + slow + 1 and abs(ms - r['exposure_ms']) <= 2*slow + 1
     assert not page.wrong and {urlsplit(u).netloc for u in page.asked} == {urlsplit(server.url).netloc}
     assert {urlsplit(u).path.split('/')[1] for u in page.asked} <= {'', 'begin', 'run', 'plan', 'answer', 'picture', 'thanks', 'study.js', 'study.css', 'study.svg'}
     page.click('summary')
@@ -183,7 +190,7 @@ def pass_practice(page):
     page.click('#go')
 
 def test_loading_again(browser, tmp_path):
-    new_study(tmp_path/'study', exposure=.6)
+    new_study(tmp_path/'study', exposure=2)
     server = Server(tmp_path/'study')
     try:
         page = visit(browser, server)
@@ -212,7 +219,8 @@ def test_loading_again(browser, tmp_path):
         page.wait_for_selector(ASKED)
         rows = stored(server, 0)
         assert [(r['shows'], r['hidden']) for r in rows] == [(2, False), (1, True), (1, False)]
-        assert 750 < rows[0]['exposure_ms'] < 1200 and 150 < rows[1]['exposure_ms'] < 500 and 580 < rows[2]['exposure_ms'] < 750 # both shows together; a part; all of it
+        first, second, third = (r['exposure_ms'] for r in rows)
+        assert 2700 < first and 700 < second < 1900 < third < 2700 # both shows together; a part; all of it
         page.reload()
         page.wait_for_selector(CARD)
         assert page.inner_text('#where') == '2 of 5' and page.inner_text('#card-title') == 'Let us go on'
