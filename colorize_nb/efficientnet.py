@@ -1,4 +1,4 @@
-"""A classifier made for phones, in plain PyTorch: the encoder of the packaged models.
+"""A classifier made for phones, in plain PyTorch.
 
 Docs: https://colorize-nb.github.io/colorize_nb/efficientnet.html.md"""
 
@@ -49,12 +49,7 @@ class _Block(nn.Module):
 
 class _First(nn.Module):
     "The first block does not widen."
-    def __init__(self,
-        ni:int, # channels in
-        no:int, # channels out
-        ks:int, # side of the filters, odd
-        stride:int, # of the filters
-    ):
+    def __init__(self, ni, no, ks, stride): # as of `_Block`
         super().__init__()
         self.act = nn.ReLU6(inplace=True)
         self.conv_dw, self.bn1 = _conv(ni, ni, ks, stride, ni), _norm(ni)

@@ -80,7 +80,7 @@ def train(
     model:Annotated[list[str]|None, Option(metavar='NAME|FILE')]=None, # start from this trained model; finetune without it: from the packaged one; again for more; MINE=FILE calls it MINE
     only:Annotated[str|None, Option(metavar='NAMES')]=None, # sub-folders of --data, one artist for instance, for recipes that end with some only; default: the one with most pictures
     bf16:Annotated[bool, Option('--bf16')]=False, # compute in bfloat16: twice as fast where the processor or GPU has it
-    compiled:Annotated[bool, Option('--compile')]=False, # compile the networks first: a light one then learns 1.5 times as fast on a CPU
+    compiled:Annotated[bool, Option('--compile')]=False, # compile the networks first: long runs are faster for it
     resume:Annotated[bool, Option('--resume')]=False, # go on with the run in --out
     seed:Annotated[int, Option()]=42, # of the split and every random choice
 ):

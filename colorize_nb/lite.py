@@ -160,7 +160,7 @@ def lite_generator(
     "Build the light generator."
     return LiteGenerator(LiteEncoder(encoder, pretrained, weights, depth), tuple(nf), config=dict(encoder=encoder, depth=depth, nf=list(nf)))
 
-# %% ../nbs/02_lite.ipynb #c026
+# %% ../nbs/02_lite.ipynb #c028
 def model_stats(
     model:nn.Module, # a generator, (bs,1,h,w) to (bs,3,h,w)
     size:int=256, # side of the square picture, pixels

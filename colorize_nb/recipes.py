@@ -80,7 +80,7 @@ def build_critic(
     "Build a critic of some kind."
     return getattr(import_module(_named('critic', kind, _CRITICS)), f'{kind}_critic')(**config)
 
-_EXTRA = dict(colorfulness=lambda: ColorfulnessLoss(), perceptual=lambda: PerceptualLoss(weights=encoder_weights('vgg19_to_relu3_1'))) # losses that are no distance by themselves
+_EXTRA = dict(colorfulness=ColorfulnessLoss, perceptual=lambda: PerceptualLoss(weights=encoder_weights('vgg19_to_relu3_1'))) # losses that are no distance by themselves
 
 def phase_loss(
     phase:Phase, # names the loss
@@ -99,9 +99,9 @@ def phase_loss(
 def _learner(ph, rec, dls, nets, **kw):
     "The learner of phase `ph` for networks `nets`; `kw` is for its loss."
     lr = slice(ph.enc_lr, ph.lr) if ph.enc_lr else ph.lr
-    gan_loss, content = GANLoss(ph.gan_loss, ph.smooth, ph.flip), phase_loss(ph, **kw) if ph.kind != 'critic' else None
-    if isinstance(content, nn.Module): content.to(dls.device)
+    gan_loss = GANLoss(ph.gan_loss, ph.smooth, ph.flip)
     if ph.kind == 'critic': return critic_learner(dls, GANPair(nets['generator'], nets['critic']), gan_loss, ph.n_store, ph.lr, ph.betas, boost=rec.boost)
+    content = phase_loss(ph, **kw).to(dls.device)
     common = dict(ema=rec.ema, freeze_norm=ph.freeze_norm, cbs=[Boost(rec.boost)] + [KeepBest(ph.patience)]*ph.best + [_named('callback', k, WATCH)(**v) for k, v in ph.watch.items()])
     if ph.kind == 'generator':
         learn = colorize_learner(dls, nets['generator'], content, lr, wd=ph.wd, opt_func=partial(adamw, mom=ph.betas[0], sqr_mom=ph.betas[1]), **common)
