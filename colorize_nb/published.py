@@ -43,9 +43,12 @@ _LITE = Recipe('lite', 'Light generator for laptops: Huber, critic on stored out
     phases=[Phase('generator', 24, 2e-3, enc_lr=2e-4, schedule='one_cycle', loss='huber', delta=20., freeze_norm=True, wd=.01),
             Phase('critic', 3, 2e-4, betas=(.5, .999), gan_loss='hinge', n_store=1024),
             Phase('gan', 1, 3e-5, enc_lr=3e-6, loss='huber', delta=20., lambda_content=400., gan_loss='hinge', critic_lr=2e-4, betas=(0., .99), freeze_norm=True)])
-_GROWING = replace(_LITE.phases[0], epochs=20, lr=1e-3, enc_lr=6e-5, size=128)
-_ACCURATE = replace(_LITE, name='accurate', title='Light generator on EfficientNet-Lite2: Huber, pictures that grow', source='ours, pictures grow as in DeOldify',
-    config=dict(encoder='efficientnet_lite2'), parameters=5_436_706, encoder='efficientnet_lite2', critic={}, size=192, bs=32, boost=1., phases=[_GROWING, replace(_GROWING, epochs=2, lr=2e-4, enc_lr=1e-5, size=None)])
+_ACCURATE = replace(_LITE, name='accurate', title='Light generator on EfficientNet-Lite2: Huber, twenty epochs', source='ours', config=dict(encoder='efficientnet_lite2'), parameters=5_436_706, encoder='efficientnet_lite2',
+    critic={}, bs=32, boost=1., phases=[replace(_LITE.phases[0], epochs=20, lr=1e-3, enc_lr=6e-5)])
+_VIVID = replace(_LITE, name='vivid', title='The packaged accurate model against a critic: livelier colours', model='default', config=_ACCURATE.config, parameters=_ACCURATE.parameters, encoder=None, boost=1.2,
+    phases=[replace(_LITE.phases[1], n_store=2048), replace(_LITE.phases[2], lr=1e-4, enc_lr=1e-5, lambda_content=60.)])
+_ADAPT = replace(_ACCURATE, name='adapt', title='The packaged accurate model on pictures of one kind', data='any folder', model='default', encoder=None, bs=16,
+    phases=[replace(_ACCURATE.phases[0], epochs=6, lr=2e-4, enc_lr=2e-5)])
 
 # %% ../nbs/16d_published.ipynb #c012
 _P000 = 'Peisch, Pistor & Pandher, Colorizing Grayscale Paintings using cGANs (2021, paper 000)'
@@ -139,7 +142,7 @@ _PAINTINGS_ZHANG = replace(_BINS, name='paintings-zhang', title="Zhang et al.'s 
     phases=[replace(_BINS.phases[0], epochs=40, best=False, note='40 epochs "in all tests"; rate, betas, decay and batch are Zhang et al.\'s, the paper names none for this network')])
 
 # %% ../nbs/16d_published.ipynb #c027
-_RECIPES = [_PIX2PIX, _NOGAN, _ARTISTIC, _LITE, _ACCURATE, *_PAPER_000, _PAINTINGS_ZHANG, *_PAPER_001, *_PAPER_002, *_PAPER_003, *_PAPER_004, *_HEADS]
+_RECIPES = [_PIX2PIX, _NOGAN, _ARTISTIC, _LITE, _ACCURATE, _VIVID, _ADAPT, *_PAPER_000, _PAINTINGS_ZHANG, *_PAPER_001, *_PAPER_002, *_PAPER_003, *_PAPER_004, *_HEADS]
 
 def recipes(
 )->dict: # name -> `Recipe`
