@@ -46,7 +46,7 @@ def test_sets_are_gathered(sets, tmp_path):
 def test_trials_are_recipes_that_differ():
     names = [t.name for t in try_lite.TRIALS]
     assert len(set(names)) == len(names) and not try_lite.TRIALS[0].phase and not try_lite.TRIALS[0].recipe
-    for t in try_lite.TRIALS[1:]: assert t.phase or t.recipe or t.name.endswith('-43') or (t.limit, t.epochs) != (try_lite.LIMIT, 1), t.name
+    for t in try_lite.TRIALS[1:]: assert t.phase or t.recipe or t.keys or t.name.endswith('-43') or (t.limit, t.epochs) != (try_lite.LIMIT, 1), t.name
     assert all(t.limit*t.epochs == try_lite.LIMIT for t in try_lite.TRIALS) # as many pictures for each
 
 @pytest.mark.parametrize('trial', try_lite.TRIALS, ids=lambda t: t.name)
@@ -57,7 +57,7 @@ def test_a_trial_can_be_built(trial):
     if rec.parameters: assert sum(p.numel() for p in gen.parameters()) == rec.parameters
     with patch('colorize_nb.recipes.PerceptualLoss', return_value=torch.nn.Identity()): phase_loss(rec.phases[0], **dict(prior=torch.full((313,), 1/313)) if rec.phases[0].loss == 'bins' else {})
 
-@pytest.mark.parametrize('name', ['bins', 'half'])
+@pytest.mark.parametrize('name', ['bins', 'finer'])
 def test_a_trial_runs(name, sets, tmp_path):
     trial = next(t for t in try_lite.TRIALS if t.name == name)
     run_recipe(replace(try_lite.recipe_of(trial), encoder=None, bs=2), sets/'photos', tmp_path/name, limit=2, num_workers=0, log=lambda *a: None)
