@@ -1,4 +1,4 @@
-"`make bench`: run the benchmarks, print their tables, write bench/results.json. Names choose (color, gan, start, painting, folder, onnx, train); `--quick` takes few rounds."
+"`make bench`: run the benchmarks, print their tables, write bench/results.json. Names choose (color, gan, start, painting, folder, onnx, network, train); `--quick` takes few rounds."
 import argparse
 import importlib
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 HERE = Path(__file__).resolve().parent
-BENCHES = ['color', 'gan', 'start', 'painting', 'folder', 'onnx', 'train']
+BENCHES = ['color', 'gan', 'start', 'painting', 'folder', 'onnx', 'network', 'train']
 
 def machine():
     "What the figures depend on"
