@@ -43,8 +43,8 @@ _LITE = Recipe('lite', 'Light generator for laptops: Huber, critic on stored out
     phases=[Phase('generator', 24, 2e-3, enc_lr=2e-4, schedule='one_cycle', loss='huber', delta=20., freeze_norm=True, wd=.01),
             Phase('critic', 3, 2e-4, betas=(.5, .999), gan_loss='hinge', n_store=1024),
             Phase('gan', 1, 3e-5, enc_lr=3e-6, loss='huber', delta=20., lambda_content=400., gan_loss='hinge', critic_lr=2e-4, betas=(0., .99), freeze_norm=True)])
-_ACCURATE = replace(_LITE, name='accurate', title='Light generator on EfficientNet-Lite2: Huber, twenty epochs', source='ours', config=dict(encoder='efficientnet_lite2'), parameters=5_436_706, encoder='efficientnet_lite2',
-    critic={}, bs=32, boost=1., phases=[replace(_LITE.phases[0], epochs=20, lr=1e-3, enc_lr=6e-5)])
+_ACCURATE = replace(_LITE, name='accurate', title='Light generator on EfficientNet-Lite2: Huber, eight epochs', source='ours', config=dict(encoder='efficientnet_lite2'), parameters=5_436_706, encoder='efficientnet_lite2',
+    critic={}, bs=32, boost=1., phases=[replace(_LITE.phases[0], epochs=8, lr=1e-3, enc_lr=6e-5)])
 _VIVID = replace(_LITE, name='vivid', title='The packaged accurate model against a critic: livelier colours', model='default', config=_ACCURATE.config, parameters=_ACCURATE.parameters, encoder=None, boost=1.2,
     phases=[replace(_LITE.phases[1], n_store=2048), replace(_LITE.phases[2], lr=1e-4, enc_lr=1e-5, lambda_content=60.)])
 _ADAPT = replace(_ACCURATE, name='adapt', title='The packaged accurate model on pictures of one kind', data='any folder', model='default', encoder=None, bs=16,
