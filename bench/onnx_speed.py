@@ -1,4 +1,4 @@
-"ONNX: the packaged model's answer by ONNX Runtime and by PyTorch, and seconds from a cold process to a first answer with each."
+"ONNX: the small model's answer by ONNX Runtime and by PyTorch, and seconds from a cold process to a first answer with each."
 import subprocess
 import sys
 import tempfile
@@ -9,7 +9,7 @@ import numpy as np
 from timing import compare, interleaved
 
 BATCHES = 1, 8
-SHAPE = 160, 224 # what a picture of 4:3 becomes at the packaged model's working size
+SHAPE = 160, 224 # what a picture of 4:3 becomes at its working size
 
 def cold(model):
     "Import, load and answer once, in a process of its own"
@@ -22,12 +22,12 @@ def run(quick=False):
     from colorize_nb.export import export_onnx
     tables, rng = {}, np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as tmp:
-        file = export_onnx('default', Path(tmp)/'default.onnx')
-        engines = {'ONNX Runtime': load_engine(file, 'cpu'), 'PyTorch': load_engine('default', 'cpu')}
+        file = export_onnx('small', Path(tmp)/'small.onnx')
+        engines = {'ONNX Runtime': load_engine(file, 'cpu'), 'PyTorch': load_engine('small', 'cpu')}
         for n in BATCHES:
             l = rng.uniform(0, 100, (n, *SHAPE)).astype(np.float32)
             times = interleaved({k: lambda e=e: e.predict(l) for k, e in engines.items()}, 3 if quick else 31)
             tables[f'chroma of {n} at {SHAPE[0]}x{SHAPE[1]}'] = compare(times)
-        times = interleaved({'ONNX Runtime': lambda: cold(file), 'PyTorch': lambda: cold('default')}, 2 if quick else 7, warmup=1)
+        times = interleaved({'ONNX Runtime': lambda: cold(file), 'PyTorch': lambda: cold('small')}, 2 if quick else 7, warmup=1)
         tables['a first answer from a cold start'] = compare(times)
     return tables

@@ -78,7 +78,7 @@ _GAN_B = Recipe('unet-gan-pretrained', 'DynamicUnet on ResNet-18, pretrained wit
     phases=[Phase('generator', 10, 2e-4, loss='l1', betas=(.5, .999), note='epochs and L1 from the paper; it names no other rate than 2e-4'),
             Phase('gan', 180, 2e-4, loss='l1', lambda_content=100., gan_loss='vanilla', betas=(.5, .999), note=_BETAS)])
 _PAPER_001 = [replace(_GAN_B, name='unet-gan-scratch', title='DynamicUnet on ResNet-18, pix2pix from the first step', source=f'{_P001}, model a', phases=_GAN_B.phases[1:]), _GAN_B,
-    replace(_GAN_B, name='finetune', title='Any trained model onto another set of pictures', source=f'{_P001}, second step', model='default', arch='lite_generator', config=dict(encoder='mobilenet_v2'), parameters=2_840_802, encoder=None, bs=8,
+    replace(_GAN_B, name='finetune', title='Any trained model onto another set of pictures', source=f'{_P001}, second step', model='default', arch='lite_generator', config=_ACCURATE.config, parameters=_ACCURATE.parameters, encoder=None, bs=8,
             data='CelebA, Oxford Flowers, ImageNet, 4,000/2,000 each', phases=[replace(_GAN_B.phases[1], epochs=50, note='"same other hyperparameters as in the previous step"')],
             note='starts from --model, by default the packaged one; the critic goes on too if the checkpoint of its training lies beside the model')]
 
