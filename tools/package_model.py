@@ -31,8 +31,9 @@ def main():
     p.add_argument('name', help='name in the package')
     p.add_argument('--description', required=True, help='one line for `colorize-nb models`')
     p.add_argument('--size', type=int, help="working size, pixels; default the run's")
+    p.add_argument('--saturation', type=float, default=1., help='times the predicted chroma, unless somebody asks for another')
     args = p.parse_args()
-    path = package(args.run, args.name, args.description, args.size)
+    path = package(args.run, args.name, args.description, args.size, args.saturation)
     print(f'{path.parent.name}: {path.stat().st_size/1e6:.1f} MB; write its README.md')
 
 if __name__ == '__main__': main()
