@@ -21,7 +21,7 @@ from colorize_nb.recipes import run_recipe
 
 KEPT = Path(__file__).resolve().parent.parent/'nbs'/'results'/'trials.csv'
 SIZE, LIMIT = 64, 5120
-FREE = 'nips17', 'food', 'metaext', 'elementary', 'clothing', 'intel' # CC BY, CC0, Pexels, MIT and the like
+FREE = 'nips17', 'food', 'metaext', 'elementary', 'clothing', 'intel' # CC BY and CC BY-SA, CC0, public domain, Pexels and Unsplash: nothing against commercial use is stated
 
 @dataclass
 class Trial:
