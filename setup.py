@@ -30,7 +30,7 @@ setup(
     extras_require={k: cfg[f'{k}_requirements'].split() for k in ('dev', 'fid', 'onnx', 'export', 'launch')},
     packages=find_packages(include=['colorize_nb', 'colorize_nb.*']),
     include_package_data=False, # exactly what the next line names
-    package_data={'colorize_nb': ['models/*/*', 'web/*']},
+    package_data={'colorize_nb': ['weights/*/*', 'study/web/*']},
     entry_points={'console_scripts': cfg['console_scripts'].split(),
                   'nbdev': ['colorize_nb=colorize_nb._modidx:d']},
     classifiers=[f"Development Status :: {statuses[int(cfg['status']) - 1]}",

@@ -11,7 +11,7 @@ from timing import compare, interleaved
 
 def scans(folder, n):
     "JPEGs of 3000x2000 with grain, gray"
-    from colorize_nb.samples import sample, samples
+    from colorize_nb.io.samples import sample, samples
     rng = np.random.default_rng(0)
     for i in range(n):
         big = np.asarray(sample(samples()[i % len(samples())]).convert('L').resize((3000, 2000), Image.Resampling.LANCZOS)).astype(np.int16)
@@ -19,10 +19,10 @@ def scans(folder, n):
 
 def run(quick=False):
     "One table of median milliseconds a picture, ratios within rounds"
-    from colorize_nb.colorizer import Colorizer
-    from colorize_nb.folders import colorize_files
-    from colorize_nb.pictures import open_picture
-    from colorize_nb.saving import save_picture
+    from colorize_nb.colorizer.core import Colorizer
+    from colorize_nb.colorizer.folders import colorize_files
+    from colorize_nb.io.pictures import open_picture
+    from colorize_nb.io.saving import save_picture
     colorizer, n = Colorizer.from_pretrained('default', 'cpu'), 6 if quick else 12
     with tempfile.TemporaryDirectory() as tmp:
         old, new = Path(tmp)/'old', Path(tmp)/'new'

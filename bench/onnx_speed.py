@@ -13,13 +13,13 @@ SHAPE = 160, 224 # what a picture of 4:3 becomes at its working size
 
 def cold(model):
     "Import, load and answer once, in a process of its own"
-    code = f"import numpy as np; from colorize_nb.engines import load_engine; load_engine({str(model)!r}, 'cpu').predict(np.full((1, {SHAPE[0]}, {SHAPE[1]}), 50))"
+    code = f"import numpy as np; from colorize_nb.colorizer.engines import load_engine; load_engine({str(model)!r}, 'cpu').predict(np.full((1, {SHAPE[0]}, {SHAPE[1]}), 50))"
     subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True)
 
 def run(quick=False):
     "One table for each batch size, and one for the start"
-    from colorize_nb.engines import load_engine
-    from colorize_nb.export import export_onnx
+    from colorize_nb.colorizer.engines import load_engine
+    from colorize_nb.colorizer.export import export_onnx
     tables, rng = {}, np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as tmp:
         file = export_onnx('small', Path(tmp)/'small.onnx')

@@ -11,7 +11,7 @@ from timing import compare, interleaved
 
 def scans(folder):
     "Two JPEGs of 4000x3000 with grain, one gray and one that is a gray picture stored as colour, as scanners write them"
-    from colorize_nb.samples import sample
+    from colorize_nb.io.samples import sample
     big = np.asarray(sample('china').convert('L').resize((4000, 3000), Image.Resampling.LANCZOS)).astype(np.int16)
     big = Image.fromarray((big + np.random.default_rng(0).normal(0, 4, big.shape).round().astype(np.int16)).clip(0, 255).astype(np.uint8))
     big.save(folder/'gray.jpg', quality=90); big.convert('RGB').save(folder/'colour.jpg', quality=90)
@@ -19,9 +19,9 @@ def scans(folder):
 
 def run(quick=False):
     "Tables of median milliseconds, ratios within rounds"
-    from colorize_nb.colorizer import Colorizer
-    from colorize_nb.pictures import open_picture
-    from colorize_nb.saving import save_picture
+    from colorize_nb.colorizer.core import Colorizer
+    from colorize_nb.io.pictures import open_picture
+    from colorize_nb.io.saving import save_picture
     colorizer, tables = Colorizer.from_pretrained('default', 'cpu'), {}
     with tempfile.TemporaryDirectory() as tmp:
         tmp = Path(tmp)

@@ -20,7 +20,7 @@ def run(quick=False):
     from color_speed import pictures
     from PIL import Image
 
-    from colorize_nb.lite import lite_generator
+    from colorize_nb.models.lite import lite_generator
     model, l = lite_generator().eval(), torch.zeros(1, 1, 256, 256)
     with tempfile.TemporaryDirectory() as tmp:
         small = Path(tmp)/'small.png'

@@ -8,13 +8,13 @@ BS, SIZE, DELTA = 32, 128, 20/110 # Huber's delta in scaled units
 def batch():
     "Real photographs: (l, ab), scaled"
     from color_speed import pictures
-    from colorize_nb.color import rgb2lab, scale_lab
+    from colorize_nb.color.color import rgb2lab, scale_lab
     lab = scale_lab(rgb2lab(pictures(BS, SIZE)))
     return lab[:, :1], lab[:, 1:]
 
 def stepper(encoder, bf16=False, compiled=False):
     "A function that makes one step; `torch.compile` does its work in the rounds that do not count"
-    from colorize_nb.lite import lite_generator
+    from colorize_nb.models.lite import lite_generator
     torch.manual_seed(0)
     net, (l, ab) = lite_generator(encoder).to(memory_format=torch.channels_last).train(), batch()
     opt, forward = torch.optim.AdamW(net.parameters(), 1e-4), torch.compile(net.forward) if compiled else net.forward

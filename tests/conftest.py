@@ -4,8 +4,8 @@ import signal
 import pytest
 import torch
 
-from colorize_nb.engines import save_model
-from colorize_nb.lite import lite_generator
+from colorize_nb.colorizer.engines import save_model
+from colorize_nb.models.lite import lite_generator
 
 @pytest.fixture(scope='session')
 def model(tmp_path_factory):

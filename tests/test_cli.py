@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from colorize_nb.samples import gray_samples, sample, samples
+from colorize_nb.io.samples import gray_samples, sample, samples
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV = {'PYTHONPATH': str(ROOT), 'PYTHONUTF8': '1', 'OMP_NUM_THREADS': '1'}
@@ -69,7 +69,7 @@ def test_debug_shows_where(photo, tmp_path):
     assert done.returncode == 1 and 'Traceback' in done.stderr and 'find_model' in done.stderr
 
 def test_tables_for_programs():
-    from colorize_nb.engines import models
+    from colorize_nb.colorizer.engines import models
     done = call('models', '--json')
     assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, models(), '')
     done = call('recipes', '--json')
@@ -89,7 +89,7 @@ def test_demo(model, tmp_path):
     assert f"{report['mean']['psnr_gain']:+.2f} dB" in done.stdout
 
 def test_the_packaged_model_shows_colours(tmp_path):
-    from colorize_nb.engines import models
+    from colorize_nb.colorizer.engines import models
     if not any(m['name'] == 'default' for m in models()): pytest.skip('no packaged model yet')
     done = call('demo', '--out', tmp_path/'demo')
     mean = json.loads((tmp_path/'demo'/'report.json').read_text())['mean']
@@ -100,7 +100,7 @@ def test_the_packaged_model_shows_colours(tmp_path):
     (['models'], {'fastai', 'timm', 'skimage', 'matplotlib'}), (['colorize', 'PHOTO', '--out', 'new', '--model', 'MODEL'], {'fastai', 'timm', 'skimage', 'sklearn', 'matplotlib', 'pandas'})])
 def test_imports_wait(args, banned, model, photo, tmp_path):
     args = [{'PHOTO': str(photo), 'MODEL': str(model)}.get(a, a) for a in args]
-    code = f'import sys; sys.argv = {["colorize-nb", *args]}\nfrom colorize_nb.cli import main\ntry: main()\nfinally: print("\\n" + repr(set(sys.modules)))'
+    code = f'import sys; sys.argv = {["colorize-nb", *args]}\nfrom colorize_nb.cli.cli import main\ntry: main()\nfinally: print("\\n" + repr(set(sys.modules)))'
     done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=os.environ | ENV, capture_output=True, text=True)
     assert not banned & ast.literal_eval(done.stdout.splitlines()[-1])
 

@@ -12,7 +12,7 @@ import pytest
 import skimage.metrics
 from PIL import Image
 
-from colorize_nb.samples import gray_sample, gray_samples, sample, samples
+from colorize_nb.io.samples import gray_sample, gray_samples, sample, samples
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent/'shared'/'data'
@@ -100,8 +100,8 @@ def test_ctrl_c_keeps_what_was_measured(photos, model, tmp_path):
     for i in range(40): (tmp_path/'many').mkdir(exist_ok=True); Image.open(photos/'true'/'china.png').resize((320, 240)).save(tmp_path/'many'/f'{i:02}.png')
     script = f'''
 import os, signal, sys
-from colorize_nb import judge
-from colorize_nb.cli import main
+from colorize_nb.evaluate import judge
+from colorize_nb.cli.cli import main
 run = judge.run_evaluation
 def stop(*a, step=None, **kw):
     def one(name):
@@ -122,9 +122,9 @@ def test_memory_does_not_grow_over_300_pictures(model, tmp_path):
 import os, numpy as np
 from pathlib import Path
 from PIL import Image
-from colorize_nb.evaluation import evaluate
-from colorize_nb.methods import model_method
-from colorize_nb.samples import sample
+from colorize_nb.evaluate.evaluation import evaluate
+from colorize_nb.evaluate.methods import model_method
+from colorize_nb.io.samples import sample
 folder = Path({str(tmp_path)!r})/'many'; folder.mkdir()
 im = sample('coffee')
 for i in range(300): im.crop((i%200, i%150, i%200 + 160, i%150 + 120)).save(folder/f'{{i:03}}.png')

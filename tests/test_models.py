@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from colorize_nb.colorizer import Colorizer
-from colorize_nb.engines import find_model, models
-from colorize_nb.metrics import colorfulness, psnr
-from colorize_nb.published import get_recipe
-from colorize_nb.samples import sample, samples
+from colorize_nb.colorizer.core import Colorizer
+from colorize_nb.colorizer.engines import find_model, models
+from colorize_nb.metrics.metrics import colorfulness, psnr
+from colorize_nb.train.published import get_recipe
+from colorize_nb.io.samples import sample, samples
 
 MODELS = {m['name']: m for m in models()}
 LARGEST = 16e6 # bytes

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorize_nb.samples import gray_sample, sample
+from colorize_nb.io.samples import gray_sample, sample
 
 for name in ('onnxruntime', 'onnx', 'onnxscript'): pytest.importorskip(name, reason=f'{name} is not installed: pip install "colorize_nb[export]" to test exporting')
 
-from colorize_nb.engines import load_engine, save_model # noqa: E402
-from colorize_nb.export import export_onnx # noqa: E402
+from colorize_nb.colorizer.engines import load_engine, save_model # noqa: E402
+from colorize_nb.colorizer.export import export_onnx # noqa: E402
 
 # One program for both sides. What `import` may not find comes first; then a model and pairs of pictures to read and files to write.
 PROGRAM = '''
@@ -20,7 +20,7 @@ import sys
 banned, model, *paths = sys.argv[1:]
 for name in banned.split(): sys.modules[name] = None
 import numpy as np
-from colorize_nb.colorizer import Colorizer
+from colorize_nb.colorizer.core import Colorizer
 c = Colorizer.from_pretrained(model, 'cpu')
 for x, y in zip(paths[::2], paths[1::2]): np.save(y, np.asarray(c(x)))
 print(type(c.engine).__name__, sorted({'torch', 'torchvision', 'fastai', 'safetensors', 'onnx', 'matplotlib', 'skimage'} & {k for k, v in sys.modules.items() if v}))
@@ -44,7 +44,7 @@ def inputs(tmp_path_factory):
 
 def test_the_command_line_needs_no_torch(exported, inputs, tmp_path):
     "`colorize-nb colorize --model X.onnx` where PyTorch cannot be imported"
-    code = f"import sys\nfor name in {BANNED.split()!r}: sys.modules[name] = None\nfrom colorize_nb.cli import main\nsys.argv = ['colorize-nb', 'colorize', {str(inputs[2])!r}, '--out', {str(tmp_path/'out')!r}, '--model', {str(exported)!r}, '--device', 'cpu']\nmain()"
+    code = f"import sys\nfor name in {BANNED.split()!r}: sys.modules[name] = None\nfrom colorize_nb.cli.cli import main\nsys.argv = ['colorize-nb', 'colorize', {str(inputs[2])!r}, '--out', {str(tmp_path/'out')!r}, '--model', {str(exported)!r}, '--device', 'cpu']\nmain()"
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, env={**os.environ, 'PYTHONUTF8': '1'})
     assert done.returncode == 0, done.stderr
     assert np.ptp(np.asarray(Image.open(tmp_path/'out'/inputs[2].name).convert('RGB')).astype(int), axis=2).mean() > 4
@@ -85,7 +85,7 @@ def test_unets_keep_their_sizes_free(options, tmp_path):
     "U-Nets decide by the sizes of their maps; exported at one size they answer rightly at others"
     import torch
 
-    from colorize_nb.generators import unet_generator
+    from colorize_nb.models.generators import unet_generator
     torch.manual_seed(0)
     net = unet_generator('resnet18', pretrained=False, **options).eval()
     with torch.no_grad(): net.head.weight.mul_(10/net(torch.rand(1, 1, 64, 64))[:, 1:].abs().max()*.03) # random weights, answers that are colours
@@ -101,5 +101,5 @@ def test_unets_keep_their_sizes_free(options, tmp_path):
 
 def test_torch_is_not_imported(exported):
     "Where PyTorch is installed, an ONNX file does not import it either"
-    code = f"import sys; from colorize_nb.engines import load_engine; load_engine({str(exported)!r}, 'cpu'); print('torch' in sys.modules)"
+    code = f"import sys; from colorize_nb.colorizer.engines import load_engine; load_engine({str(exported)!r}, 'cpu'); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env={**os.environ, 'PYTHONUTF8': '1'}).stdout.strip() == 'False'

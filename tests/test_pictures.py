@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from skimage.color import rgb2lab
 
-from colorize_nb.samples import gray_sample, sample
+from colorize_nb.io.samples import gray_sample, sample
 
 ROOT = Path(__file__).resolve().parent.parent
 # Lightness that rounding cannot explain: scikit-image's rounded matrix .02, the tolerance of the gamut on dark colours .05; the table's corners where wild colours leave the gamut
@@ -94,8 +94,8 @@ def l_of(see, shift=0): # scikit-image's L of values in [0,1] moved by `shift`
 def model(tmp_path_factory):
     "A light network with random weights and strong colours"
     import torch
-    from colorize_nb.engines import save_model
-    from colorize_nb.lite import lite_generator
+    from colorize_nb.colorizer.engines import save_model
+    from colorize_nb.models.lite import lite_generator
     torch.manual_seed(0)
     net = lite_generator()
     torch.nn.init.normal_(net.head.weight, std=10)
@@ -104,8 +104,8 @@ def model(tmp_path_factory):
 @pytest.fixture(scope='module')
 def archive(tmp_path_factory, model):
     "(folder, what is to be seen, folder of results, records) of one run over everything"
-    from colorize_nb.colorizer import Colorizer
-    from colorize_nb.folders import colorize_files
+    from colorize_nb.colorizer.core import Colorizer
+    from colorize_nb.colorizer.folders import colorize_files
     old = tmp_path_factory.mktemp('archive')/'old'; old.mkdir()
     want = make_good(old); make_bad(old)
     assert list(sorted(want)) == sorted(NAMES)
@@ -139,7 +139,7 @@ def test_good_picture(archive, name):
 
 def test_exact_is_exact(archive, model):
     "By formula nothing but rounding is left"
-    from colorize_nb.colorizer import Colorizer
+    from colorize_nb.colorizer.core import Colorizer
     old, want, *_ = archive
     c = Colorizer.load(model, 'cpu')
     for name in ['gray.png', 'colour.png', 'cmyk.tif', 'strip.png']:
@@ -147,8 +147,8 @@ def test_exact_is_exact(archive, model):
         assert (l_of(rgb, -0.5/255) - true).max() < EXACT and (true - l_of(rgb, 0.5/255)).max() < EXACT
 
 def test_what_has_colours_is_copied(archive, model, tmp_path):
-    from colorize_nb.colorizer import Colorizer
-    from colorize_nb.folders import colorize_files
+    from colorize_nb.colorizer.core import Colorizer
+    from colorize_nb.colorizer.folders import colorize_files
     old, *_ = archive
     names = ['colour.png', 'phone.jpg', 'web.webp', 'gray.png', 'old.jpg', 'deep.tif']
     got = {Path(r.source).name: r for r in colorize_files([old/n for n in names], tmp_path/'new', Colorizer.load(model, 'cpu'))}
@@ -169,8 +169,8 @@ def test_nothing_else_happened(archive):
     assert sorted(files(out)) == sorted(result(out, n).relative_to(out).as_posix() for n in NAMES) # no temporary file among them
 
 def test_second_run_does_only_what_is_left(archive, model):
-    from colorize_nb.colorizer import Colorizer
-    from colorize_nb.folders import colorize_files
+    from colorize_nb.colorizer.core import Colorizer
+    from colorize_nb.colorizer.folders import colorize_files
     old, want, out, _ = archive
     c, before = Colorizer.load(model, 'cpu'), files(out)
     for name in ['gray.png', 'moving.gif']: result(out, name).unlink()
@@ -180,7 +180,7 @@ def test_second_run_does_only_what_is_left(archive, model):
     assert files(out) == before and {f: (out/f).stat().st_mtime_ns for f in times} == times
 
 def test_one_by_one_is_the_same_and_formats_are_kept(archive, model):
-    from colorize_nb.colorizer import Colorizer
+    from colorize_nb.colorizer.core import Colorizer
     old, _, out, _ = archive
     c = Colorizer.load(model, 'cpu')
     for name in ['side.png', 'rgba.png', 'la.png', 'strip.png']: # a batch may round one step differently
@@ -247,7 +247,7 @@ def test_stopped_and_started_again(model, tmp_path, sig):
 
 def test_packaged_model():
     "The model that comes with the package colours photographs that it was not trained on"
-    from colorize_nb.colorizer import Colorizer
+    from colorize_nb.colorizer.core import Colorizer
     c = Colorizer.from_pretrained('default', device='cpu')
     for x in [sample('chelsea'), sample('china')]:
         got = np.asarray(c(x))

@@ -11,12 +11,12 @@ import pytest
 import torch
 from fastai.callback.core import Callback
 
-from colorize_nb.augment import Augment
-from colorize_nb.colorizer import Colorizer
-from colorize_nb.engines import ARCHS
-from colorize_nb.losses import GANLoss
-from colorize_nb.recipes import WATCH, build_critic, phase_loss, recipes, run_recipe
-from colorize_nb.samples import sample, samples
+from colorize_nb.train.augment import Augment
+from colorize_nb.colorizer.core import Colorizer
+from colorize_nb.colorizer.engines import ARCHS
+from colorize_nb.train.losses import GANLoss
+from colorize_nb.train.recipes import WATCH, build_critic, phase_loss, recipes, run_recipe
+from colorize_nb.io.samples import sample, samples
 
 warnings.simplefilter('ignore')
 ALL = recipes()
@@ -51,7 +51,7 @@ class Distance(Callback):
 @pytest.mark.parametrize('name', PUBLISHED + OTHERS)
 def test_recipe_trains(name, photos, tmp_path):
     r, dist, out = tiny(ALL[name]), Distance(), tmp_path/'run'
-    with patch('colorize_nb.recipes.Checkpoint.after_epoch', lambda self: None): # hundreds of megabytes an epoch; test_resume looks after checkpoints
+    with patch('colorize_nb.train.recipes.Checkpoint.after_epoch', lambda self: None): # hundreds of megabytes an epoch; test_resume looks after checkpoints
         res = run_recipe(r, photos, out, size=32, bs=4, log=lambda s: None, cbs=[dist])
     assert len(dist.all) == r.phases[0].epochs and dist.all[-1] < dist.all[0]
     left = {p.name for p in out.iterdir()}

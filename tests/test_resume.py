@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from colorize_nb.checkpoints import read_checkpoint
+from colorize_nb.train.checkpoints import read_checkpoint
 
 SCRIPT = '''
 import sys, warnings
 warnings.simplefilter('ignore')
 import torch; torch.set_num_threads(1)
 from dataclasses import replace
-from colorize_nb.recipes import get_recipe, run_recipe
+from colorize_nb.train.recipes import get_recipe, run_recipe
 data, out, resume = sys.argv[1:]
 lite = get_recipe('lite')
 tiny = replace(lite, encoder=None, config=dict(encoder='mobilenet_v2', nf=[16, 16, 16, 16]), critic=dict(n_layers=2, nf=8, norm='spectral'),
@@ -26,7 +26,7 @@ def start(data, out, resume): return subprocess.Popen([sys.executable, '-c', SCR
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     "Crops of the packaged photographs, as files in `train` and `valid`."
-    from colorize_nb.samples import sample, samples
+    from colorize_nb.io.samples import sample, samples
     root = tmp_path_factory.mktemp('data')
     for split, names in (('train', samples()[:-2]), ('valid', samples()[-2:])):
         (root/split).mkdir()

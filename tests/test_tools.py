@@ -18,9 +18,9 @@ import measure_slider
 import package_model
 import try_lite
 
-from colorize_nb.colorizer import Colorizer
-from colorize_nb.engines import find_model
-from colorize_nb.recipes import build_generator, phase_loss, run_recipe
+from colorize_nb.colorizer.core import Colorizer
+from colorize_nb.colorizer.engines import find_model
+from colorize_nb.train.recipes import build_generator, phase_loss, run_recipe
 
 @pytest.fixture
 def sets(tmp_path):
@@ -55,7 +55,7 @@ def test_a_trial_can_be_built(trial):
     assert len(rec.phases) == 1 and rec.phases[0].epochs == trial.epochs and rec.size == try_lite.SIZE
     gen, _ = build_generator(replace(rec, encoder=None))
     if rec.parameters: assert sum(p.numel() for p in gen.parameters()) == rec.parameters
-    with patch('colorize_nb.recipes.PerceptualLoss', return_value=torch.nn.Identity()): phase_loss(rec.phases[0], **dict(prior=torch.full((313,), 1/313)) if rec.phases[0].loss == 'bins' else {})
+    with patch('colorize_nb.train.recipes.PerceptualLoss', return_value=torch.nn.Identity()): phase_loss(rec.phases[0], **dict(prior=torch.full((313,), 1/313)) if rec.phases[0].loss == 'bins' else {})
 
 @pytest.mark.parametrize('name', ['bins', 'finer'])
 def test_a_trial_runs(name, sets, tmp_path):
@@ -84,10 +84,10 @@ def test_a_run_becomes_a_packaged_model(tmp_path, monkeypatch):
     run.mkdir()
     for f in 'model.safetensors', 'model.json': (run/f).write_bytes((small.parent/f).read_bytes())
     (run/'metrics.json').write_text(json.dumps(dict(recipe='lite', start='random', size=96, metrics=dict.fromkeys(package_model.MEASURED, 1.23456))))
-    monkeypatch.setattr(package_model, 'MODELS', tmp_path/'models')
+    monkeypatch.setattr(package_model, 'WEIGHTS', tmp_path/'weights')
     path = package_model.package(run, 'mine', 'photographs: mine', size=160, saturation=.9)
-    card = json.loads((tmp_path/'models'/'mine'/'model.json').read_text())
-    assert path == tmp_path/'models'/'mine'/'model.safetensors'
+    card = json.loads((tmp_path/'weights'/'mine'/'model.json').read_text())
+    assert path == tmp_path/'weights'/'mine'/'model.safetensors'
     assert {k: card[k] for k in ('name', 'description', 'size', 'saturation', 'recipe')} == dict(name='mine', description='photographs: mine', size=160, saturation=.9, recipe='lite')
     assert card['metrics_at_96']['psnr'] == 1.2346
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 80), dtype=np.uint8))

@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from colorize_nb.artifacts import bleeding
-from colorize_nb.colorizer import Colorizer, working_shape
-from colorize_nb.evaluation import find_set
-from colorize_nb.files import read_whole
-from colorize_nb.intervals import Bootstrap, mean_of
-from colorize_nb.lut import gray_of, lab2srgb, lightness
-from colorize_nb.metrics import colorfulness, psnr
-from colorize_nb.methods import rgb8
-from colorize_nb.paint import guide_chroma, paint, paint_rgb, paint_ycbcr
-from colorize_nb.pictures import open_picture
-from colorize_nb.color import rgb2lab
+from colorize_nb.metrics.artifacts import bleeding
+from colorize_nb.colorizer.core import Colorizer, working_shape
+from colorize_nb.evaluate.evaluation import find_set
+from colorize_nb.io.files import read_whole
+from colorize_nb.evaluate.intervals import Bootstrap, mean_of
+from colorize_nb.color.lut import gray_of, lab2srgb, lightness
+from colorize_nb.metrics.metrics import colorfulness, psnr
+from colorize_nb.evaluate.methods import rgb8
+from colorize_nb.colorizer.paint import guide_chroma, paint, paint_rgb, paint_ycbcr
+from colorize_nb.io.pictures import open_picture
+from colorize_nb.color.color import rgb2lab
 
 SIZES = 96, 128, 192, 256, 384, 512
 

@@ -10,7 +10,7 @@ import argparse
 import os
 from pathlib import Path
 
-from colorize_nb.files import find_pictures
+from colorize_nb.io.files import find_pictures
 
 def gather(data, out, sets, valid, keys=()):
     "Link training pictures of `sets`, and validation pictures of `valid`, into `out`; return how many."

@@ -15,15 +15,15 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 
-from colorize_nb.color import lab2rgb, rgb2lab, scale_lab, unscale_lab
-from colorize_nb.engines import load_model
-from colorize_nb.evaluation import find_set
-from colorize_nb.files import find_pictures
-from colorize_nb.methods import Protocol, average_ab
-from colorize_nb.metrics import colorfulness, gray_rgb
-from colorize_nb.runs import SAMPLE_ROW
-from colorize_nb.samples import sample
-from colorize_nb.vae import code_use, normal_kl
+from colorize_nb.color.color import lab2rgb, rgb2lab, scale_lab, unscale_lab
+from colorize_nb.colorizer.engines import load_model
+from colorize_nb.evaluate.evaluation import find_set
+from colorize_nb.io.files import find_pictures
+from colorize_nb.evaluate.methods import Protocol, average_ab
+from colorize_nb.metrics.metrics import colorfulness, gray_rgb
+from colorize_nb.train.runs import SAMPLE_ROW
+from colorize_nb.io.samples import sample
+from colorize_nb.models.vae import code_use, normal_kl
 from run_systems import KEPT
 
 PAINTERS = 'art-cnn', 'art-cnn-lab', 'art-autoencoder', 'art-autoencoder-lab', 'art-vae', 'art-vae-fixed', 'art-vae-lab'

@@ -15,14 +15,14 @@ import torch
 from PIL import Image
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from colorize_nb.color import lab2rgb, lab2rgb8, rgb2lab, scale_lab, unscale_lab
-from colorize_nb.colorizer import Colorizer
-from colorize_nb.evaluation import evaluate
-from colorize_nb.files import ab_histogram, find_pictures, read_picture, whole_box
-from colorize_nb.methods import Protocol, model_method
-from colorize_nb.metrics import psnr
-from colorize_nb.pooling_critic import pooling_critic
-from colorize_nb.strided import skip_generator
+from colorize_nb.color.color import lab2rgb, lab2rgb8, rgb2lab, scale_lab, unscale_lab
+from colorize_nb.colorizer.core import Colorizer
+from colorize_nb.evaluate.evaluation import evaluate
+from colorize_nb.io.files import ab_histogram, find_pictures, read_picture, whole_box
+from colorize_nb.evaluate.methods import Protocol, model_method
+from colorize_nb.metrics.metrics import psnr
+from colorize_nb.models.pooling_critic import pooling_critic
+from colorize_nb.models.strided import skip_generator
 from run_systems import KEPT
 from store_evaluation import store
 

@@ -11,9 +11,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from colorize_nb.evaluation import evaluate, find_set, load_evaluation
-from colorize_nb.methods import Protocol, average_ab, baselines, model_method
-from colorize_nb.tables import harder_gray
+from colorize_nb.evaluate.evaluation import evaluate, find_set, load_evaluation
+from colorize_nb.evaluate.methods import Protocol, average_ab, baselines, model_method
+from colorize_nb.evaluate.tables import harder_gray
 from run_systems import GENRE, KEPT
 
 BASE = 'paintings-cgan'

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from colorize_nb.colorizer import Colorizer
-from colorize_nb.engines import find_model
-from colorize_nb.evaluation import find_set
-from colorize_nb.methods import Protocol, rgb8, take_shot
-from colorize_nb.metrics import colorfulness, psnr
-from colorize_nb.pictures import open_picture
+from colorize_nb.colorizer.core import Colorizer
+from colorize_nb.colorizer.engines import find_model
+from colorize_nb.evaluate.evaluation import find_set
+from colorize_nb.evaluate.methods import Protocol, rgb8, take_shot
+from colorize_nb.metrics.metrics import colorfulness, psnr
+from colorize_nb.io.pictures import open_picture
 
 KEPT = Path(__file__).resolve().parent.parent/'nbs'/'results'/'slider.json'
 TIMES = 0., .4, .6, .7, .8, .9, 1., 1.1, 1.2, 1.3, 1.4, 1.6

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from colorize_nb.colorizer import Colorizer
-from colorize_nb.engines import find_model
-from colorize_nb.evaluation import find_set
-from colorize_nb.figures import psnr_conventions
-from colorize_nb.files import find_pictures
-from colorize_nb.intervals import Bootstrap, mean_of
-from colorize_nb.methods import Protocol, average_ab, baselines, take_shot
-from colorize_nb.metrics import ciede2000, colorfulness, ssim
+from colorize_nb.colorizer.core import Colorizer
+from colorize_nb.colorizer.engines import find_model
+from colorize_nb.evaluate.evaluation import find_set
+from colorize_nb.evaluate.figures import psnr_conventions
+from colorize_nb.io.files import find_pictures
+from colorize_nb.evaluate.intervals import Bootstrap, mean_of
+from colorize_nb.evaluate.methods import Protocol, average_ab, baselines, take_shot
+from colorize_nb.metrics.metrics import ciede2000, colorfulness, ssim
 from run_systems import KEPT
 
 SETS = 'flowers', 'faces', 'photos', 'paintings'

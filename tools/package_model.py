@@ -2,15 +2,15 @@
 
     python tools/package_model.py runs/accurate default --size 192 --description "photographs: ..."
 
-reads RUN/model.safetensors, model.json and metrics.json, and writes colorize_nb/models/NAME/. The card for people, README.md there, is written by hand.
+reads RUN/model.safetensors, model.json and metrics.json, and writes colorize_nb/weights/NAME/. The card for people, README.md there, is written by hand.
 """
 import argparse
 import json
 from pathlib import Path
 
-from colorize_nb.engines import load_model, save_model
+from colorize_nb.colorizer.engines import load_model, save_model
 
-MODELS = Path(__file__).resolve().parent.parent/'colorize_nb'/'models'
+WEIGHTS = Path(__file__).resolve().parent.parent/'colorize_nb'/'weights'
 LICENCE = 'Apache-2.0 (weights; see README.md beside this file for the terms of the training pictures)'
 MEASURED = 'n', 'psnr', 'ssim', 'psnr_gray', 'psnr_gray_luma', 'colorfulness_pred', 'colorfulness_true'
 LARGEST = 16e6 # bytes, for a model in the wheel
@@ -21,7 +21,7 @@ def package(run, name, description, size=None, saturation=1.):
     got = json.loads((run/'metrics.json').read_text(encoding='utf-8'))
     card = dict(name=name, description=description, size=size or meta['size'], saturation=saturation, recipe=got['recipe'], start=got['start'], licence=LICENCE)
     card[f"metrics_at_{got['size']}"] = {k: round(got['metrics'][k], 4) for k in MEASURED}
-    path = save_model(gen, MODELS/name/'model.safetensors', card)
+    path = save_model(gen, WEIGHTS/name/'model.safetensors', card)
     if (n := path.stat().st_size) > LARGEST: raise SystemExit(f'{path.name} has {n/1e6:.1f} MB, {LARGEST/1e6:.0f} is the most that goes into the wheel: take a smaller network')
     return path
 

@@ -74,8 +74,8 @@ PLANS = [ # what matters most comes first
 
 def strip(model, path):
     "Colorize the packaged photographs and put them side by side."
-    from colorize_nb.colorizer import Colorizer
-    from colorize_nb.runs import sample_row
+    from colorize_nb.colorizer.core import Colorizer
+    from colorize_nb.train.runs import sample_row
     sample_row(Colorizer.from_pretrained(model)).save(path, quality=85)
 
 def one(plan, args):
