@@ -26,7 +26,7 @@ def run(quick=False):
     from kornia.color import lab_to_rgb, rgb_to_lab
     from skimage.color import lab2rgb as sk_lab2rgb, rgb2lab as sk_rgb2lab
 
-    from colorize_nb.color.color import lab2rgb, rgb2lab
+    from colorize_nb.color.lab import lab2rgb, rgb2lab
     rgb = pictures()
     lab, each = rgb2lab(rgb), [o for o in rgb.permute(0, 2, 3, 1).contiguous().numpy()]
     lab_each = [o for o in lab.permute(0, 2, 3, 1).contiguous().numpy()]

@@ -20,9 +20,9 @@ def scans(folder, n):
 def run(quick=False):
     "One table of median milliseconds a picture, ratios within rounds"
     from colorize_nb.colorizer.core import Colorizer
-    from colorize_nb.colorizer.folders import colorize_files
-    from colorize_nb.io.pictures import open_picture
-    from colorize_nb.io.saving import save_picture
+    from colorize_nb.colorizer.batch import colorize_files
+    from colorize_nb.io.read import open_picture
+    from colorize_nb.io.write import save_picture
     colorizer, n = Colorizer.from_pretrained('default', 'cpu'), 6 if quick else 12
     with tempfile.TemporaryDirectory() as tmp:
         old, new = Path(tmp)/'old', Path(tmp)/'new'
@@ -32,7 +32,7 @@ def run(quick=False):
         def single():
             for f in sorted(old.iterdir()):
                 p = open_picture(f)
-                save_picture(colorizer.paint(p, colorizer.chroma([p])[0], 'jpeg'), new/f.name, kept=p.kept, model=colorizer.name)
+                save_picture(colorizer.merge_chroma(p, colorizer.predict_ab([p])[0], 'jpeg'), new/f.name, kept=p.kept, model=colorizer.name)
         times = interleaved({'colorize_files': folder, 'one picture after the other': single}, 2 if quick else 9, warmup=1)
         shutil.rmtree(new)
     waiting = os.environ.get('OMP_WAIT_POLICY', 'not set')

@@ -59,7 +59,7 @@ def loaders(pairs, device):
     from fastai.data.core import DataLoaders
     from fastai.data.load import DataLoader
 
-    from colorize_nb.color.color import rgb2lab, scale_lab
+    from colorize_nb.color.lab import rgb2lab, scale_lab
     from colorize_nb.train.data import TensorL, TensorLab
     lab = scale_lab(rgb2lab(pictures(BS, SIZE)))
     items = [(TensorL(o[:1]), TensorLab(o)) for o in lab]
@@ -80,7 +80,7 @@ def run(quick=False):
     "One table"
     from colorize_nb.models.critics import patch_critic
     from colorize_nb.train.gan import ColorGANLearner
-    from colorize_nb.models.generators import unet_generator
+    from colorize_nb.models.unet import unet_generator
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     pairs = 1 if quick else 2 if device.type == 'cpu' else 30
     dls, batches = loaders(pairs, device)

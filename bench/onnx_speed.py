@@ -19,7 +19,7 @@ def cold(model):
 def run(quick=False):
     "One table for each batch size, and one for the start"
     from colorize_nb.colorizer.engines import load_engine
-    from colorize_nb.colorizer.export import export_onnx
+    from colorize_nb.colorizer.onnx import export_onnx
     tables, rng = {}, np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as tmp:
         file = export_onnx('small', Path(tmp)/'small.onnx')

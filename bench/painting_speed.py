@@ -20,15 +20,15 @@ def scans(folder):
 def run(quick=False):
     "Tables of median milliseconds, ratios within rounds"
     from colorize_nb.colorizer.core import Colorizer
-    from colorize_nb.io.pictures import open_picture
-    from colorize_nb.io.saving import save_picture
+    from colorize_nb.io.read import open_picture
+    from colorize_nb.io.write import save_picture
     colorizer, tables = Colorizer.from_pretrained('default', 'cpu'), {}
     with tempfile.TemporaryDirectory() as tmp:
         tmp = Path(tmp)
         for path in scans(tmp):
             def colored(exact=False):
                 p = open_picture(path)
-                save_picture(colorizer.paint(p, colorizer.chroma([p])[0], 'jpeg', exact=exact), tmp/'new.jpg', kept=p.kept, model=colorizer.name)
+                save_picture(colorizer.merge_chroma(p, colorizer.predict_ab([p])[0], 'jpeg', exact=exact), tmp/'new.jpg', kept=p.kept, model=colorizer.name)
             colored()
             with Image.open(tmp/'new.jpg') as im: layers, settings = im.layer, dict(qtables=im.quantization)
             sampling = {0x11: 0, 0x21: 1, 0x22: 2}[layers[0][1]*16 + layers[0][2]]

@@ -8,7 +8,7 @@ BS, SIZE, DELTA = 32, 128, 20/110 # Huber's delta in scaled units
 def batch():
     "Real photographs: (l, ab), scaled"
     from color_speed import pictures
-    from colorize_nb.color.color import rgb2lab, scale_lab
+    from colorize_nb.color.lab import rgb2lab, scale_lab
     lab = scale_lab(rgb2lab(pictures(BS, SIZE)))
     return lab[:, :1], lab[:, 1:]
 

@@ -4,13 +4,13 @@ import signal
 import pytest
 import torch
 
-from colorize_nb.colorizer.engines import save_model
+from colorize_nb.models.registry import save_generator
 from colorize_nb.models.lite import lite_generator
 
 @pytest.fixture(scope='session')
 def model(tmp_path_factory):
     "A model with random weights: what it paints does not matter"
     torch.manual_seed(0)
-    return save_model(lite_generator(), tmp_path_factory.mktemp('model')/'model.safetensors', dict(size=64))
+    return save_generator(lite_generator(), tmp_path_factory.mktemp('model')/'model.safetensors', dict(size=64))
 
 signal.signal(signal.SIGINT, signal.default_int_handler) # a job in a shell's background ignores it, and its children would too

@@ -69,9 +69,9 @@ def test_debug_shows_where(photo, tmp_path):
     assert done.returncode == 1 and 'Traceback' in done.stderr and 'find_model' in done.stderr
 
 def test_tables_for_programs():
-    from colorize_nb.colorizer.engines import models
+    from colorize_nb.models.registry import list_models
     done = call('models', '--json')
-    assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, models(), '')
+    assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, list_models(), '')
     done = call('recipes', '--json')
     rows = json.loads(done.stdout)
     assert done.returncode == 0 and {'unet-gan-pretrained', 'lite'} <= {r['name'] for r in rows} and all(p['epochs'] > 0 for r in rows for p in r['phases'])
@@ -89,8 +89,8 @@ def test_demo(model, tmp_path):
     assert f"{report['mean']['psnr_gain']:+.2f} dB" in done.stdout
 
 def test_the_packaged_model_shows_colours(tmp_path):
-    from colorize_nb.colorizer.engines import models
-    if not any(m['name'] == 'default' for m in models()): pytest.skip('no packaged model yet')
+    from colorize_nb.models.registry import list_models
+    if not any(m['name'] == 'default' for m in list_models()): pytest.skip('no packaged model yet')
     done = call('demo', '--out', tmp_path/'demo')
     mean = json.loads((tmp_path/'demo'/'report.json').read_text())['mean']
     assert done.returncode == 0 and mean['colorfulness'] > mean['colorfulness_true']/4
@@ -100,7 +100,7 @@ def test_the_packaged_model_shows_colours(tmp_path):
     (['models'], {'fastai', 'timm', 'skimage', 'matplotlib'}), (['colorize', 'PHOTO', '--out', 'new', '--model', 'MODEL'], {'fastai', 'timm', 'skimage', 'sklearn', 'matplotlib', 'pandas'})])
 def test_imports_wait(args, banned, model, photo, tmp_path):
     args = [{'PHOTO': str(photo), 'MODEL': str(model)}.get(a, a) for a in args]
-    code = f'import sys; sys.argv = {["colorize-nb", *args]}\nfrom colorize_nb.cli.cli import main\ntry: main()\nfinally: print("\\n" + repr(set(sys.modules)))'
+    code = f'import sys; sys.argv = {["colorize-nb", *args]}\nfrom colorize_nb.cli.main import main\ntry: main()\nfinally: print("\\n" + repr(set(sys.modules)))'
     done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=os.environ | ENV, capture_output=True, text=True)
     assert not banned & ast.literal_eval(done.stdout.splitlines()[-1])
 

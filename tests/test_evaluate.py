@@ -100,8 +100,8 @@ def test_ctrl_c_keeps_what_was_measured(photos, model, tmp_path):
     for i in range(40): (tmp_path/'many').mkdir(exist_ok=True); Image.open(photos/'true'/'china.png').resize((320, 240)).save(tmp_path/'many'/f'{i:02}.png')
     script = f'''
 import os, signal, sys
-from colorize_nb.evaluate import judge
-from colorize_nb.cli.cli import main
+from colorize_nb.evaluate import run
+from colorize_nb.cli.main import main
 run = judge.run_evaluation
 def stop(*a, step=None, **kw):
     def one(name):

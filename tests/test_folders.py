@@ -26,7 +26,7 @@ class Tint:
     name, size, saturation = 'tint', 64, 1.
     def __init__(self, pause=0.): self.pause = pause
     def chroma(self, pictures, size=None, tta=False): return [np.zeros((2, 2, 2), np.float32) for _ in pictures]
-    def paint(self, picture, ab, target='rgb', saturation=None, exact=False):
+    def merge_chroma(self, picture, ab, target='rgb', saturation=None, exact=False):
         time.sleep(self.pause)
         im = Image.merge('YCbCr', [picture.plane(), Image.new('L', picture.size, 100), Image.new('L', picture.size, 150)])
         return im if target == 'jpeg' else im.convert('RGB')
@@ -39,15 +39,15 @@ if __name__ == '__main__':
     old, new, how = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.default_int_handler) # a process started in the background ignores it
     if how == 'threads':
-        from colorize_nb.colorizer.folders import colorize_files
+        from colorize_nb.colorizer.batch import colorize_files
         tell(colorize_files(old, new, slow(), batch_size=1))
     if how == 'processes':
-        from colorize_nb.colorizer.processes import colorize_in_processes
+        from colorize_nb.colorizer.batch import colorize_in_processes
         from tinting import slow
         tell(colorize_in_processes(2, old, new, slow, batch_size=1))
     if how == 'shards':
-        from colorize_nb.colorizer.folders import colorize_files
-        from colorize_nb.colorizer.jobs import shard_from_env
+        from colorize_nb.colorizer.batch import colorize_files
+        from colorize_nb.colorizer.plan import shard_from_env
         rank, world = shard_from_env()
         done = [str(r.source) for r in colorize_files(old, new, Tint(), shard=(rank, world))]
         import json; json.dump([rank, world, done], open(f'{new}-{rank}.json', 'w'))
@@ -130,7 +130,7 @@ def test_accelerate_launch_shares_a_folder(place, how, n):
 
 MEMORY = '''import sys
 from tinting import Tint
-from colorize_nb.colorizer.folders import colorize_files
+from colorize_nb.colorizer.batch import colorize_files
 def rss(): return int(open('/proc/self/statm').read().split()[1])*4096
 for i, r in enumerate(colorize_files(sys.argv[1], sys.argv[2], Tint())):
     assert r.status == 'done', r

@@ -21,7 +21,7 @@ def described(im, fmt, **kw):
     "A file's bytes, with EXIF, ICC and XMP where the format has a place for them"
     from PIL import Image
     from colorize_nb.io.exif import ExifTag, pack_exif
-    from colorize_nb.color.profiles import SRGB
+    from colorize_nb.color.icc import SRGB
     exif = pack_exif({270: ExifTag(2, 6, b'G\xc3\xb6rl\0'), 274: ExifTag(3, 1, b'\6\0'), 0x8769: {0x927C: ExifTag(7, 40, bytes(range(40))), 0xA002: ExifTag(3, 1, b'\x18\0')}, 0x8825: {2: ExifTag(5, 3, bytes(range(24)))}})
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
     profile = SRGB.replace(b'\x6f\xa2', b'\x5f\xa2') # not quite sRGB any more, so that it is used
@@ -111,8 +111,8 @@ def coloured(picture):
 def run(first, count, folder):
     "In a process of its own: colour broken files and say what went wrong, as JSON on standard output"
     import resource
-    from colorize_nb.io.pictures import PictureError, open_pages
-    from colorize_nb.io.saving import save_picture
+    from colorize_nb.io.read import PictureError, open_pages
+    from colorize_nb.io.write import save_picture
     files, made, refused, wrong, slow = seeds(), 0, 0, [], 0
     for name, data in files.items():
         list(open_pages(data)) # the whole ones are fine

@@ -7,12 +7,12 @@ import torch
 from PIL import Image
 
 from colorize_nb.colorizer.core import Colorizer
-from colorize_nb.colorizer.engines import find_model, models
-from colorize_nb.metrics.metrics import colorfulness, psnr
-from colorize_nb.train.published import get_recipe
+from colorize_nb.models.registry import find_model, list_models
+from colorize_nb.metrics.image import colorfulness, psnr
+from colorize_nb.train.recipe import get_recipe
 from colorize_nb.io.samples import sample, samples
 
-MODELS = {m['name']: m for m in models()}
+MODELS = {m['name']: m for m in list_models()}
 LARGEST = 16e6 # bytes
 
 def planes(im): return torch.from_numpy(np.array(im.convert('RGB'))).permute(2, 0, 1)[None]

@@ -11,8 +11,10 @@ from colorize_nb.io.samples import gray_sample, sample
 
 for name in ('onnxruntime', 'onnx', 'onnxscript'): pytest.importorskip(name, reason=f'{name} is not installed: pip install "colorize_nb[export]" to test exporting')
 
-from colorize_nb.colorizer.engines import load_engine, save_model # noqa: E402
-from colorize_nb.colorizer.export import export_onnx # noqa: E402
+from colorize_nb.colorizer.engines import load_engine
+
+from colorize_nb.models.registry import save_generator # noqa: E402
+from colorize_nb.colorizer.onnx import export_onnx # noqa: E402
 
 # One program for both sides. What `import` may not find comes first; then a model and pairs of pictures to read and files to write.
 PROGRAM = '''
@@ -44,7 +46,7 @@ def inputs(tmp_path_factory):
 
 def test_the_command_line_needs_no_torch(exported, inputs, tmp_path):
     "`colorize-nb colorize --model X.onnx` where PyTorch cannot be imported"
-    code = f"import sys\nfor name in {BANNED.split()!r}: sys.modules[name] = None\nfrom colorize_nb.cli.cli import main\nsys.argv = ['colorize-nb', 'colorize', {str(inputs[2])!r}, '--out', {str(tmp_path/'out')!r}, '--model', {str(exported)!r}, '--device', 'cpu']\nmain()"
+    code = f"import sys\nfor name in {BANNED.split()!r}: sys.modules[name] = None\nfrom colorize_nb.cli.main import main\nsys.argv = ['colorize-nb', 'colorize', {str(inputs[2])!r}, '--out', {str(tmp_path/'out')!r}, '--model', {str(exported)!r}, '--device', 'cpu']\nmain()"
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, env={**os.environ, 'PYTHONUTF8': '1'})
     assert done.returncode == 0, done.stderr
     assert np.ptp(np.asarray(Image.open(tmp_path/'out'/inputs[2].name).convert('RGB')).astype(int), axis=2).mean() > 4
@@ -85,11 +87,11 @@ def test_unets_keep_their_sizes_free(options, tmp_path):
     "U-Nets decide by the sizes of their maps; exported at one size they answer rightly at others"
     import torch
 
-    from colorize_nb.models.generators import unet_generator
+    from colorize_nb.models.unet import unet_generator
     torch.manual_seed(0)
     net = unet_generator('resnet18', pretrained=False, **options).eval()
     with torch.no_grad(): net.head.weight.mul_(10/net(torch.rand(1, 1, 64, 64))[:, 1:].abs().max()*.03) # random weights, answers that are colours
-    save_model(net, tmp_path/'net.safetensors', half=False)
+    save_generator(net, tmp_path/'net.safetensors', half=False)
     one, other = load_engine(tmp_path/'net.safetensors', 'cpu'), load_engine(export_onnx(tmp_path/'net.safetensors', tmp_path/'net.onnx'), 'cpu')
     rng = np.random.default_rng(0)
     for shape in [(1, 160, 224), (3, 96, 32), (2, 32, 352), (1, 288, 96)]:

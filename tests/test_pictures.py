@@ -94,18 +94,18 @@ def l_of(see, shift=0): # scikit-image's L of values in [0,1] moved by `shift`
 def model(tmp_path_factory):
     "A light network with random weights and strong colours"
     import torch
-    from colorize_nb.colorizer.engines import save_model
+    from colorize_nb.models.registry import save_generator
     from colorize_nb.models.lite import lite_generator
     torch.manual_seed(0)
     net = lite_generator()
     torch.nn.init.normal_(net.head.weight, std=10)
-    return save_model(net, tmp_path_factory.mktemp('model')/'random.safetensors', dict(size=96))
+    return save_generator(net, tmp_path_factory.mktemp('model')/'random.safetensors', dict(size=96))
 
 @pytest.fixture(scope='module')
 def archive(tmp_path_factory, model):
     "(folder, what is to be seen, folder of results, records) of one run over everything"
     from colorize_nb.colorizer.core import Colorizer
-    from colorize_nb.colorizer.folders import colorize_files
+    from colorize_nb.colorizer.batch import colorize_files
     old = tmp_path_factory.mktemp('archive')/'old'; old.mkdir()
     want = make_good(old); make_bad(old)
     assert list(sorted(want)) == sorted(NAMES)
@@ -148,7 +148,7 @@ def test_exact_is_exact(archive, model):
 
 def test_what_has_colours_is_copied(archive, model, tmp_path):
     from colorize_nb.colorizer.core import Colorizer
-    from colorize_nb.colorizer.folders import colorize_files
+    from colorize_nb.colorizer.batch import colorize_files
     old, *_ = archive
     names = ['colour.png', 'phone.jpg', 'web.webp', 'gray.png', 'old.jpg', 'deep.tif']
     got = {Path(r.source).name: r for r in colorize_files([old/n for n in names], tmp_path/'new', Colorizer.load(model, 'cpu'))}
@@ -170,7 +170,7 @@ def test_nothing_else_happened(archive):
 
 def test_second_run_does_only_what_is_left(archive, model):
     from colorize_nb.colorizer.core import Colorizer
-    from colorize_nb.colorizer.folders import colorize_files
+    from colorize_nb.colorizer.batch import colorize_files
     old, want, out, _ = archive
     c, before = Colorizer.load(model, 'cpu'), files(out)
     for name in ['gray.png', 'moving.gif']: result(out, name).unlink()

@@ -13,9 +13,9 @@ from fastai.callback.core import Callback
 
 from colorize_nb.train.augment import Augment
 from colorize_nb.colorizer.core import Colorizer
-from colorize_nb.colorizer.engines import ARCHS
+from colorize_nb.models.registry import ARCHS
 from colorize_nb.train.losses import GANLoss
-from colorize_nb.train.recipes import WATCH, build_critic, phase_loss, recipes, run_recipe
+from colorize_nb.train.run import CALLBACKS, build_critic, phase_loss, recipes, run_recipe
 from colorize_nb.io.samples import sample, samples
 
 warnings.simplefilter('ignore')
@@ -51,7 +51,7 @@ class Distance(Callback):
 @pytest.mark.parametrize('name', PUBLISHED + OTHERS)
 def test_recipe_trains(name, photos, tmp_path):
     r, dist, out = tiny(ALL[name]), Distance(), tmp_path/'run'
-    with patch('colorize_nb.train.recipes.Checkpoint.after_epoch', lambda self: None): # hundreds of megabytes an epoch; test_resume looks after checkpoints
+    with patch('colorize_nb.train.run.Checkpoint.after_epoch', lambda self: None): # hundreds of megabytes an epoch; test_resume looks after checkpoints
         res = run_recipe(r, photos, out, size=32, bs=4, log=lambda s: None, cbs=[dist])
     assert len(dist.all) == r.phases[0].epochs and dist.all[-1] < dist.all[0]
     left = {p.name for p in out.iterdir()}
@@ -78,7 +78,7 @@ def test_what_a_recipe_names_is_there(name):
     for p in r.phases:
         assert callable(phase_loss(p)) and p.epochs > 0 and p.schedule in ('flat', 'one_cycle', 'half_linear')
         GANLoss(p.gan_loss, p.smooth, p.flip)
-        for k, v in p.watch.items(): WATCH[k](**v)
+        for k, v in p.watch.items(): CALLBACKS[k](**v)
 
 def test_all_names_are_there():
     assert len(PUBLISHED) == 18 and set(PUBLISHED + OTHERS) <= set(ALL)

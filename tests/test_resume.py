@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from colorize_nb.train.checkpoints import read_checkpoint
+from colorize_nb.train.callbacks import read_checkpoint
 
 SCRIPT = '''
 import sys, warnings
 warnings.simplefilter('ignore')
 import torch; torch.set_num_threads(1)
 from dataclasses import replace
-from colorize_nb.train.recipes import get_recipe, run_recipe
+from colorize_nb.train.run import get_recipe, run_recipe
 data, out, resume = sys.argv[1:]
 lite = get_recipe('lite')
 tiny = replace(lite, encoder=None, config=dict(encoder='mobilenet_v2', nf=[16, 16, 16, 16]), critic=dict(n_layers=2, nf=8, norm='spectral'),

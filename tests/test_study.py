@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorize_nb.study.answers import Answers
-from colorize_nb.study.study import Study, StudyPicture, load_study
+from colorize_nb.study.responses import Answers
+from colorize_nb.study.design import Study, StudyPicture, load_study
 
 playwright = pytest.importorskip('playwright.sync_api', reason='no playwright: pip install playwright')
 ROOT = Path(__file__).resolve().parent.parent

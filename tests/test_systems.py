@@ -11,8 +11,8 @@ from unittest.mock import patch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT/'tools'))
 import run_systems
-from colorize_nb.cli.cli import app
-from colorize_nb.train.recipes import recipes
+from colorize_nb.cli.main import app
+from colorize_nb.train.run import recipes
 from run_systems import KEPT, PLANS
 
 KNOWN = {o.name: o for o in PLANS}
@@ -25,7 +25,7 @@ def test_plans():
 @pytest.mark.parametrize('name', ['paintings-genre', 'art-vae', 'lite-600'])
 def test_commands_are_understood(name):
     o = KNOWN[name]
-    with patch('colorize_nb.train.recipes.run_recipe') as run:
+    with patch('colorize_nb.train.run.run_recipe') as run:
         res = CliRunner().invoke(app, o.command('data', 'out', 96, 2)[1:])
     assert res.exit_code == 0, res.output
     assert run.call_args.args == (o.recipe, f'data/{o.data}', Path('out')/o.name)

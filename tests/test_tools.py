@@ -19,8 +19,8 @@ import package_model
 import try_lite
 
 from colorize_nb.colorizer.core import Colorizer
-from colorize_nb.colorizer.engines import find_model
-from colorize_nb.train.recipes import build_generator, phase_loss, run_recipe
+from colorize_nb.models.registry import find_model
+from colorize_nb.train.run import build_generator, phase_loss, run_recipe
 
 @pytest.fixture
 def sets(tmp_path):
@@ -55,7 +55,7 @@ def test_a_trial_can_be_built(trial):
     assert len(rec.phases) == 1 and rec.phases[0].epochs == trial.epochs and rec.size == try_lite.SIZE
     gen, _ = build_generator(replace(rec, encoder=None))
     if rec.parameters: assert sum(p.numel() for p in gen.parameters()) == rec.parameters
-    with patch('colorize_nb.train.recipes.PerceptualLoss', return_value=torch.nn.Identity()): phase_loss(rec.phases[0], **dict(prior=torch.full((313,), 1/313)) if rec.phases[0].loss == 'bins' else {})
+    with patch('colorize_nb.train.run.PerceptualLoss', return_value=torch.nn.Identity()): phase_loss(rec.phases[0], **dict(prior=torch.full((313,), 1/313)) if rec.phases[0].loss == 'bins' else {})
 
 @pytest.mark.parametrize('name', ['bins', 'finer'])
 def test_a_trial_runs(name, sets, tmp_path):

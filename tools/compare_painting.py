@@ -13,13 +13,13 @@ from colorize_nb.metrics.artifacts import bleeding
 from colorize_nb.colorizer.core import Colorizer, working_shape
 from colorize_nb.evaluate.evaluation import find_set
 from colorize_nb.io.files import read_whole
-from colorize_nb.evaluate.intervals import Bootstrap, mean_of
-from colorize_nb.color.lut import gray_of, lab2srgb, lightness
-from colorize_nb.metrics.metrics import colorfulness, psnr
+from colorize_nb.evaluate.statistics import Bootstrap, mean_of
+from colorize_nb.color.srgb import gray_of, lab2srgb, lightness
+from colorize_nb.metrics.image import colorfulness, psnr
 from colorize_nb.evaluate.methods import rgb8
-from colorize_nb.colorizer.paint import guide_chroma, paint, paint_rgb, paint_ycbcr
-from colorize_nb.io.pictures import open_picture
-from colorize_nb.color.color import rgb2lab
+from colorize_nb.colorizer.upsample import guided_upsample, merge_chroma, paint_rgb, paint_ycbcr
+from colorize_nb.io.read import open_picture
+from colorize_nb.color.lab import rgb2lab
 
 SIZES = 96, 128, 192, 256, 384, 512
 
@@ -38,20 +38,20 @@ def answers(rgb, colorizer):
     true = rgb2lab(rgb8(rgb))[0].numpy()
     gray, luma = ((gray_of(rgb).astype(np.uint32) + 128)//257).astype(np.uint8), np.asarray(Image.fromarray(rgb).convert('L'))
     p, q = open_picture(gray), open_picture(luma)
-    ab = colorizer.chroma([p])[0]*colorizer.saturation
+    ab = colorizer.predict_ab([p])[0]*colorizer.saturation
     small = resized(true[1:], ab.shape[2], ab.shape[1]) # the true chroma, as coarse as the model's
     for name, chroma in [('model', ab), ('true chroma', small)]:
         yield f'{name}, enlarged', paint_rgb(p, chroma), gray
-        yield f'{name}, along the edges', paint_rgb(p, guide_chroma(p, chroma)), gray
-    guided, guided_q, fine = guide_chroma(p, ab), guide_chroma(q, ab), guide_chroma(p, small)
+        yield f'{name}, along the edges', paint_rgb(p, guided_upsample(p, chroma)), gray
+    guided, guided_q, fine = guided_upsample(p, ab), guided_upsample(q, ab), guided_upsample(p, small)
     yield 'gray', Image.fromarray(gray).convert('RGB'), gray
     yield 'gray, luma', Image.fromarray(luma).convert('RGB'), luma
-    for kind, g, chroma, best in [('L*', gray, guided, fine), ('luma', luma, guided_q, guide_chroma(q, small))]:
+    for kind, g, chroma, best in [('L*', gray, guided, fine), ('luma', luma, guided_q, guided_upsample(q, small))]:
         for who, c in [('model', chroma), ('true chroma', best)]:
             yield f'{who}, asked by {kind}, L* kept', paint_ycbcr(open_picture(g), c).convert('RGB'), g
             yield f'{who}, asked by {kind}, luma kept', keep_luma(g, c).convert('RGB'), g
-    yield 'averaged (--tta)', colorizer.paint(p, colorizer.chroma([p], tta=True)[0]), gray
-    for size in SIZES: yield f'size {size}', colorizer.paint(p, colorizer.chroma([p], size)[0]), gray
+    yield 'averaged (--tta)', colorizer.merge_chroma(p, colorizer.predict_ab([p], tta=True)[0]), gray
+    for size in SIZES: yield f'size {size}', colorizer.merge_chroma(p, colorizer.predict_ab([p], size)[0]), gray
 
 def figures(answer, rgb, gray):
     "PSNR, bleeding, colourfulness and mean change of L* of one answer"

@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 
-from colorize_nb.color.color import lab2rgb, rgb2lab, scale_lab, unscale_lab
-from colorize_nb.colorizer.engines import load_model
+from colorize_nb.color.lab import lab2rgb, rgb2lab, scale_lab, unscale_lab
+from colorize_nb.models.registry import load_generator
 from colorize_nb.evaluate.evaluation import find_set
 from colorize_nb.io.files import find_pictures
 from colorize_nb.evaluate.methods import Protocol, average_ab
-from colorize_nb.metrics.metrics import colorfulness, gray_rgb
-from colorize_nb.train.runs import SAMPLE_ROW
+from colorize_nb.metrics.image import colorfulness, gray_rgb
+from colorize_nb.train.history import SAMPLE_ROW
 from colorize_nb.io.samples import sample
 from colorize_nb.models.vae import code_use, normal_kl
 from run_systems import KEPT
@@ -45,7 +45,7 @@ def question(rgb):
     return lab, scale_lab(rgb2lab(gray_rgb(as8(rgb))))[:, :1]
 
 @torch.no_grad()
-def paint(net, l):
+def merge_chroma(net, l):
     "What a network paints in RGB, its own lightness included."
     raw = net.body(l)
     return (raw[0] if isinstance(raw, tuple) else raw).clamp(0, 1)
@@ -56,7 +56,7 @@ def painted(net, rgb):
     lab, l = question(rgb)
     kept = rgb_of(net(l))
     if net.out == 'ab': return dict(kept=figures(kept, rgb))
-    own = paint(net, l)
+    own = merge_chroma(net, l)
     own_l = scale_lab(rgb2lab(own))[:, :1]
     return dict(painted=figures(own, rgb), kept=figures(kept, rgb), lightness=figures(rgb_of(torch.cat([own_l, lab[:, 1:]], 1)), rgb))
 
@@ -105,7 +105,7 @@ def picture(rgb): return Image.fromarray(as8(rgb)[0].permute(1, 2, 0).numpy())
 def show_painted(net):
     "The packaged photographs as a network paints them, side by side."
     sheet = Image.new('RGB', (TILE[0]*len(SAMPLE_ROW), TILE[1]))
-    for x, name in enumerate(SAMPLE_ROW): sheet.paste(picture(enlarge(paint(net, tiny(fit(name))))), (x*TILE[0], 0))
+    for x, name in enumerate(SAMPLE_ROW): sheet.paste(picture(enlarge(merge_chroma(net, tiny(fit(name))))), (x*TILE[0], 0))
     return sheet
 
 @torch.no_grad()
@@ -132,7 +132,7 @@ def main():
     p.add_argument('--data', required=True); p.add_argument('--runs', default='runs'); p.add_argument('--limit', type=int, default=128)
     args = p.parse_args()
     data, there = Path(args.data), lambda n: (Path(args.runs)/n/'model.safetensors').exists()
-    net = lambda n: load_model(Path(args.runs)/n)[0]
+    net = lambda n: load_generator(Path(args.runs)/n)[0]
     learned = list(find_pictures(data/'train'))
     rgb, train = read(find_set(data, None, args.limit, 42).values()), read(learned)
     found = {n: net(n) for n in PAINTERS if there(n)}

@@ -15,14 +15,14 @@ import torch
 from PIL import Image
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from colorize_nb.color.color import lab2rgb, lab2rgb8, rgb2lab, scale_lab, unscale_lab
+from colorize_nb.color.lab import lab2rgb, lab2rgb8, rgb2lab, scale_lab, unscale_lab
 from colorize_nb.colorizer.core import Colorizer
 from colorize_nb.evaluate.evaluation import evaluate
 from colorize_nb.io.files import ab_histogram, find_pictures, read_picture, whole_box
 from colorize_nb.evaluate.methods import Protocol, model_method
-from colorize_nb.metrics.metrics import psnr
-from colorize_nb.models.pooling_critic import pooling_critic
-from colorize_nb.models.strided import skip_generator
+from colorize_nb.metrics.image import psnr
+from colorize_nb.models.critics import pooling_critic
+from colorize_nb.models.autoencoders import skip_generator
 from run_systems import KEPT
 from store_evaluation import store
 
@@ -75,7 +75,7 @@ class Game:
         self.gen, self.critic = skip_generator(nf=GAME['generator']), pooling_critic(nf=GAME['critic']//(4 if remedy == 'small' else 1), norm='spectral' if remedy == 'spectral' else 'batch')
         self.opts = [torch.optim.Adam(m.parameters(), GAME['lr'], betas=(.5, .999)) for m in (self.gen, self.critic)]
 
-    def paint(self, l): # what comes out in Lab, and the RGB that was painted
+    def merge_chroma(self, l): # what comes out in Lab, and the RGB that was painted
         raw = self.gen.body(l).clamp(1e-4, 1 - 1e-4)
         return torch.cat([l, scale_lab(rgb2lab(raw))[:, 1:]], 1), raw
 
@@ -85,7 +85,7 @@ class Game:
 
     def step(self, lab, rgb, epoch):
         "One batch; returns nothing."
-        fake, raw = self.paint(lab[:, :1])
+        fake, raw = self.merge_chroma(lab[:, :1])
         self.paused = self.paused + 1 if self.remedy in ('pause', 'report') and self.right > .8 and self.paused < 50 else 0
         real_pred = self.score(lab, rgb)
         fake_pred = self.score(fake.detach(), raw.detach(), .5*(self.remedy in ('noise', 'report') and epoch%5 == 4))
@@ -100,7 +100,7 @@ class Game:
     def _learn(self, i, loss): self.opts[i].zero_grad(); loss.backward(); self.opts[i].step()
 
     @torch.no_grad()
-    def accuracy(self, lab, rgb): return ((self.score(lab, rgb) > 0).float().mean() + (self.score(*self.paint(lab[:, :1])) <= 0).float().mean()).item()/2
+    def accuracy(self, lab, rgb): return ((self.score(lab, rgb) > 0).float().mean() + (self.score(*self.merge_chroma(lab[:, :1])) <= 0).float().mean()).item()/2
 
 def play(remedy, seed, data):
     "A small game: the critic's accuracies on its pictures and on others."

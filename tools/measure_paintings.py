@@ -13,14 +13,14 @@ from pathlib import Path
 
 from colorize_nb.evaluate.evaluation import evaluate, find_set, load_evaluation
 from colorize_nb.evaluate.methods import Protocol, average_ab, baselines, model_method
-from colorize_nb.evaluate.tables import harder_gray
+from colorize_nb.evaluate.report import harder_gray
 from run_systems import GENRE, KEPT
 
 BASE = 'paintings-cgan'
 NAMES = [BASE, *[f'{BASE}-{v}' for v in ('l2', 'lr2e-4', 'lr4e-4', 'lambda50', 'lambda200')], 'paintings-zhang', 'lite-paintings', *[f'paintings-{w}' for w in ('genre', 'genre-20-20', 'genre-10-30', 'genre-fixed', 'artist')]]
 BASELINES = 'gray', 'gray, luma', 'mean colour'
 TINT = 'mean colour of the genre'
-FIGURES = 'psnr', 'ssim', 'rmse_lab', 'ciede2000', 'colorfulness', 'colorfulness_distance'
+METRICS = 'psnr', 'ssim', 'rmse_lab', 'ciede2000', 'colorfulness', 'colorfulness_distance'
 
 def rounded(interval): return [None if o != o else float(f'{o:.5g}') for o in interval]
 
@@ -28,9 +28,9 @@ def summary(ev, names):
     "Figures, gains over gray, and differences to the base."
     gray = harder_gray(ev)
     return dict(n=len(ev.pictures), gray=gray,
-                figures={m: {f: rounded(i) for f in FIGURES if (i := ev.figure(m, f)) is not None} for m in (*BASELINES, *names)} | {'truth': dict(colorfulness=rounded(ev.figure('truth', 'colorfulness')))},
+                figures={m: {f: rounded(i) for f in METRICS if (i := ev.figure(m, f)) is not None} for m in (*BASELINES, *names)} | {'truth': dict(colorfulness=rounded(ev.figure('truth', 'colorfulness')))},
                 gain={m: rounded(ev.difference(m, gray, 'psnr')) for m in names},
-                against={m: {f: rounded(ev.difference(m, BASE, f)) for f in FIGURES} for m in names if m != BASE})
+                against={m: {f: rounded(ev.difference(m, BASE, f)) for f in METRICS} for m in names if m != BASE})
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

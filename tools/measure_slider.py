@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 
 from colorize_nb.colorizer.core import Colorizer
-from colorize_nb.colorizer.engines import find_model
+from colorize_nb.models.registry import find_model
 from colorize_nb.evaluate.evaluation import find_set
-from colorize_nb.evaluate.methods import Protocol, rgb8, take_shot
-from colorize_nb.metrics.metrics import colorfulness, psnr
-from colorize_nb.io.pictures import open_picture
+from colorize_nb.evaluate.methods import Protocol, rgb8, take_question
+from colorize_nb.metrics.image import colorfulness, psnr
+from colorize_nb.io.read import open_picture
 
 KEPT = Path(__file__).resolve().parent.parent/'nbs'/'results'/'slider.json'
 TIMES = 0., .4, .6, .7, .8, .9, 1., 1.1, 1.2, 1.3, 1.4, 1.6
@@ -29,10 +29,10 @@ def curve(colorizer, shots, size, tta=False, times=TIMES, batch=16):
     got, shots = {t: [] for t in times}, iter(shots)
     while group := list(islice(shots, batch)):
         pictures = [open_picture(Image.fromarray(s.gray)) for s in group]
-        for s, p, ab in zip(group, pictures, colorizer.chroma(pictures, size, tta)):
+        for s, p, ab in zip(group, pictures, colorizer.predict_ab(pictures, size, tta)):
             truth = rgb8(s.truth)
             for t in times:
-                im = rgb8(np.asarray(colorizer.paint(p, ab, saturation=t)))
+                im = rgb8(np.asarray(colorizer.merge_chroma(p, ab, saturation=t)))
                 got[t].append((psnr(im, truth).item(), colorfulness(im).item()))
     res = {}
     for t, v in got.items():
@@ -51,7 +51,7 @@ def main():
     p.add_argument('--kept', type=Path, default=KEPT, help='file to write')
     args = p.parse_args()
     protocol, found = Protocol(), find_set(args.data, limit=args.limit)
-    def shots(): return (take_shot(n, protocol.read(f)) for n, f in found.items())
+    def shots(): return (take_question(n, protocol.read(f)) for n, f in found.items())
     truth = [colorfulness(rgb8(s.truth)).item() for s in shots()]
     out = dict(data=args.data.name, n=len(found), protocol=str(protocol), truth=round(float(np.mean(truth)), 2), models={})
     for spec in args.models:

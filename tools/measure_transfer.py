@@ -15,13 +15,13 @@ import torch
 from PIL import Image
 
 from colorize_nb.colorizer.core import Colorizer
-from colorize_nb.colorizer.engines import find_model
+from colorize_nb.models.registry import find_model
 from colorize_nb.evaluate.evaluation import find_set
-from colorize_nb.evaluate.figures import psnr_conventions
+from colorize_nb.evaluate.evaluation import psnr_conventions
 from colorize_nb.io.files import find_pictures
-from colorize_nb.evaluate.intervals import Bootstrap, mean_of
-from colorize_nb.evaluate.methods import Protocol, average_ab, baselines, take_shot
-from colorize_nb.metrics.metrics import ciede2000, colorfulness, ssim
+from colorize_nb.evaluate.statistics import Bootstrap, mean_of
+from colorize_nb.evaluate.methods import Protocol, average_ab, baselines, take_question
+from colorize_nb.metrics.image import ciede2000, colorfulness, ssim
 from run_systems import KEPT
 
 SETS = 'flowers', 'faces', 'photos', 'paintings'
@@ -47,7 +47,7 @@ def figures(pred, truth):
 def judge(data, runs):
     "All models on one set, picture by picture."
     protocol, found = Protocol('squish', 64), find_set(data, limit=128)
-    shots = [take_shot(n, protocol.read(p)) for n, p in found.items()]
+    shots = [take_question(n, protocol.read(p)) for n, p in found.items()]
     truth, gray = as_batch([s.truth for s in shots]), [Image.fromarray(s.gray) for s in shots]
     answers = {m.name: as_batch([m(s) for s in shots]) for m in baselines(average_ab(find_pictures(data/'train')))}
     models = {n: f for n in names_on(data.name) if (f := runs/n/'model.safetensors').exists() and (f.parent/'metrics.json').exists()} | dict(small='small')

@@ -8,7 +8,7 @@ import argparse
 import json
 from pathlib import Path
 
-from colorize_nb.colorizer.engines import load_model, save_model
+from colorize_nb.models.registry import load_generator, save_generator
 
 WEIGHTS = Path(__file__).resolve().parent.parent/'colorize_nb'/'weights'
 LICENCE = 'Apache-2.0 (weights; see README.md beside this file for the terms of the training pictures)'
@@ -17,11 +17,11 @@ LARGEST = 16e6 # bytes, for a model in the wheel
 
 def package(run, name, description, size=None, saturation=1.):
     "Copy the model of `run` into the package as `name`; return its file."
-    gen, meta = load_model(run/'model.safetensors')
+    gen, meta = load_generator(run/'model.safetensors')
     got = json.loads((run/'metrics.json').read_text(encoding='utf-8'))
     card = dict(name=name, description=description, size=size or meta['size'], saturation=saturation, recipe=got['recipe'], start=got['start'], licence=LICENCE)
     card[f"metrics_at_{got['size']}"] = {k: round(got['metrics'][k], 4) for k in MEASURED}
-    path = save_model(gen, WEIGHTS/name/'model.safetensors', card)
+    path = save_generator(gen, WEIGHTS/name/'model.safetensors', card)
     if (n := path.stat().st_size) > LARGEST: raise SystemExit(f'{path.name} has {n/1e6:.1f} MB, {LARGEST/1e6:.0f} is the most that goes into the wheel: take a smaller network')
     return path
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from colorize_nb.train.recipes import get_recipe, run_recipe
+from colorize_nb.train.run import get_recipe, run_recipe
 from run_systems import KEPT
 
 SETTINGS = dict(base={}, l2=dict(loss='l2'), lambda50=dict(lambda_content=50.), lambda200=dict(lambda_content=200.), **{'lr2e-4': dict(lr=2e-4), 'lr4e-4': dict(lr=4e-4), 'l2, lambda370': dict(loss='l2', lambda_content=370.)})

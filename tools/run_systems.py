@@ -5,7 +5,7 @@
     python tools/run_systems.py --data DATA --out runs --size 256 --times 10 # on a GPU: larger pictures, ten times the epochs
 
 DATA holds `paintings`, `flowers`, `faces` and `photos`, each with `train/` and `valid/`, and for --judge `historical`. A run that is finished is not repeated.
-Kept for each run, in nbs/recipes/results/NAME/: `metrics.json` and `history.csv` as `colorize-nb train` left them, `run.json`
+Metadata for each run, in nbs/recipes/results/NAME/: `metrics.json` and `history.csv` as `colorize-nb train` left them, `run.json`
 (the command, processor seconds) and `samples.jpg` (packaged photographs, colorized). With --judge all runs that are finished
 answer to the same pictures of each set; the summaries go to nbs/recipes/results/judged/.
 """
@@ -75,7 +75,7 @@ PLANS = [ # what matters most comes first
 def strip(model, path):
     "Colorize the packaged photographs and put them side by side."
     from colorize_nb.colorizer.core import Colorizer
-    from colorize_nb.train.runs import sample_row
+    from colorize_nb.train.history import sample_row
     sample_row(Colorizer.from_pretrained(model)).save(path, quality=85)
 
 def one(plan, args):

@@ -96,7 +96,7 @@ def nbdev_test():
         if late: p.kill(); p.join()
         text = log.read_text(encoding='utf-8', errors='replace') if log.exists() else ''
         return report(nb.relative_to(ROOT).as_posix(), p.exitcode == 0, text + f'\nstopped after {LIMIT} seconds'*late, time.time() - start)
-    nbs = sorted(notebooks(ROOT/'nbs'), key=lambda p: (p.parent.name == 'nbs', p)) # tutorials first, they are long
+    nbs = sorted(notebooks(ROOT/'nbs'), key=lambda p: (p.parent.name not in ("tutorials", "recipes"), p)) # tutorials first, they are long
     with tempfile.TemporaryDirectory() as tmp, ThreadPoolExecutor(WORKERS) as pool: passed = list(pool.map(one, nbs, [Path(tmp)/f'{i}.txt' for i in range(len(nbs))]))
     return sum(passed), len(passed) - sum(passed)
 

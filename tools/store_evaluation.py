@@ -8,7 +8,7 @@ import json, sys
 from pathlib import Path
 
 from colorize_nb.evaluate.evaluation import load_evaluation
-from colorize_nb.evaluate.tables import harder_gray, models_of, verdict, worse_than
+from colorize_nb.evaluate.report import harder_gray, models_of, verdict, worse_than
 
 OUT = Path(__file__).resolve().parent.parent/'nbs'/'results'/'evaluation'
 PAIRED = 'psnr', 'ciede2000', 'colorfulness', 'auc', 'bleeding', 'top1'

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from gather_sets import gather
 
-from colorize_nb.train.plans import variant
-from colorize_nb.train.published import get_recipe
-from colorize_nb.train.recipes import run_recipe
+from colorize_nb.train.recipe import variant
+from colorize_nb.train.recipe import get_recipe
+from colorize_nb.train.run import run_recipe
 
 KEPT = Path(__file__).resolve().parent.parent/'nbs'/'results'/'trials.csv'
 SIZE, LIMIT = 64, 5120

@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .color import rgb2lab
+from .lab import rgb2lab
 
 # %% ../../nbs/color/02_bins.ipynb #c011
 def _turn(o, p, q): return (p[0] - o[0])*(q[1] - o[1]) - (p[1] - o[1])*(q[0] - o[0]) # > 0: left

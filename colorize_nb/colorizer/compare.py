@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from .core import working_shape
-from ..io.pictures import Picture, open_picture
+from ..io.read import Picture, open_picture
 
 # %% ../../nbs/colorizer/03_compare.ipynb #c005
 def _picture8(x):
@@ -107,7 +107,7 @@ def _caption(size, picture, usual):
     return '{}: sees {}x{}'.format(size, *working_shape(*picture.size, size)[::-1]) + ', the model\'s own'*(size == usual)
 
 def sizes_sheet(
-    colorizer, # `chroma(pictures, size)` gives a list of (2,h,w), `paint(picture, ab)` a PIL image: a `Colorizer`
+    colorizer, # `predict_ab(pictures, size)` gives a list of (2,h,w), `merge_chroma(picture, ab)` a PIL image: a `Colorizer`
     picture, # `Picture`, or what `open_picture` takes
     sizes:tuple=(128, 192, 256, 384), # working sizes to try, pixels
     labels:list|None=None, # what stands above each; None: the size, and what the network sees
@@ -121,7 +121,7 @@ def sizes_sheet(
     labels = ['gray', *(labels or [_caption(s, picture, getattr(colorizer, 'size', None)) for s in sizes])]
     small = picture.plane().resize(_fit(picture.size, *_TILE), Image.Resampling.LANCZOS, reducing_gap=3)
     tile = open_picture(np.asarray(small))
-    return _sheet([small, *(colorizer.paint(tile, colorizer.chroma([picture], s)[0], **kwargs) for s in sizes)], labels)
+    return _sheet([small, *(colorizer.merge_chroma(tile, colorizer.predict_ab([picture], s)[0], **kwargs) for s in sizes)], labels)
 
 def _sheet(ims, labels):
     "Pictures of one size under their labels, at most three in a row."

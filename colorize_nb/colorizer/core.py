@@ -15,9 +15,11 @@ from typing import Iterable, Iterator
 import numpy as np
 from PIL import Image
 
-from .engines import TorchEngine, find_model, load_engine, save_model
-from .paint import _resized, paint
-from ..io.pictures import Picture, open_picture
+from .engines import TorchEngine, load_engine
+
+from ..models.registry import find_model, save_generator
+from .upsample import resize_planes, merge_chroma
+from ..io.read import Picture, open_picture
 
 # %% ../../nbs/colorizer/02_core.ipynb #c005
 _LARGEST = 2048 # working size, pixels: there a network of ours takes 1.5 GB for each picture
@@ -58,7 +60,7 @@ def average_chroma(
     "Predict chroma at three sizes, each plain and mirrored, and average."
     tries = [predict_chroma(engine, pictures, min(max(32, round(size*s)), max(size, _LARGEST)), m) for s in _TTA for m in (False, True)]
     shapes = [o.shape[1:] for o in tries[2]] # of the working size itself
-    return [np.mean([_resized(t[i], *shape[::-1]) for t in tries], 0) for i, shape in enumerate(shapes)]
+    return [np.mean([resize_planes(t[i], *shape[::-1]) for t in tries], 0) for i, shape in enumerate(shapes)]
 
 # %% ../../nbs/colorizer/02_core.ipynb #c012
 class Colorizer:
@@ -99,9 +101,9 @@ class Colorizer:
     )->Path: # `path`
         "Save the model with its settings."
         if not hasattr(self.engine, 'model'): raise ValueError(f"{self.name} was exported from another model and holds no weights to save: copy its file instead")
-        return save_model(self.engine.model, path, self.meta | dict(size=self.size, saturation=self.saturation))
+        return save_generator(self.engine.model, path, self.meta | dict(size=self.size, saturation=self.saturation))
 
-    def chroma(self,
+    def predict_ab(self,
         pictures:list, # of `Picture`
         size:int|None=None, # working size, pixels; None: the model's
         tta:bool=False, # average over mirror images and sizes, see `average_chroma`
@@ -109,7 +111,7 @@ class Colorizer:
         "Predict the chroma of pictures."
         return (average_chroma if tta else predict_chroma)(self.engine, pictures, self.size if size is None else size)
 
-    def paint(self,
+    def merge_chroma(self,
         picture:Picture, # gives the lightness, and the alpha
         ab:np.ndarray, # (2,h,w) chroma of it, Lab units
         target:str='rgb', # rgb: 8 bits; jpeg: for a JPEG file; deep: 16 bits
@@ -119,7 +121,7 @@ class Colorizer:
         "Put chroma on a picture, see [02f_paint](02f_paint.ipynb)."
         times = self.saturation if saturation is None else saturation
         if not 0 <= times <= 100: raise ValueError(f"expected a saturation of 0 (gray) to 100, got {times}: 1 is as predicted")
-        return paint(picture, ab*np.float32(times), target, exact)
+        return merge_chroma(picture, ab*np.float32(times), target, exact)
 
     def stream(self,
         xs:Iterable, # of what `open_picture` takes; may be endless
@@ -136,7 +138,7 @@ class Colorizer:
 
     def _stream(self, xs, batch_size, saturation, size, tta, exact):
         while pics := [open_picture(x) for x in islice(xs, batch_size)]:
-            for p, ab in zip(pics, self.chroma(pics, size, tta)): yield self.paint(p, ab, 'rgb', saturation, exact)
+            for p, ab in zip(pics, self.predict_ab(pics, size, tta)): yield self.merge_chroma(p, ab, 'rgb', saturation, exact)
 
     def batch(self,
         xs:Iterable, # of what `open_picture` takes, or an array or tensor (n,...) of several pictures
@@ -164,6 +166,6 @@ class Colorizer:
     )->np.ndarray: # (h,w,3) uint16 sRGB, (h,w,4) if there is an alpha
         "Colorize one picture with 16 bits."
         p = open_picture(x)
-        return self.paint(p, self.chroma([p], size, tta)[0], 'deep', saturation)
+        return self.merge_chroma(p, self.predict_ab([p], size, tta)[0], 'deep', saturation)
 
     def __repr__(self): return f"Colorizer({self.name!r}, size={self.size}, device={str(self.device)!r})"

@@ -6,13 +6,14 @@ Docs: https://colorize-nb.github.io/colorize_nb/train/data.html.md"""
 
 # %% auto #0
 __all__ = ['LabBase', 'TensorLab', 'TensorL', 'show_batch', 'show_results', 'LoadPicture', 'RGB2Lab', 'ColorizeBlock',
-           'ColorizeDataLoaders', 'Augment', 'find_pictures', 'check_pictures', 'classes_of']
+           'ColorizeDataLoaders', 'load_pictures', 'Augment', 'find_pictures', 'check_pictures', 'classes_of']
 
 # %% ../../nbs/train/01_data.ipynb #c003
 from fastai.vision.all import *
 from PIL import Image
 from .augment import Augment
-from ..color.color import lab2rgb, rgb2lab, scale_lab, unscale_lab
+from ..color.lab import lab2rgb, rgb2lab, scale_lab, unscale_lab
+from ..io.datasets import draw_pictures, named_set
 from ..io.files import *
 from ..io.files import write_split as _write_split
 from ..io.samples import sample_path, samples
@@ -292,3 +293,15 @@ def from_sample(cls:ColorizeDataLoaders,
     "Load the sample photographs: enough to see everything work, too few to learn much."
     train,valid = (L(names).map(sample_path) for names in split_pictures(samples(), valid_pct=valid_pct, seed=seed))
     return cls.from_files(train, valid, repeats=repeats, **kwargs)
+
+# %% ../../nbs/train/01_data.ipynb #c065
+def load_pictures(
+    data:str|Path, # a folder, as `ColorizeDataLoaders.from_folder` takes it, or NAME or NAME:FOLDER of a public set
+    seed:int=42, # of the split or the draw
+    by_class:bool=False, # of a folder without `train/`: split each sub-folder by itself
+    **kwargs # for `ColorizeDataLoaders.from_files`
+): # `ColorizeDataLoaders`
+    "Load the pictures of a folder or of a public set."
+    if named_set(data) is None: return ColorizeDataLoaders.from_folder(data, by_class=by_class, seed=seed, **kwargs)
+    root, train, valid = draw_pictures(data, seed=seed)
+    return ColorizeDataLoaders.from_files(train, valid, root, seed=seed, **kwargs)
