@@ -2,54 +2,79 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= demo
+WORKERS ?= 2
 
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
 else
 BIN := $(VENV)/bin
 endif
-STAMP := $(VENV)/.colorize_nb-installed
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
+METADATA := settings.ini setup.py pyproject.toml
+CORE := $(VENV)/.core-installed
+DEV := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test step docs check-docs export readme bench clean
+.PHONY: help install demo test test-all test-room step docs check-docs export readme bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r t d; do printf '%-18s %s\n' "$$t" "$$d"; done
 
-$(STAMP): settings.ini setup.py pyproject.toml
+$(BIN)/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'colorize_nb needs Python 3.10 or newer, this is '+sys.version.split()[0]+': say make PYTHON=python3.12')"
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || $(PYTHON) -m virtualenv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e ".[dev]"
-	@touch $(STAMP)
+	$(PYTHON) -m venv $(VENV) || $(PYTHON) -m virtualenv $(VENV)
 
-install: $(STAMP)  ## make the virtual environment and install the package into it
+$(CORE): $(METADATA) | $(BIN)/python
+	$(PIP) -e .
+	@touch $(CORE)
 
-demo: $(STAMP)  ## colorize the packaged sample pictures into OUT (default: demo)
+$(DEV): $(METADATA) | $(BIN)/python
+	$(PIP) -e ".[dev]"
+	@touch $(CORE) $(DEV)
+
+install: $(DEV)  ## make the virtual environment and install the package with all that development needs
+
+demo: $(CORE)  ## colorize the packaged sample pictures into OUT (default: demo); installs only the core
 	$(BIN)/python -m colorize_nb demo --out $(OUT)
 
-test: $(STAMP)  ## all tests: notebooks in step, their cells, end to end, docs
-	$(BIN)/python tools/run_tests.py
+test test-all test-room step: export OMP_NUM_THREADS = 1
+test test-all test-room step: export OMP_WAIT_POLICY = PASSIVE
+test test-all test-room step: export MPLBACKEND = agg
+test test-all test-room step: export PYTHONUTF8 = 1
 
-step: $(STAMP)  ## only the quick part: are notebooks, modules and README in step?
-	$(BIN)/python tools/run_tests.py step
+test: $(DEV)  ## notebooks and tests, within a quarter of an hour on two cores
+	$(BIN)/nbdev-test --n-workers $(WORKERS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope -m "not slow"
 
-docs: $(STAMP)  ## build the site into _docs (Quarto), or Markdown pages where there is no Quarto
+test-all: $(DEV)  ## the same and all that is long: browser, fresh environments, large pictures
+	$(BIN)/nbdev-test --n-workers $(WORKERS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope
+
+test-room: $(DEV)  ## the notebooks and tests of one room: make test-room ROOM=io
+	@test -n "$(ROOM)" || { echo 'say which room: make test-room ROOM=io'; exit 2; }
+	$(BIN)/nbdev-test nbs/$(ROOM) --n-workers $(WORKERS)
+	@if [ -e tests/test_$(ROOM).py ]; then $(BIN)/python -m pytest -q -m "not slow" tests/test_$(ROOM).py; fi
+
+step: $(DEV)  ## the quick part: are notebooks, modules and README in step, imports and lines in order?
+	$(BIN)/python -m pytest -q tests/test_house.py
+
+docs: $(DEV)  ## build the site into _docs (Quarto), or Markdown pages where there is no Quarto
 	@if command -v quarto > /dev/null; then $(BIN)/nbdev-docs; else \
 	  echo 'No Quarto here (https://quarto.org): building Markdown and plain HTML pages.'; \
 	  $(BIN)/python tools/check_docs.py --out _docs; fi
 
-check-docs: $(STAMP)  ## check every local link, anchor and picture of the docs
+check-docs: $(DEV)  ## check every local link, anchor and picture of the docs
 	$(BIN)/python tools/check_docs.py
 
-export: $(STAMP)  ## write the modules from the notebooks, clean the notebooks, write README.md
+export: $(DEV)  ## write the modules from the notebooks, clean the notebooks, write README.md
 	$(BIN)/nbdev-export
 	$(BIN)/nbdev-clean
 	$(BIN)/python tools/make_readme.py
 
-readme: $(STAMP)  ## write README.md from nbs/index.ipynb
+readme: $(DEV)  ## write README.md from nbs/index.ipynb
 	$(BIN)/python tools/make_readme.py
 
-bench: $(STAMP)  ## measure speed; table on the screen, figures in bench/results.json
+bench: $(DEV)  ## measure speed; table on the screen, figures in bench/results.json
 	$(BIN)/python bench/run.py
 
 clean:  ## remove what was built, but not $(VENV)

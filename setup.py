@@ -17,6 +17,9 @@ def absolute(readme):
     readme = re.sub(r'(!\[[^]]*\]\()(?![a-z]+:|#)', rf'\1{repo}/raw/HEAD/', readme)
     return re.sub(r'((?<!!)\[[^][]*\]\()(?![a-z]+:|#)', rf'\1{repo}/blob/HEAD/', readme)
 
+extras = {k.removesuffix('_requirements'): v.split() for k, v in cfg.items() if k.endswith('_requirements')}
+extras['all'] = [f"colorize_nb[{','.join(cfg['all_extras'].split())}]"]
+
 setup(
     version=cfg['version'],
     description=cfg['description'],
@@ -27,10 +30,11 @@ setup(
     keywords=cfg['keywords'].split(),
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
-    extras_require={k: cfg[f'{k}_requirements'].split() for k in ('dev', 'fid', 'onnx', 'export', 'launch')},
+    extras_require=extras,
     packages=find_packages(include=['colorize_nb', 'colorize_nb.*']),
     include_package_data=False, # exactly what the next line names
-    package_data={'colorize_nb': ['weights/*/*', 'study/web/*']},
+    package_data={'colorize_nb': ['py.typed', '*.pyi', 'weights/*/*', 'io/pictures/*', 'train/recipes/*.yaml',
+                                  'evaluate/templates/*', 'study/web/*']},
     entry_points={'console_scripts': cfg['console_scripts'].split(),
                   'nbdev': ['colorize_nb=colorize_nb._modidx:d']},
     classifiers=[f"Development Status :: {statuses[int(cfg['status']) - 1]}",

@@ -1,5 +1,7 @@
-"Colorize gray photographs, train colorizers and measure them honestly."
-from importlib.metadata import PackageNotFoundError, version
+"Colorize gray photographs, train colorizers on your own pictures and measure them honestly."
+import lazy_loader
 
-try: __version__ = version('colorize_nb')
-except PackageNotFoundError: __version__ = '0+unknown'
+__version__ = '0.1.0' # as in settings.ini; a test compares them
+
+# What `__init__.pyi` lists is imported when it is first asked for: `import colorize_nb` needs no torch
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

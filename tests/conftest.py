@@ -1,15 +1,18 @@
 "What several tests need."
+import os
 import signal
 
 import pytest
-import torch
 
-from colorize_nb.models.registry import save_generator
-from colorize_nb.models.lite import lite_generator
+for name, value in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE', MPLBACKEND='agg').items(): os.environ.setdefault(name, value)
 
 @pytest.fixture(scope='session')
 def model(tmp_path_factory):
     "A model with random weights: what it paints does not matter"
+    import torch
+
+    from colorize_nb.models.lite import lite_generator
+    from colorize_nb.models.registry import save_generator
     torch.manual_seed(0)
     return save_generator(lite_generator(), tmp_path_factory.mktemp('model')/'model.safetensors', dict(size=64))
 

@@ -1,18 +1,25 @@
-"What holds for the whole house: sizes, who may import whom, docstrings, and imports that stay light."
+"What holds for the whole house: notebooks and modules in step, arrows, lines, sizes, docstrings, light imports, the docs."
 import ast
+import filecmp
 import json
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if not any(o[0] in '._' for o in p.relative_to(ROOT).parts))
-LIGHT = ['color.srgb', 'color.icc', 'io.metadata', 'io.download', 'io.read', 'io.write', 'colorizer.upsample', 'models.registry', 'colorizer.engines', 'colorizer.core',
-         'colorizer.compare', 'io.samples', 'colorizer.plan', 'colorizer.batch', 'cli.main'] # from file to file: no torch before a torch model is loaded
-USE_WING = ['color.lab', 'models.lite', *LIGHT] # what colorizes without fastai
+BIN = Path(sysconfig.get_path('scripts')) # where nbdev's commands are
+sys.path.insert(0, str(ROOT/'tools'))
+from make_readme import readme
+
+def notebooks(nbs):
+    "The notebooks below `nbs` that nbdev reads"
+    return sorted(p for p in nbs.rglob('*.ipynb') if not any(o[0] in '._' for o in p.relative_to(nbs).parts))
 
 def sources(nb):
     "The code cells' sources of the notebook at path `nb`"
@@ -23,45 +30,110 @@ def module(nb):
     found = (re.search(r'^#\|\s*default_exp:?\s+(\S+)', s, re.M) for s in sources(nb))
     return next((m[1] for m in found if m), None)
 
+NOTEBOOKS = notebooks(ROOT/'nbs')
 MODULES = {m: nb for nb in NOTEBOOKS if (m := module(nb))}
 
 def name(nb): return nb.relative_to(ROOT/'nbs').as_posix()
-def python(code): return subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+def path_of(mod): return ROOT/'colorize_nb'/f"{mod.replace('.', '/')}.py"
+def run(*cmd, cwd=ROOT): return subprocess.run([str(c) for c in cmd], cwd=cwd, capture_output=True, text=True, encoding='utf-8')
+def python(code): return run(sys.executable, '-c', code)
 
-@pytest.mark.parametrize('nb', NOTEBOOKS, ids=name)
-def test_notebook_is_small(nb):
-    assert nb.stat().st_size <= 400*1024
+def exported_copy(tmp):
+    "A copy of notebooks and package, exported and cleaned anew"
+    for d in ('nbs', 'colorize_nb'):
+        skip = shutil.ignore_patterns('__pycache__', '*.safetensors', '*.onnx', '.ipynb_checkpoints')
+        shutil.copytree(ROOT/d, tmp/d, symlinks=True, ignore=skip)
+    shutil.copy(ROOT/'pyproject.toml', tmp)
+    for mod in MODULES: (tmp/'colorize_nb'/f"{mod.replace('.', '/')}.py").unlink()
+    (tmp/'colorize_nb'/'_modidx.py').unlink()
+    for cmd in ('nbdev-export', 'nbdev-clean'):
+        done = run(BIN/cmd, cwd=tmp)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return tmp
+
+def test_notebooks_and_modules_are_in_step(tmp_path):
+    new = exported_copy(tmp_path)
+    files = [*(p.relative_to(ROOT) for p in NOTEBOOKS), Path('colorize_nb/_modidx.py'), *(path_of(m).relative_to(ROOT) for m in MODULES)]
+    differ = [p.as_posix() for p in files if not filecmp.cmp(ROOT/p, new/p, shallow=False)]
+    assert not differ, 'run `make export` and look at the difference'
+
+def test_step_is_noticed(tmp_path):
+    "The comparison above finds a module that was edited by hand"
+    new = exported_copy(tmp_path)
+    edited = new/'colorize_nb'/'color'/'lab.py'
+    edited.write_text(edited.read_text(encoding='utf-8') + '\n', encoding='utf-8')
+    assert not filecmp.cmp(ROOT/'colorize_nb'/'color'/'lab.py', edited, shallow=False)
+
+def test_readme_is_in_step():
+    assert (ROOT/'README.md').read_text(encoding='utf-8') == readme(ROOT/'nbs'/'index.ipynb')
+
+def test_rooms_import_downwards():
+    done = run(BIN/'lint-imports')
+    assert done.returncode == 0 and '0 broken' in done.stdout, done.stdout + done.stderr
+
+def test_lines_and_names():
+    done = run(BIN/'ruff', 'check')
+    assert done.returncode == 0, done.stdout
 
 @pytest.mark.parametrize('mod', MODULES)
-def test_module_is_short(mod):
-    assert len((ROOT/'colorize_nb'/f'{mod.replace(".", "/")}.py').read_text(encoding='utf-8').splitlines()) <= 900
+def test_no_private_name_crosses_modules(mod):
+    tree = ast.parse(path_of(mod).read_text(encoding='utf-8'))
+    ours = [o for o in ast.walk(tree) if isinstance(o, ast.ImportFrom) and (o.level or (o.module or '').startswith('colorize_nb'))]
+    own = mod.split('.')[-1] # a module may import itself, where a new process needs it by name
+    private = [a.name for o in ours if (o.module or '').split('.')[-1] != own for a in o.names]
+    assert not [n for n in private if n.startswith('_') and not n.startswith('__')]
 
 @pytest.mark.parametrize('mod', MODULES)
 def test_public_names_have_docstrings(mod):
-    tree = ast.parse((ROOT/'colorize_nb'/f'{mod.replace(".", "/")}.py').read_text(encoding='utf-8'))
+    tree = ast.parse(path_of(mod).read_text(encoding='utf-8'))
     public = next(ast.literal_eval(o.value) for o in tree.body if isinstance(o, ast.Assign) and o.targets[0].id == '__all__')
     made = [o for o in tree.body if isinstance(o, (ast.FunctionDef, ast.ClassDef)) and o.name in public]
-    assert not [o.name for o in made if not ast.get_docstring(o)]
+    methods = [f for o in made if isinstance(o, ast.ClassDef) for f in o.body
+               if isinstance(f, ast.FunctionDef) and not f.name.startswith('_') and not f.decorator_list]
+    assert not [o.name for o in [*made, *methods] if not ast.get_docstring(o)]
+    assert not {'page', 'number', 'held', 'draw', 'say', 'sentence'} & set(public)
 
-def test_colorizing_needs_no_fastai():
-    done = python('import sys\n' + ''.join(f'import colorize_nb.{m}\n' for m in USE_WING) + 'assert "fastai" not in sys.modules')
+@pytest.mark.parametrize('nb', NOTEBOOKS, ids=name)
+def test_notebook_is_small(nb):
+    assert nb.stat().st_size <= 300*1024
+
+@pytest.mark.parametrize('mod', MODULES)
+def test_module_has_one_subject(mod):
+    assert len(path_of(mod).read_text(encoding='utf-8').splitlines()) <= 600
+
+def test_version():
+    import colorize_nb
+    settings = ConfigParser(delimiters=['='])
+    settings.read(ROOT/'settings.ini', encoding='utf-8')
+    assert colorize_nb.__version__ == settings['DEFAULT']['version']
+
+LIGHT = ['color.srgb', 'color.icc', 'io.metadata', 'io.download', 'io.read', 'io.write', 'io.files', 'io.samples', 'models.registry', 'colorizer.upsample',
+         'colorizer.engines', 'colorizer.core', 'colorizer.compare', 'colorizer.plan', 'colorizer.batch', 'evaluate.demo', 'train.recipe', 'cli.app']
+CORE = ['torch', 'fastai', 'skimage', 'sklearn', 'scipy', 'matplotlib', 'pandas', 'timm', 'torchmetrics'] # none of these on the way from file to file
+
+def test_colouring_needs_the_core_only():
+    imports = ''.join(f'import colorize_nb.{m}\n' for m in LIGHT)
+    done = python(f'import sys\nfor o in {CORE}: sys.modules[o] = None\n{imports}import colorize_nb; colorize_nb.Colorizer; colorize_nb.list_models()')
     assert done.returncode == 0, done.stderr
 
-def test_files_need_no_torch():
-    done = python('import sys\n' + ''.join(f'import colorize_nb.{m}\n' for m in LIGHT) + 'assert "torch" not in sys.modules')
+def test_colouring_with_torch_needs_no_fastai():
+    done = python('import sys, colorize_nb.models.lite, colorize_nb.color.lab\nassert "fastai" not in sys.modules and "timm" not in sys.modules')
     assert done.returncode == 0, done.stderr
 
-def test_help_needs_no_torch():
-    done = python('import sys, colorize_nb.cli.main\nassert "torch" not in sys.modules')
+def test_front_door_opens():
+    done = python('import colorize_nb as c, warnings\nfor n in c.__all__: assert getattr(c, n).__doc__, n\nprint(len(c.__all__))')
     assert done.returncode == 0, done.stderr
+    assert 12 <= int(done.stdout) <= 20
 
-def test_all_holds_every_public_name():
-    names = ' + '.join(f'__import__("colorize_nb.{m}", fromlist=["*"]).__all__' for m in MODULES if not m.startswith('cli.'))
-    done = python(f'import colorize_nb.all as a\nmissing = [n for n in {names} if not hasattr(a, n)]\nassert not missing, missing')
-    assert done.returncode == 0, done.stderr
+def test_all_overwrites_nothing():
+    "`from colorize_nb.all import *` gives fastai's names and ours, and none of ours takes the place of one of fastai's or torch's"
+    code = 'import torch, fastai.vision.all as f, colorize_nb.all as a\nours = {k: v for k, v in vars(a).items() if getattr(v, "__module__", None) and '\
+           'str(v.__module__).startswith("colorize_nb")}\nprint([k for k in ours if hasattr(f, k) and getattr(f, k) is not ours[k] or hasattr(torch, k)])'
+    done = python(code)
+    assert done.returncode == 0 and done.stdout.strip() == '[]', done.stdout + done.stderr
 
 def test_nothing_is_huge():
-    files = subprocess.run(['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True).stdout.split('\0')
+    files = run('git', 'ls-files', '-z').stdout.split('\0')
     if files == ['']: pytest.skip('not a git checkout')
     assert not [f for f in files if f and (ROOT/f).exists() and (ROOT/f).stat().st_size > 30*2**20]
 
@@ -83,13 +155,19 @@ def made_names(tree, inside):
 @pytest.mark.parametrize('nb', NOTEBOOKS, ids=name)
 def test_cells_with_imports_stand_alone(nb):
     "To make the docs nbdev runs exported cells and cells with imports and no others: what such a cell uses must not come from others"
-    run, made, bad = set(), set(), []
+    run_, made, bad = set(), set(), []
     for i, src in enumerate(sources(nb)):
         tree = ast.parse(re.sub(r'^\s*[%!].*', '', src, flags=re.M))
         exported = re.search(r'^#\|\s*(export|exporti|exec_doc)\b', src, re.M)
-        if exported or any(isinstance(o, IMPORTS) for o in ast.walk(tree)) and not re.search(r'^#\|\s*eval:\s*false', src, re.M):
-            run |= made_names(tree, inside=False)
+        shown = not re.search(r'^#\|\s*eval:\s*false', src, re.M)
+        if exported or any(isinstance(o, IMPORTS) for o in ast.walk(tree)) and shown:
+            run_ |= made_names(tree, inside=False)
             used = {o.id for o in ast.walk(tree) if isinstance(o, ast.Name) and isinstance(o.ctx, ast.Load)}
-            if not exported and (lost := used & made - run - made_names(tree, inside=True)): bad.append(f"code cell {i} uses {', '.join(sorted(lost))}: {src[:60]!r}")
+            lost = used & made - run_ - made_names(tree, inside=True)
+            if not exported and lost: bad.append(f"code cell {i} uses {', '.join(sorted(lost))}: {src[:60]!r}")
         else: made |= made_names(tree, inside=False)
     assert not bad, 'put the imports into a cell of their own:\n' + '\n'.join(bad)
+
+def test_docs_build_and_links_lead_somewhere():
+    done = run(sys.executable, ROOT/'tools'/'check_docs.py', '--workers', 2)
+    assert done.returncode == 0, '\n'.join(o for o in done.stdout.splitlines() if o.startswith(('FAILED', 'docs:'))) + done.stderr[-2000:]

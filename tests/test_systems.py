@@ -1,4 +1,4 @@
-"The plan of tools/run_systems.py: what it runs is there, and what the pages show came from it."
+"The plan of experiments/run_systems.py: what it runs is there, and what the pages show came from it."
 import json
 import sys
 from pathlib import Path

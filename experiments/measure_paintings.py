@@ -1,8 +1,8 @@
 """Measure what the questions of paper 000 need beyond `colorize-nb evaluate`: differences between two models on the same paintings, with intervals.
 
-    python tools/measure_paintings.py --data ../shared/data --runs runs
+    python experiments/measure_paintings.py --data ../shared/data --runs runs
 
-reads what `tools/run_systems.py --judge` measured on paintings of all kinds, puts the genre's own pictures that nobody learned from (valid and test together) before the same runs, and writes
+reads what `experiments/run_systems.py --judge` measured on paintings of all kinds, puts the genre's own pictures that nobody learned from (valid and test together) before the same runs, and writes
 `paintings.json` to nbs/recipes/results. Runs that are not there are left out.
 """
 import argparse

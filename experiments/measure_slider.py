@@ -1,6 +1,6 @@
 """What the saturation slider does: PSNR and colourfulness of several models from gray to more than they predicted, on the same pictures at their own size.
 
-    python tools/measure_slider.py --data ../shared/data/photos --models default small vivid=runs/vivid/model.safetensors [--sizes 160 192 224 256] [--tta]
+    python experiments/measure_slider.py --data ../shared/data/photos --models default small vivid=runs/vivid/model.safetensors [--sizes 160 192 224 256] [--tta]
 
 writes `nbs/results/slider.json`: for every model, working size and saturation the mean over the pictures. A colorizer that is only bolder than another moves along that one's curve; a better
 one lies above it.

@@ -1,8 +1,8 @@
 """Keep what a page needs of an evaluation: protocol, methods, summary and the paired differences, without the values of single pictures.
 
-    python tools/store_evaluation.py RUN/metrics.json NAME
+    python experiments/store_evaluation.py RUN/metrics.json NAME
 
-writes `nbs/results/evaluation/NAME.json`; `tools/run_systems.py` keeps those of the published systems in the same form.
+writes `nbs/results/evaluation/NAME.json`; `experiments/run_systems.py` keeps those of the published systems in the same form.
 """
 import json, sys
 from pathlib import Path

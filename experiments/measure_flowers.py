@@ -1,9 +1,9 @@
 """Measure what the question of paper 003 needs beyond the runs: chroma histograms, pictures of birds, and small games from several seeds.
 
-    python tools/measure_flowers.py --data ../shared/data --runs runs
-    python tools/measure_flowers.py --data ../shared/data --parts games --seeds 1 2 3
+    python experiments/measure_flowers.py --data ../shared/data --runs runs
+    python experiments/measure_flowers.py --data ../shared/data --parts games --seeds 1 2 3
 
-reads the runs of tools/run_systems.py and writes `flowers.json` and `judged/birds.json` to nbs/recipes/results. Runs that are not there are left out; small games that were played are not repeated.
+reads the runs of experiments/run_systems.py and writes `flowers.json` and `judged/birds.json` to nbs/recipes/results. Runs that are not there are left out; small games that were played are not repeated.
 """
 import argparse
 import json

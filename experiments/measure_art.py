@@ -1,9 +1,9 @@
 """Measure what `colorize-nb evaluate` cannot: what paper 002's networks paint before their lightness is thrown away, what their codes hold, and
 what a conditional VAE has to say more than once.
 
-    python tools/measure_art.py --data ../shared/data/paintings --runs runs
+    python experiments/measure_art.py --data ../shared/data/paintings --runs runs
 
-reads the runs of tools/run_systems.py, takes the pictures that `colorize-nb evaluate --resize squish --pixels 64 --limit 128` takes, and writes
+reads the runs of experiments/run_systems.py, takes the pictures that `colorize-nb evaluate --resize squish --pixels 64 --limit 128` takes, and writes
 `painted.json`, `NAME/painted.jpg`, `art-vae/codes.json`, `art-cvae/draws.json` and `art-cvae/draws.jpg` to nbs/recipes/results. Runs that are not there are left out.
 """
 import argparse

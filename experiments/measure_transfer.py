@@ -1,8 +1,8 @@
 """Measure what the questions of paper 001 need beyond `colorize-nb evaluate`: differences between two models on the same pictures, with intervals.
 
-    python tools/measure_transfer.py --data ../shared/data --runs runs
+    python experiments/measure_transfer.py --data ../shared/data --runs runs
 
-reads the runs of tools/run_systems.py, takes the pictures that `colorize-nb evaluate --resize squish --pixels 64 --limit 128` takes of each set, and writes
+reads the runs of experiments/run_systems.py, takes the pictures that `colorize-nb evaluate --resize squish --pixels 64 --limit 128` takes of each set, and writes
 `transfer.json` to nbs/recipes/results. Runs that are not there are left out.
 """
 import argparse

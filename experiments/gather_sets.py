@@ -1,7 +1,7 @@
 """Gather several sets of pictures into one folder to train on: links to the files, nothing is copied.
 
-    python tools/gather_sets.py ../shared/data --out all                # learn from every set, validate on photographs
-    python tools/gather_sets.py ../shared/data --out free --only photos --keys nips17 food metaext elementary clothing intel
+    python experiments/gather_sets.py ../shared/data --out all                # learn from every set, validate on photographs
+    python experiments/gather_sets.py ../shared/data --out free --only photos --keys nips17 food metaext elementary clothing intel
 
 A set is a folder with `train/` and `valid/`. OUT gets `train/SET/...` from all of them and `valid/SET/...` from the set named by --valid alone. With --keys only
 files count whose names begin with one of these words and `_`: the source of a picture, and so its terms.

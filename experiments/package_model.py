@@ -1,6 +1,6 @@
 """Put a trained model into the package: its weights as float16, and a card for programs beside them.
 
-    python tools/package_model.py runs/accurate default --size 192 --description "photographs: ..."
+    python experiments/package_model.py runs/accurate default --size 192 --description "photographs: ..."
 
 reads RUN/model.safetensors, model.json and metrics.json, and writes colorize_nb/weights/NAME/. The card for people, README.md there, is written by hand.
 """

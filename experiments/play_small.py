@@ -1,6 +1,6 @@
 """Paper 000's settings in small, each from several seeds: which differences are larger than chance?
 
-    python tools/play_small.py --data ../shared/data/paintings --seeds 1 2 3
+    python experiments/play_small.py --data ../shared/data/paintings --seeds 1 2 3
 
 The recipe `paintings-cgan` with a quarter of the channels at 32 pixels, on 400 paintings, ten epochs, half a minute each; colour and
 PSNR are means over the last five, on validation paintings. Written to nbs/recipes/results/small.json; what is there is not repeated.

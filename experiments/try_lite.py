@@ -1,7 +1,7 @@
 """Short trials before a long training: one thing changed at a time, all on the same five thousand pictures, and what came of it.
 
-    python tools/try_lite.py --data ../shared/data/photos --out trials
-    python tools/try_lite.py --data ../shared/data/photos --out trials --only mobilenet_v2 l2
+    python experiments/try_lite.py --data ../shared/data/photos --out trials
+    python experiments/try_lite.py --data ../shared/data/photos --out trials --only mobilenet_v2 l2
 
 Each trial trains the recipe `accurate` for one epoch on 5,120 pictures of 64 pixels, seed 42, but for what it changes; one core of a CPU takes some two minutes. `nbs/results/trials.csv` gets a row for
 each: what was asked, what was expected, PSNR beside gray, share of the truth's colourfulness. A trial that is finished is not repeated.

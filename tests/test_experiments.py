@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-TOOLS = Path(__file__).resolve().parent.parent/'tools'
-sys.path.insert(0, str(TOOLS))
+EXPERIMENTS = Path(__file__).resolve().parent.parent/'experiments'
+sys.path.insert(0, str(EXPERIMENTS))
 import gather_sets
 import measure_slider
 import package_model

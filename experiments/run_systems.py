@@ -1,8 +1,8 @@
 """Train the published systems on one's own pictures, all with one seed, and keep what the notebooks of nbs/recipes/ show.
 
-    python tools/run_systems.py --data ../shared/data --out runs           # everything, on a CPU some hours
-    python tools/run_systems.py --data ../shared/data --out runs --only paintings-cgan zhang-l2-fixed
-    python tools/run_systems.py --data DATA --out runs --size 256 --times 10 # on a GPU: larger pictures, ten times the epochs
+    python experiments/run_systems.py --data ../shared/data --out runs           # everything, on a CPU some hours
+    python experiments/run_systems.py --data ../shared/data --out runs --only paintings-cgan zhang-l2-fixed
+    python experiments/run_systems.py --data DATA --out runs --size 256 --times 10 # on a GPU: larger pictures, ten times the epochs
 
 DATA holds `paintings`, `flowers`, `faces` and `photos`, each with `train/` and `valid/`, and for --judge `historical`. A run that is finished is not repeated.
 Metadata for each run, in nbs/recipes/results/NAME/: `metrics.json` and `history.csv` as `colorize-nb train` left them, `run.json`
