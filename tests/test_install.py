@@ -1,0 +1,71 @@
+"The wheel, installed with the core's requirements alone into a fresh environment: small, quick to install, and it colours."
+import json
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.slow # builds, and asks a package index
+
+def run(*cmd, cwd=None, **kw):
+    env = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
+    return subprocess.run([str(c) for c in cmd], cwd=cwd, env=env, capture_output=True, text=True, encoding='utf-8', **kw)
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    "The wheel of this checkout"
+    out = tmp_path_factory.mktemp('wheel')
+    done = run(sys.executable, '-m', 'pip', 'wheel', ROOT, '--no-deps', '-w', out)
+    assert done.returncode == 0, done.stderr
+    return next(out.glob('*.whl'))
+
+@pytest.fixture(scope='module')
+def core(wheel, tmp_path_factory):
+    "A fresh environment with the wheel and what the core requires: its folder of programs"
+    home = tmp_path_factory.mktemp('core')
+    venv.create(home, with_pip=True)
+    bin_ = home/('Scripts' if os.name == 'nt' else 'bin')
+    before = size(home)
+    done = run(bin_/'python', '-m', 'pip', 'install', '--progress-bar', 'off', wheel)
+    assert done.returncode == 0, done.stderr
+    (home/'grown').write_text(str(size(home) - before))
+    return bin_
+
+def size(folder): return sum(f.stat().st_size for f in folder.rglob('*') if f.is_file() and not f.is_symlink())
+
+def test_wheel_is_small_and_whole(wheel):
+    assert wheel.stat().st_size < 60e6
+    names = zipfile.ZipFile(wheel).namelist()
+    for part in ('py.typed', '__init__.pyi', 'weights/default/model.onnx', 'weights/default/model.safetensors', 'weights/default/README.md',
+                 'train/recipes/', 'evaluate/templates/', 'study/web/study.js', 'io/pictures/'):
+        assert any(n.startswith(f'colorize_nb/{part}') for n in names), part
+    assert not [n for n in names if n.split('/')[0] not in ('colorize_nb',) and '.dist-info' not in n.split('/')[0]]
+
+def test_core_is_lean(core):
+    installed = {p['name'].lower() for p in json.loads(run(core/'python', '-m', 'pip', 'list', '--format', 'json').stdout)}
+    assert not installed & {'torch', 'torchvision', 'fastai', 'scipy', 'matplotlib', 'pandas', 'scikit-image', 'jupyterlab', 'nbdev'}
+    assert int((core.parent/'grown').read_text()) < 250e6
+
+def test_core_colours(core, tmp_path):
+    done = run(core/'colorize-nb', 'demo', '--out', 'demo', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path/'demo'/'gallery.png').exists() and json.loads((tmp_path/'demo'/'report.json').read_text())['pictures']
+    picture = next(p for p in sorted((tmp_path/'demo').glob('*.png')) if p.stem != 'gallery')
+    done = run(core/'colorize-nb', 'colorize', picture, '--out', 'new', '--force', cwd=tmp_path)
+    assert done.returncode == 0 and (tmp_path/'new'/picture.name).exists(), done.stderr
+    code = f'import colorize_nb; c = colorize_nb.Colorizer.from_pretrained(); print(c({str(picture)!r}).size)'
+    assert run(core/'python', '-c', code, cwd=tmp_path).returncode == 0
+
+@pytest.mark.parametrize('command, extra', [
+    ('train lite --data x --out y', 'train'), ('evaluate --model default --data x --out y', 'evaluate'),
+    ('study serve x', 'study'), ('export default --out x.onnx', 'export')])
+def test_missing_wing_is_named(core, tmp_path, command, extra):
+    (tmp_path/'x').mkdir()
+    done = run(core/'colorize-nb', *command.split(), cwd=tmp_path)
+    assert done.returncode in (1, 2) and f'colorize_nb[{extra}]' in done.stderr, done.stderr
+    assert 'Traceback' not in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
