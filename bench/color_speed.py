@@ -7,8 +7,10 @@ from PIL import Image
 
 from timing import compare, interleaved
 
-SOURCES = [('skimage.data', ['astronaut.png', 'chelsea.png', 'coffee.png', 'motorcycle_left.png', 'rocket.jpg', 'color.png']),
-           ('sklearn.datasets', ['images/china.jpg', 'images/flower.jpg']), ('matplotlib', ['mpl-data/sample_data/grace_hopper.jpg'])]
+SOURCES = [('skimage.data', ['astronaut.png', 'chelsea.png', 'coffee.png', 'motorcycle_left.png', 'rocket.jpg',
+                             'color.png']),
+           ('sklearn.datasets', ['images/china.jpg', 'images/flower.jpg']),
+           ('matplotlib', ['mpl-data/sample_data/grace_hopper.jpg'])]
 
 def pictures(n=16, size=256):
     "`n` real photographs, (n,3,size,size) uint8: halves of the pictures that other packages carry"
@@ -32,7 +34,9 @@ def run(quick=False):
     lab_each = [o for o in lab.permute(0, 2, 3, 1).contiguous().numpy()]
     rounds = 5 if quick else 31
     there = {'colorize_nb': lambda: rgb2lab(rgb), 'scikit-image': lambda: [sk_rgb2lab(o) for o in each],
-             'scikit-image, converted to float32 first': lambda: [sk_rgb2lab(o.astype(np.float32)/255) for o in each], 'kornia': lambda: rgb_to_lab(rgb/255)}
-    back = {'colorize_nb': lambda: lab2rgb(lab), 'scikit-image': lambda: [sk_lab2rgb(o) for o in lab_each], 'kornia': lambda: lab_to_rgb(lab)}
+             'scikit-image, converted to float32 first': lambda: [sk_rgb2lab(o.astype(np.float32)/255) for o in each],
+             'kornia': lambda: rgb_to_lab(rgb/255)}
+    back = {'colorize_nb': lambda: lab2rgb(lab), 'scikit-image': lambda: [sk_lab2rgb(o) for o in lab_each],
+            'kornia': lambda: lab_to_rgb(lab)}
     return {'rgb2lab, 16 pictures of 256x256, uint8': compare(interleaved(there, rounds)),
             'lab2rgb, 16 pictures of 256x256, float32': compare(interleaved(back, rounds))}

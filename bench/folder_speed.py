@@ -14,8 +14,10 @@ def scans(folder, n):
     from colorize_nb.io.samples import sample, samples
     rng = np.random.default_rng(0)
     for i in range(n):
-        big = np.asarray(sample(samples()[i % len(samples())]).convert('L').resize((3000, 2000), Image.Resampling.LANCZOS)).astype(np.int16)
-        Image.fromarray((big + rng.normal(0, 4, big.shape).round().astype(np.int16)).clip(0, 255).astype(np.uint8)).save(folder/f'{i:02}.jpg', quality=90)
+        big = np.asarray(sample(samples()[i % len(samples())]).convert('L').resize((3000, 2000),
+            Image.Resampling.LANCZOS)).astype(np.int16)
+        Image.fromarray((big + rng.normal(0, 4, big.shape).round().astype(np.int16)).clip(0,
+            255).astype(np.uint8)).save(folder/f'{i:02}.jpg', quality=90)
 
 def run(quick=False):
     "One table of median milliseconds a picture, ratios within rounds"
@@ -32,10 +34,13 @@ def run(quick=False):
         def single():
             for f in sorted(old.iterdir()):
                 p = open_picture(f)
-                save_picture(colorizer.merge_chroma(p, colorizer.predict_ab([p])[0], 'jpeg'), new/f.name, kept=p.kept, model=colorizer.name)
-        times = interleaved({'colorize_files': folder, 'one picture after the other': single}, 2 if quick else 9, warmup=1)
+                save_picture(colorizer.merge_chroma(p, colorizer.predict_ab([p])[0], 'jpeg'), new/f.name, kept=p.kept,
+                             model=colorizer.name)
+        times = interleaved({'colorize_files': folder, 'one picture after the other': single}, 2 if quick else 9,
+                            warmup=1)
         shutil.rmtree(new)
     waiting = os.environ.get('OMP_WAIT_POLICY', 'not set')
-    return {f'{n} JPEGs of 6 megapixels, a picture, OMP_WAIT_POLICY {waiting}': compare({k: [t/n for t in v] for k, v in times.items()})}
+    return {f'{n} JPEGs of 6 megapixels, a picture, OMP_WAIT_POLICY {waiting}': compare({k: [t/n for t in v]
+        for k, v in times.items()})}
 
 if __name__ == '__main__': print(run(True))

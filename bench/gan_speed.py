@@ -1,4 +1,5 @@
-"GAN training: a pair of updates (critic and generator) of ours, of a plain pix2pix loop and of fastai's `GANLearner`, with the same networks."
+"""GAN training: a pair of updates (critic and generator) of ours, of a plain pix2pix loop and of fastai's `GANLearner`,
+with the same networks."""
 import time
 import warnings
 from copy import deepcopy
@@ -16,7 +17,8 @@ def content(fake, lab): return F.l1_loss(fake[:, 1:], lab[:, 1:])
 class PlainLoop:
     "What one writes without a framework: pix2pix's two steps on one batch, `torch.optim.Adam` for both"
     def __init__(self, generator, critic, batches, memory_format=torch.contiguous_format):
-        self.g, self.d, self.batches = generator.to(memory_format=memory_format), critic.to(memory_format=memory_format), batches
+        self.g, self.d, self.batches = generator.to(
+            memory_format=memory_format), critic.to(memory_format=memory_format), batches
         self.opt_g, self.opt_d = (torch.optim.Adam(m.parameters(), lr=LR, betas=BETAS) for m in (self.g, self.d))
 
     def pair(self, l, lab):
@@ -54,7 +56,8 @@ def trained(learn):
     return fit
 
 def loaders(pairs, device):
-    "fastai's loaders of `pairs` times a batch of real photographs, in memory, and the same as a list of batches on the device"
+    """fastai's loaders of `pairs` times a batch of real photographs, in memory, and the same as a list of batches on
+    the device"""
     from color_speed import pictures
     from fastai.data.core import DataLoaders
     from fastai.data.load import DataLoader
@@ -63,7 +66,9 @@ def loaders(pairs, device):
     from colorize_nb.train.data import TensorL, TensorLab
     lab = scale_lab(rgb2lab(pictures(BS, SIZE)))
     items = [(TensorL(o[:1]), TensorLab(o)) for o in lab]
-    def dls(n): return DataLoaders(DataLoader(items*n, bs=BS, num_workers=0), DataLoader(items[:2], bs=2, num_workers=0), device=device)
+    def dls(n):
+        return DataLoaders(DataLoader(items*n, bs=BS, num_workers=0), DataLoader(items[:2], bs=2, num_workers=0),
+                           device=device)
     return dls, [(lab[:, :1].to(device), lab.to(device))]*pairs
 
 def fastai_gan(dls, generator, critic):
@@ -74,7 +79,8 @@ def fastai_gan(dls, generator, critic):
     warnings.filterwarnings('ignore', 'You are shadowing an attribute') # its callbacks do
     def loss_g(fake_pred, fake, lab): return bce(fake_pred, True) + LAMBDA*content(fake, lab)
     def loss_c(real_pred, fake_pred): return (bce(real_pred, True) + bce(fake_pred, False))/2
-    return GANLearner(dls, generator, critic, loss_g, loss_c, lr=LR, wd=0., opt_func=partial(Adam, mom=BETAS[0], sqr_mom=BETAS[1]))
+    return GANLearner(dls, generator, critic, loss_g, loss_c, lr=LR, wd=0.,
+                      opt_func=partial(Adam, mom=BETAS[0], sqr_mom=BETAS[1]))
 
 def run(quick=False):
     "One table"
@@ -87,7 +93,9 @@ def run(quick=False):
     torch.manual_seed(0)
     generator, critic = unet_generator('resnet18', pretrained=False).to(device), patch_critic().to(device)
     def nets(): return deepcopy(generator), deepcopy(critic)
-    def ours(channels_last): return trained(ColorGANLearner(dls(pairs), *nets(), lr=LR, betas=BETAS, lambda_content=LAMBDA, metrics=[], channels_last=channels_last))
+    def ours(channels_last):
+        return trained(ColorGANLearner(dls(pairs), *nets(), lr=LR, betas=BETAS, lambda_content=LAMBDA, metrics=[],
+                                       channels_last=channels_last))
     contestants = {'colorize_nb': ours(False), 'colorize_nb, channels last (its default)': ours(True),
                    'plain pix2pix loop': PlainLoop(*nets(), batches),
                    'plain pix2pix loop, channels last': PlainLoop(*nets(), batches, torch.channels_last),

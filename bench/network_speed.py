@@ -11,7 +11,8 @@ def unet():
     from colorize_nb.models.unet import unet_generator
     net = unet_generator('resnet18', pretrained=False).eval().to(memory_format=torch.channels_last)
     def answer(l):
-        with torch.inference_mode(): return net(torch.from_numpy(l/50 - 1)[:, None].contiguous(memory_format=torch.channels_last))
+        with torch.inference_mode():
+            return net(torch.from_numpy(l/50 - 1)[:, None].contiguous(memory_format=torch.channels_last))
     return answer
 
 def run(quick=False):
@@ -21,4 +22,5 @@ def run(quick=False):
     l = np.random.default_rng(0).uniform(0, 100, (1, SIDE, SIDE)).astype(np.float32)
     names = sorted((m['name'] for m in list_models()), key=lambda n: n != 'default')
     ways = {f"'{n}'": load_engine(n, 'cpu').predict for n in names} | {'DynamicUnet on ResNet-18': unet()}
-    return {f'chroma of one picture of {SIDE}x{SIDE}': compare(interleaved({k: lambda f=f: f(l) for k, f in ways.items()}, rounds=3 if quick else 31))}
+    return {f'chroma of one picture of {SIDE}x{SIDE}': compare(interleaved({k: lambda f=f: f(l)
+        for k, f in ways.items()}, rounds=3 if quick else 31))}

@@ -1,4 +1,5 @@
-"`make bench`: run the benchmarks, print their tables, write bench/results.json. Names choose (color, gan, start, painting, folder, onnx, network, train); `--quick` takes few rounds."
+"""`make bench`: run the benchmarks, print their tables, write bench/results.json. Names choose (color, gan, start,
+painting, folder, onnx, network, train); `--quick` takes few rounds."""
 import argparse
 import importlib
 import json
@@ -14,20 +15,23 @@ BENCHES = ['color', 'gan', 'start', 'painting', 'folder', 'onnx', 'network', 'tr
 def machine():
     "What the figures depend on"
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return dict(cores=os.cpu_count(), threads=torch.get_num_threads(), gpu=gpu, torch=torch.__version__, python=platform.python_version(),
+    return dict(cores=os.cpu_count(), threads=torch.get_num_threads(), gpu=gpu, torch=torch.__version__,
+                python=platform.python_version(),
                 system=platform.system(), processor=platform.machine())
 
 def table(title, rows):
     "Print one comparison"
     print(f'\n{title}\n' + f"  {'':44}{'ms':>10}{'times ours':>12}")
-    for name, r in rows.items(): print(f"  {name:44}{r['ms']:>10.1f}{format(r['by_ours'], '.2f') if 'by_ours' in r else '':>12}")
+    for name, r in rows.items():
+        print(f"  {name:44}{r['ms']:>10.1f}{format(r['by_ours'], '.2f') if 'by_ours' in r else '':>12}")
 
 def main():
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument('names', nargs='*', metavar='NAME', help=f"of {', '.join(BENCHES)}; all without any")
     args.add_argument('--quick', action='store_true', help='few rounds, to see that it works')
     args = args.parse_args()
-    if unknown := set(args.names) - set(BENCHES): raise SystemExit(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHES)}")
+    if unknown := set(args.names) - set(BENCHES):
+        raise SystemExit(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHES)}")
     path = HERE/'results.json'
     results = json.loads(path.read_text()) if path.exists() and not args.quick else {}
     print(', '.join(f'{k} {v}' for k, v in machine().items() if v is not None))

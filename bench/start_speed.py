@@ -12,7 +12,8 @@ from timing import interleaved
 
 def command(*args):
     "Run `colorize-nb` in a process of its own"
-    done = subprocess.run([sys.executable, '-m', 'colorize_nb', *map(str, args)], capture_output=True, text=True, env={**os.environ, 'PYTHONUTF8': '1'})
+    done = subprocess.run([sys.executable, '-m', 'colorize_nb', *map(str, args)], capture_output=True, text=True,
+                          env={**os.environ, 'PYTHONUTF8': '1'})
     if done.returncode: sys.exit(f"colorize-nb {' '.join(map(str, args))} failed:\n{done.stdout}{done.stderr}")
 
 def run(quick=False):
@@ -26,7 +27,8 @@ def run(quick=False):
         small = Path(tmp)/'small.png'
         Image.fromarray(pictures(1)[0].permute(1, 2, 0).numpy()).convert('L').save(small)
         tasks = {'colorize-nb --help': lambda: command('--help'),
-                 'colorize-nb colorize, one picture of 256x256': lambda: command('colorize', small, '--out', Path(tmp)/'out', '--overwrite'),
+                 'colorize-nb colorize, one picture of 256x256': lambda: command('colorize', small, '--out',
+                     Path(tmp)/'out', '--overwrite'),
                  'lite_generator, one picture of 256x256': lambda: model(l)}
         with torch.inference_mode(): times = interleaved(tasks, 2 if quick else 7, warmup=1)
     return {'start, seconds': {n: dict(ms=round(1e3*median(t), 1)) for n, t in times.items()}}

@@ -22,4 +22,5 @@ def compare(
 )->dict: # name -> median milliseconds, and median over the rounds of its time divided by ours
     "Medians, and ratios taken within each round."
     ours = next(iter(times.values()))
-    return {n: dict(ms=round(1e3*median(t), 2), by_ours=round(median(a/b for a, b in zip(t, ours)), 3)) for n, t in times.items()}
+    return {n: dict(ms=round(1e3*median(t), 2), by_ours=round(median(a/b for a, b in zip(t, ours)), 3))
+            for n, t in times.items()}

@@ -26,6 +26,8 @@ def stepper(encoder, bf16=False, compiled=False):
 
 def run(quick=False):
     "One table for each encoder"
-    ways = {'as it is': {}, 'compiled': dict(compiled=True), 'bfloat16': dict(bf16=True), 'compiled, bfloat16': dict(bf16=True, compiled=True)}
-    return {f'a step of lite_generator({enc!r}): {BS} pictures of {SIZE}x{SIZE}': compare(interleaved({k: stepper(enc, **kw) for k, kw in ways.items()}, rounds=3 if quick else 9, warmup=2))
+    ways = {'as it is': {}, 'compiled': dict(compiled=True), 'bfloat16': dict(bf16=True),
+            'compiled, bfloat16': dict(bf16=True, compiled=True)}
+    return {f'a step of lite_generator({enc!r}): {BS} pictures of {SIZE}x{SIZE}': compare(interleaved({k: stepper(enc,
+        **kw) for k, kw in ways.items()}, rounds=3 if quick else 9, warmup=2))
             for enc in ('mobilenet_v2', 'efficientnet_lite2')}

@@ -1,4 +1,5 @@
-"What the choices in painting cost and bring, on true pictures: chroma along the edges or not, lightness or luma kept, averaged answers, working sizes. Writes a JSON file for the tutorial."
+"""What the choices in painting cost and bring, on true pictures: chroma along the edges or not, lightness or luma kept,
+averaged answers, working sizes. Writes a JSON file for the tutorial."""
 import argparse
 import json
 import math
@@ -6,18 +7,17 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from colorize_nb.metrics.artifacts import bleeding
-from colorize_nb.colorizer.core import Colorizer, working_shape
+from colorize_nb.colorizer.core import Colorizer
 from colorize_nb.evaluate.evaluation import find_set
 from colorize_nb.io.files import read_whole
 from colorize_nb.evaluate.statistics import Bootstrap, mean_of
-from colorize_nb.color.srgb import gray_of, lab2srgb, lightness
+from colorize_nb.color.srgb import gray_of, lightness
 from colorize_nb.metrics.image import colorfulness, psnr
 from colorize_nb.evaluate.methods import rgb8
-from colorize_nb.colorizer.upsample import guided_upsample, merge_chroma, paint_rgb, paint_ycbcr
+from colorize_nb.colorizer.upsample import guided_upsample, paint_rgb, paint_ycbcr
 from colorize_nb.io.read import open_picture
 from colorize_nb.color.lab import rgb2lab
 
@@ -36,7 +36,8 @@ def answers(rgb, colorizer):
     "Name -> (answer as PIL image, L* that was asked); the truth is `rgb`"
     height, width = rgb.shape[:2]
     true = rgb2lab(rgb8(rgb))[0].numpy()
-    gray, luma = ((gray_of(rgb).astype(np.uint32) + 128)//257).astype(np.uint8), np.asarray(Image.fromarray(rgb).convert('L'))
+    gray, luma = ((gray_of(rgb).astype(np.uint32)
+                   + 128)//257).astype(np.uint8), np.asarray(Image.fromarray(rgb).convert('L'))
     p, q = open_picture(gray), open_picture(luma)
     ab = colorizer.predict_ab([p])[0]*colorizer.saturation
     small = resized(true[1:], ab.shape[2], ab.shape[1]) # the true chroma, as coarse as the model's
@@ -72,16 +73,22 @@ def main():
     for path in found.values() if isinstance(found, dict) else found:
         rgb = read_whole(path)
         for name, answer, gray in answers(rgb, colorizer): rows.setdefault(name, []).append(figures(answer, rgb, gray))
-        rows.setdefault('truth', []).append(dict(bleeding=bleeding(rgb8(rgb)).item(), colorfulness=colorfulness(rgb8(rgb)).item()))
+        rows.setdefault('truth', []).append(dict(bleeding=bleeding(rgb8(rgb)).item(),
+                                                 colorfulness=colorfulness(rgb8(rgb)).item()))
     boot = Bootstrap(len(rows['truth']))
     def interval(x):
         i = boot(mean_of(np.array(x, float)))
         return [None if math.isnan(o) or math.isinf(o) else round(float(o), 4) for o in i]
     res = {n: {k: interval([r[k] for r in rs]) for k in rs[0]} for n, rs in rows.items()}
-    pairs = {'along the edges': ('model, along the edges', 'model, enlarged'), 'true chroma along the edges': ('true chroma, along the edges', 'true chroma, enlarged'), 'averaged': ('averaged (--tta)', 'model, along the edges'),
-             'asked by L*: L* instead of luma': ('model, asked by L*, L* kept', 'model, asked by L*, luma kept'), 'asked by luma: L* instead of luma': ('model, asked by luma, L* kept', 'model, asked by luma, luma kept')}
-    differences = {n: {k: interval(np.array([r[k] for r in rows[a]]) - np.array([r[k] for r in rows[b]])) for k in rows[a][0]} for n, (a, b) in pairs.items()}
-    args.out.write_text(json.dumps(dict(data='/'.join(Path(args.data).parts[-1:]), n=boot.n, model=colorizer.name, size=colorizer.size, means=res, differences=differences), indent=1) + '\n')
+    pairs = {'along the edges': ('model, along the edges', 'model, enlarged'),
+             'true chroma along the edges': ('true chroma, along the edges', 'true chroma, enlarged'),
+             'averaged': ('averaged (--tta)', 'model, along the edges'),
+             'asked by L*: L* instead of luma': ('model, asked by L*, L* kept', 'model, asked by L*, luma kept'),
+             'asked by luma: L* instead of luma': ('model, asked by luma, L* kept', 'model, asked by luma, luma kept')}
+    differences = {n: {k: interval(np.array([r[k] for r in rows[a]]) - np.array([r[k] for r in rows[b]]))
+                       for k in rows[a][0]} for n, (a, b) in pairs.items()}
+    args.out.write_text(json.dumps(dict(data='/'.join(Path(args.data).parts[-1:]), n=boot.n, model=colorizer.name,
+                                        size=colorizer.size, means=res, differences=differences), indent=1) + '\n')
     print(json.dumps(differences, indent=1), f'{time.time() - start:.0f} s')
 
 if __name__ == '__main__': main()

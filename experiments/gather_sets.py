@@ -1,9 +1,12 @@
 """Gather several sets of pictures into one folder to train on: links to the files, nothing is copied.
 
-    python experiments/gather_sets.py ../shared/data --out all                # learn from every set, validate on photographs
-    python experiments/gather_sets.py ../shared/data --out free --only photos --keys nips17 food metaext elementary clothing intel
+    python experiments/gather_sets.py ../shared/data --out all                # learn from every set, validate on
+        photographs
+    python experiments/gather_sets.py ../shared/data --out free --only photos --keys nips17 food metaext elementary
+        clothing intel
 
-A set is a folder with `train/` and `valid/`. OUT gets `train/SET/...` from all of them and `valid/SET/...` from the set named by --valid alone. With --keys only
+A set is a folder with `train/` and `valid/`. OUT gets `train/SET/...` from all of them and `valid/SET/...` from the set
+named by --valid alone. With --keys only
 files count whose names begin with one of these words and `_`: the source of a picture, and so its terms.
 """
 import argparse
@@ -36,8 +39,10 @@ def main():
     args = p.parse_args()
     if args.out.exists(): raise SystemExit(f"{args.out} is already there: remove it, or give another folder")
     sets = args.only or sorted(d.name for d in args.data.iterdir() if (d/'train').is_dir() and (d/'valid').is_dir())
-    if lack := [s for s in [*sets, args.valid] if not (args.data/s).is_dir()]: raise SystemExit(f"no set named {', '.join(lack)} in {args.data}: take its folders' names")
+    if lack := [s for s in [*sets, args.valid] if not (args.data/s).is_dir()]:
+        raise SystemExit(f"no set named {', '.join(lack)} in {args.data}: take its folders' names")
     n = gather(args.data, args.out, sets, args.valid, args.keys)
-    print(f"{args.out}: {n['train']} pictures to learn from ({', '.join(sets)}), {n['valid']} to validate on ({args.valid})")
+    print(f"{args.out}: {n['train']} pictures to learn from ({', '.join(sets)}), {n['valid']} to validate on "
+          f"({args.valid})")
 
 if __name__ == '__main__': main()

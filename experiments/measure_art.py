@@ -1,10 +1,14 @@
-"""Measure what `colorize-nb evaluate` cannot: what paper 002's networks paint before their lightness is thrown away, what their codes hold, and
+"""Measure what `colorize-nb evaluate` cannot: what Minářová (2022)'s networks paint before their lightness is thrown
+away,
+what their codes hold, and
 what a conditional VAE has to say more than once.
 
     python experiments/measure_art.py --data ../shared/data/paintings --runs runs
 
-reads the runs of experiments/run_systems.py, takes the pictures that `colorize-nb evaluate --resize squish --pixels 64 --limit 128` takes, and writes
-`painted.json`, `NAME/painted.jpg`, `art-vae/codes.json`, `art-cvae/draws.json` and `art-cvae/draws.jpg` to nbs/recipes/results. Runs that are not there are left out.
+reads the runs of experiments/run_systems.py, takes the pictures that `colorize-nb evaluate --resize squish --pixels 64
+--limit 128` takes, and writes
+`painted.json`, `NAME/painted.jpg`, `art-vae/codes.json`, `art-cvae/draws.json` and `art-cvae/draws.jpg` to
+nbs/recipes/results. Runs that are not there are left out.
 """
 import argparse
 import json
@@ -58,14 +62,17 @@ def painted(net, rgb):
     if net.out == 'ab': return dict(kept=figures(kept, rgb))
     own = merge_chroma(net, l)
     own_l = scale_lab(rgb2lab(own))[:, :1]
-    return dict(painted=figures(own, rgb), kept=figures(kept, rgb), lightness=figures(rgb_of(torch.cat([own_l, lab[:, 1:]], 1)), rgb))
+    return dict(painted=figures(own, rgb), kept=figures(kept, rgb),
+                lightness=figures(rgb_of(torch.cat([own_l, lab[:, 1:]], 1)), rgb))
 
 def baselines(rgb, train, ab):
     "The answers that no network made; the first three keep the lightness."
     lab, l = question(rgb)
     one = torch.cat([l, (torch.tensor(ab).float()/110).view(1, 2, 1, 1).expand(len(l), -1, TINY, TINY)], 1)
-    flat = {'gray, L*': rgb_of(torch.cat([l, torch.zeros_like(lab[:, 1:])], 1)), 'gray, luma': gray_rgb(as8(rgb), luma=True)/255, 'mean colour on L*': rgb_of(one),
-            'mean RGB everywhere': train.mean((0, 2, 3)).view(1, 3, 1, 1).expand_as(rgb), 'mean picture': train.mean(0, keepdim=True).expand_as(rgb), 'truth': rgb}
+    flat = {'gray, L*': rgb_of(torch.cat([l, torch.zeros_like(lab[:, 1:])], 1)),
+            'gray, luma': gray_rgb(as8(rgb), luma=True)/255, 'mean colour on L*': rgb_of(one),
+            'mean RGB everywhere': train.mean((0, 2, 3)).view(1, 3, 1, 1).expand_as(rgb),
+            'mean picture': train.mean(0, keepdim=True).expand_as(rgb), 'truth': rgb}
     return {k: figures(v, rgb) for k, v in flat.items()}
 
 @torch.no_grad()
@@ -82,7 +89,8 @@ def tints(mode, draws):
 
 @torch.no_grad()
 def draws_of(net, rgb):
-    "Errors of each picture: of the one answer, of each draw, of means of draws, of random casts, of the answer that knows the true code."
+    """Errors of each picture: of the one answer, of each draw, of means of draws, of random casts, of the answer that
+    knows the true code."""
     torch.manual_seed(42)
     lab, l = question(rgb)
     dist = net.body(l)
@@ -92,9 +100,13 @@ def draws_of(net, rgb):
     mean, logvar = dist.posterior(lab[:, 1:])
     use = code_use(dist.decode, mean, logvar, dist.mean, dist.logvar)
     vivid = lambda x: colorfulness(as8(rgb_of(torch.cat([l, x], 1)))).tolist()
-    return dict(mode=err(mode), draws=each(ab), tints=each(tints(mode, ab)), means={n: err(ab[:, :n].mean(1)) for n in (1, 2, 4, 8, DRAWS)}, known=err(dist.decode(mean)),
-                spread=110*ab.std(1).mean().item(), spread_of_means=110*ab.mean((3, 4)).std(1).mean().item(), kl=use['kl'].sort(descending=True).values.tolist(), active=use['active'],
-                kl_pictures=normal_kl(mean, logvar, dist.mean, dist.logvar).sum(1).tolist(), colorfulness=dict(mode=vivid(mode), draw=vivid(ab[:, 0]), mean=vivid(ab.mean(1)), truth=vivid(lab[:, 1:])))
+    return dict(mode=err(mode), draws=each(ab), tints=each(tints(mode, ab)),
+                means={n: err(ab[:, :n].mean(1)) for n in (1, 2, 4, 8, DRAWS)}, known=err(dist.decode(mean)),
+                spread=110*ab.std(1).mean().item(), spread_of_means=110*ab.mean((3, 4)).std(1).mean().item(),
+                kl=use['kl'].sort(descending=True).values.tolist(), active=use['active'],
+                kl_pictures=normal_kl(mean, logvar, dist.mean, dist.logvar).sum(1).tolist(),
+                colorfulness=dict(mode=vivid(mode), draw=vivid(ab[:, 0]), mean=vivid(ab.mean(1)),
+                                  truth=vivid(lab[:, 1:])))
 
 def fit(name): return ImageOps.fit(sample(name).convert('RGB'), TILE)
 def tensor(im): return torch.tensor(np.array(im)).permute(2, 0, 1)[None]/255
@@ -105,7 +117,8 @@ def picture(rgb): return Image.fromarray(as8(rgb)[0].permute(1, 2, 0).numpy())
 def show_painted(net):
     "The packaged photographs as a network paints them, side by side."
     sheet = Image.new('RGB', (TILE[0]*len(SAMPLE_ROW), TILE[1]))
-    for x, name in enumerate(SAMPLE_ROW): sheet.paste(picture(enlarge(merge_chroma(net, tiny(fit(name))))), (x*TILE[0], 0))
+    for x, name in enumerate(SAMPLE_ROW):
+        sheet.paste(picture(enlarge(merge_chroma(net, tiny(fit(name))))), (x*TILE[0], 0))
     return sheet
 
 @torch.no_grad()
@@ -117,7 +130,8 @@ def show_draws(net, names=('china', 'flower'), n=5):
         im = fit(name)
         full, dist = question(tensor(im))[1], net.body(tiny(im))
         row = [torch.zeros(1, 2, TINY, TINY), dist.mode(), *(dist.sample() for _ in range(n))]
-        for x, o in enumerate(row): sheet.paste(picture(rgb_of(torch.cat([full, enlarge(o)], 1))), (x*TILE[0], y*TILE[1]))
+        for x, o in enumerate(row):
+            sheet.paste(picture(rgb_of(torch.cat([full, enlarge(o)], 1))), (x*TILE[0], y*TILE[1]))
         sheet.paste(im, ((n + 2)*TILE[0], y*TILE[1]))
     return sheet
 
@@ -129,14 +143,16 @@ def write(path, d):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--data', required=True); p.add_argument('--runs', default='runs'); p.add_argument('--limit', type=int, default=128)
+    p.add_argument('--data', required=True)
+    p.add_argument('--runs', default='runs'); p.add_argument('--limit', type=int, default=128)
     args = p.parse_args()
     data, there = Path(args.data), lambda n: (Path(args.runs)/n/'model.safetensors').exists()
     net = lambda n: load_generator(Path(args.runs)/n)[0]
     learned = list(find_pictures(data/'train'))
     rgb, train = read(find_set(data, None, args.limit, 42).values()), read(learned)
     found = {n: net(n) for n in PAINTERS if there(n)}
-    write(KEPT/'painted.json', baselines(rgb, train, average_ab(learned)) | {n: painted(o, rgb) for n, o in found.items()})
+    write(KEPT/'painted.json', baselines(rgb, train, average_ab(learned))
+          | {n: painted(o, rgb) for n, o in found.items()})
     write(KEPT/'art-vae'/'codes.json', {n: codes(o, rgb) for n, o in found.items() if hasattr(o, 'encode')})
     for n, o in found.items():
         (KEPT/n).mkdir(exist_ok=True)

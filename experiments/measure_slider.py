@@ -1,8 +1,11 @@
-"""What the saturation slider does: PSNR and colourfulness of several models from gray to more than they predicted, on the same pictures at their own size.
+"""What the saturation slider does: PSNR and colourfulness of several models from gray to more than they predicted, on
+the same pictures at their own size.
 
-    python experiments/measure_slider.py --data ../shared/data/photos --models default small vivid=runs/vivid/model.safetensors [--sizes 160 192 224 256] [--tta]
+    python experiments/measure_slider.py --data ../shared/data/photos --models default small
+        vivid=runs/vivid/model.safetensors [--sizes 160 192 224 256] [--tta]
 
-writes `nbs/results/slider.json`: for every model, working size and saturation the mean over the pictures. A colorizer that is only bolder than another moves along that one's curve; a better
+writes `nbs/results/slider.json`: for every model, working size and saturation the mean over the pictures. A colorizer
+that is only bolder than another moves along that one's curve; a better
 one lies above it.
 """
 import argparse
@@ -11,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from colorize_nb.colorizer.core import Colorizer
@@ -38,7 +40,8 @@ def curve(colorizer, shots, size, tta=False, times=TIMES, batch=16):
     for t, v in got.items():
         v, zero = np.array(v), np.array(got[0.])[:, 0]
         ok = np.isfinite(v[:, 0]) & np.isfinite(zero)
-        res[t] = dict(psnr=round(float(v[ok, 0].mean()), 3), colorfulness=round(float(v[:, 1].mean()), 2), worse=int((v[ok, 0] < zero[ok]).sum()))
+        res[t] = dict(psnr=round(float(v[ok, 0].mean()), 3), colorfulness=round(float(v[:, 1].mean()), 2),
+                      worse=int((v[ok, 0] < zero[ok]).sum()))
     return res
 
 def main():
@@ -53,7 +56,8 @@ def main():
     protocol, found = Protocol(), find_set(args.data, limit=args.limit)
     def shots(): return (take_question(n, protocol.read(f)) for n, f in found.items())
     truth = [colorfulness(rgb8(s.truth)).item() for s in shots()]
-    out = dict(data=args.data.name, n=len(found), protocol=str(protocol), truth=round(float(np.mean(truth)), 2), models={})
+    out = dict(data=args.data.name, n=len(found), protocol=str(protocol), truth=round(float(np.mean(truth)), 2),
+               models={})
     for spec in args.models:
         name, _, path = spec.rpartition('=')
         c = Colorizer.load(find_model(path))

@@ -2,7 +2,8 @@
 
     python experiments/package_model.py runs/accurate default --size 192 --description "photographs: ..."
 
-reads RUN/model.safetensors, model.json and metrics.json, and writes colorize_nb/weights/NAME/. The card for people, README.md there, is written by hand.
+reads RUN/model.safetensors, model.json and metrics.json, and writes colorize_nb/weights/NAME/. The card for people,
+README.md there, is written by hand.
 """
 import argparse
 import json
@@ -19,10 +20,13 @@ def package(run, name, description, size=None, saturation=1.):
     "Copy the model of `run` into the package as `name`; return its file."
     gen, meta = load_generator(run/'model.safetensors')
     got = json.loads((run/'metrics.json').read_text(encoding='utf-8'))
-    card = dict(name=name, description=description, size=size or meta['size'], saturation=saturation, recipe=got['recipe'], start=got['start'], licence=LICENCE)
+    card = dict(name=name, description=description, size=size or meta['size'], saturation=saturation,
+                recipe=got['recipe'], start=got['start'], licence=LICENCE)
     card[f"metrics_at_{got['size']}"] = {k: round(got['metrics'][k], 4) for k in MEASURED}
     path = save_generator(gen, WEIGHTS/name/'model.safetensors', card)
-    if (n := path.stat().st_size) > LARGEST: raise SystemExit(f'{path.name} has {n/1e6:.1f} MB, {LARGEST/1e6:.0f} is the most that goes into the wheel: take a smaller network')
+    if (n := path.stat().st_size) > LARGEST:
+        raise SystemExit(f'{path.name} has {n/1e6:.1f} MB, {LARGEST/1e6:.0f} is the most that goes into the wheel: '
+                         f'take a smaller network')
     return path
 
 def main():
@@ -31,7 +35,8 @@ def main():
     p.add_argument('name', help='name in the package')
     p.add_argument('--description', required=True, help='one line for `colorize-nb models`')
     p.add_argument('--size', type=int, help="working size, pixels; default the run's")
-    p.add_argument('--saturation', type=float, default=1., help='times the predicted chroma, unless somebody asks for another')
+    p.add_argument('--saturation', type=float, default=1.,
+                   help='times the predicted chroma, unless somebody asks for another')
     args = p.parse_args()
     path = package(args.run, args.name, args.description, args.size, args.saturation)
     print(f'{path.parent.name}: {path.stat().st_size/1e6:.1f} MB; write its README.md')

@@ -1,8 +1,10 @@
-"""Keep what a page needs of an evaluation: protocol, methods, summary and the paired differences, without the values of single pictures.
+"""Keep what a page needs of an evaluation: protocol, methods, summary and the paired differences, without the values of
+single pictures.
 
     python experiments/store_evaluation.py RUN/metrics.json NAME
 
-writes `nbs/results/evaluation/NAME.json`; `experiments/run_systems.py` keeps those of the published systems in the same form.
+writes `nbs/results/evaluation/NAME.json`; `experiments/run_systems.py` keeps those of the published systems in the same
+form.
 """
 import json, sys
 from pathlib import Path
@@ -20,8 +22,12 @@ def store(path, out):
     kept |= dict(failures=len(d['failures']))
     if ev.protocol['truth']:
         gray = harder_gray(ev)
-        kept['gain'] = {m: dict(over=gray, verdict=verdict(ev, m), worse=worse_than(ev, m, gray), **{k: list(i) for k in PAIRED if (i := ev.difference(m, gray, k))}) for m in models_of(ev)}
-    rounded = json.loads(json.dumps(kept), parse_float=lambda s: float(f'{float(s):.5g}'), parse_constant=lambda s: None) # nan is null
+        kept['gain'] = {m: dict(over=gray, verdict=verdict(ev, m), worse=worse_than(ev, m, gray),
+                                **{k: list(i) for k in PAIRED if (i := ev.difference(m, gray, k))})
+                        for m in models_of(ev)}
+    # nan is null
+    rounded = json.loads(json.dumps(kept), parse_float=lambda s: float(f'{float(s):.5g}'),
+                         parse_constant=lambda s: None)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(rounded, indent=1, ensure_ascii=False, allow_nan=False) + '\n', encoding='utf-8')
 

@@ -4,7 +4,8 @@ import signal
 
 import pytest
 
-for name, value in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE', MPLBACKEND='agg').items(): os.environ.setdefault(name, value)
+for name, value in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE', MPLBACKEND='agg').items():
+    os.environ.setdefault(name, value)
 
 @pytest.fixture(scope='session')
 def model(tmp_path_factory):
@@ -16,4 +17,5 @@ def model(tmp_path_factory):
     torch.manual_seed(0)
     return save_generator(lite_generator(), tmp_path_factory.mktemp('model')/'model.safetensors', dict(size=64))
 
-signal.signal(signal.SIGINT, signal.default_int_handler) # a job in a shell's background ignores it, and its children would too
+# a job in a shell's background ignores it, and its children would too
+signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -19,22 +19,30 @@ def notebook(*cells):
 
 @pytest.fixture
 def project(tmp_path):
-    "A project of two notebooks, `index` and `01_page`, and a function that checks its docs with `text` added to the index"
+    """A project of two notebooks, `index` and `01_page`, and a function that checks its docs with `text` added to the
+    index"""
     (tmp_path/'nbs'/'images').mkdir(parents=True)
-    (tmp_path/'pyproject.toml').write_text('[project]\nname = "tiny"\nversion = "0"\n[project.urls]\nRepository = "https://example.org/me/tiny"\n'
+    (tmp_path/'pyproject.toml').write_text('[project]\nname = "tiny"\nversion = "0"\n[project.urls]\nRepository = '
+                                           '"https://example.org/me/tiny"\n'
                                            'Documentation = "https://docs.example.org/tiny/"\n[tool.nbdev]\n')
     (tmp_path/'nbs'/'images'/'here.png').write_bytes(b'x')
-    (tmp_path/'nbs'/'01_page.ipynb').write_text(notebook(('markdown', '# Page\n\n> Two.'), ('markdown', '## A heading'), ('code', '1')))
+    (tmp_path/'nbs'/'01_page.ipynb').write_text(notebook(('markdown', '# Page\n\n> Two.'), ('markdown', '## A heading'),
+                                                         ('code', '1')))
     def check(text, *args):
         (tmp_path/'nbs'/'index.ipynb').write_text(notebook(('markdown', '# Tiny\n\n> One.'), ('markdown', text)))
-        return subprocess.run([sys.executable, str(TOOLS/'check_docs.py'), '--workers', '0', *args], cwd=tmp_path, capture_output=True, text=True)
+        return subprocess.run([sys.executable, str(TOOLS/'check_docs.py'), '--workers', '0', *args], cwd=tmp_path,
+                              capture_output=True, text=True)
     return check
 
-good = ['[x](01_page.ipynb)', '[x](page.html#a-heading)', '[x](https://docs.example.org/tiny/page.html#a-heading)', '![x](images/here.png)',
-        '[x](https://example.org/me/tiny/blob/main/pyproject.toml#L2)', '[x](https://elsewhere.example.org/nothing)', '$x^2$', '[x](#here)\n\n## Here']
-broken = {'[x](02_none.ipynb)': '02_none.ipynb', '[x](page.html#no-heading)': '#no-heading', '![x](images/none.png)': 'images/none.png',
+good = ['[x](01_page.ipynb)', '[x](page.html#a-heading)', '[x](https://docs.example.org/tiny/page.html#a-heading)',
+        '![x](images/here.png)',
+        '[x](https://example.org/me/tiny/blob/main/pyproject.toml#L2)', '[x](https://elsewhere.example.org/nothing)',
+        '$x^2$', '[x](#here)\n\n## Here']
+broken = {'[x](02_none.ipynb)': '02_none.ipynb', '[x](page.html#no-heading)': '#no-heading',
+          '![x](images/none.png)': 'images/none.png',
           '[x](https://docs.example.org/tiny/none.html)': 'none.html', '[x](#nowhere)': '#nowhere',
-          '[x](https://example.org/me/tiny/blob/main/none.py)': 'none.py', '<img src="none.jpg">': 'none.jpg', r'$\frac{1$': 'TeX'}
+          '[x](https://example.org/me/tiny/blob/main/none.py)': 'none.py', '<img src="none.jpg">': 'none.jpg',
+          r'$\frac{1$': 'TeX'}
 
 def test_good_links(project):
     done = project('\n\n'.join(good))
@@ -54,22 +62,27 @@ def test_pages_are_kept(project, tmp_path):
     assert len(list(out.rglob('*.png'))) == 1 # the picture of the code cell
 
 def test_sidebar(project, tmp_path):
-    (tmp_path/'_quarto.yml').write_text('website: {sidebar: {contents: [{section: A, contents: [index.ipynb, 09_none.ipynb]}]}}')
+    (tmp_path/'_quarto.yml').write_text('website: {sidebar: {contents: [{section: A, contents: [index.ipynb, '
+                                        '09_none.ipynb]}]}}')
     text = project('Words.').stdout
     assert 'no such notebook: 09_none.ipynb' in text and 'missing: 01_page.ipynb' in text
 
 def test_import_that_uses_what_is_not_run(project, tmp_path):
-    (tmp_path/'nbs'/'01_page.ipynb').write_text(notebook(('markdown', '# Page\n\n> Two.'), ('code', 'x = 1'), ('code', 'import json\nprint(x)'),
-                                                         ('code', '#| default_exp page'), ('code', '#| export\ndef f(): pass')))
+    (tmp_path/'nbs'/'01_page.ipynb').write_text(notebook(('markdown', '# Page\n\n> Two.'), ('code', 'x = 1'),
+                                                         ('code', 'import json\nprint(x)'),
+                                                         ('code', '#| default_exp page'),
+                                                         ('code', '#| export\ndef f(): pass')))
     done = project('Words.')
-    assert done.returncode == 1 and 'a cell of their own' in done.stdout and done.stdout.splitlines()[-1] == 'docs: 0 passed, 1 failed'
+    assert done.returncode == 1 and 'a cell of their own' in done.stdout and done.stdout.splitlines(
+        )[-1] == 'docs: 0 passed, 1 failed'
 
 def test_readme(tmp_path):
     sys.path.insert(0, str(TOOLS))
     from make_readme import readme
     nb = tmp_path/'nbs'/'index.ipynb'
     nb.parent.mkdir()
-    nb.write_text(notebook(('markdown', '![a](images/a.jpg) [b](01_b.ipynb) [c](#c) [d](https://d.org)'), ('code', '#| hide\nsecret()'),
+    nb.write_text(notebook(('markdown', '![a](images/a.jpg) [b](01_b.ipynb) [c](#c) [d](https://d.org)'),
+                           ('code', '#| hide\nsecret()'),
                            ('code', '#| eval: false\nshown()')))
     text = readme(nb)
     assert '![a](nbs/images/a.jpg) [b](nbs/01_b.ipynb) [c](#c) [d](https://d.org)' in text

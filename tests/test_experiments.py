@@ -25,7 +25,8 @@ from colorize_nb.train.run import build_generator, phase_loss, run_recipe
 @pytest.fixture
 def sets(tmp_path):
     "Two small sets: photographs of two sources, and paintings"
-    for name in ('photos/train/a_1', 'photos/train/b_1', 'photos/train/sub/a_2', 'photos/valid/a_3', 'paintings/train/c_1', 'paintings/valid/c_2'):
+    for name in ('photos/train/a_1', 'photos/train/b_1', 'photos/train/sub/a_2', 'photos/valid/a_3',
+                 'paintings/train/c_1', 'paintings/valid/c_2'):
         f = tmp_path/'data'/f'{name}.png'
         f.parent.mkdir(parents=True, exist_ok=True)
         Image.new('RGB', (64, 64), (200, 30, 30)).save(f)
@@ -37,7 +38,8 @@ def linked(out): return sorted(str(f.relative_to(out)) for f in out.rglob('*') i
 def test_sets_are_gathered(sets, tmp_path):
     out = tmp_path/'all'
     assert gather_sets.gather(sets, out, ['paintings', 'photos'], 'photos') == dict(train=4, valid=1)
-    assert linked(out) == ['train/paintings/c_1.png', 'train/photos/a_1.png', 'train/photos/b_1.png', 'train/photos/sub/a_2.png', 'valid/photos/a_3.png']
+    assert linked(out) == ['train/paintings/c_1.png', 'train/photos/a_1.png', 'train/photos/b_1.png',
+                           'train/photos/sub/a_2.png', 'valid/photos/a_3.png']
     assert np.asarray(Image.open(out/'train'/'photos'/'a_1.png')).shape == (64, 64, 3)
     free = tmp_path/'free'
     assert gather_sets.gather(sets, free, ['photos'], 'photos', ['a']) == dict(train=2, valid=1)
@@ -46,7 +48,9 @@ def test_sets_are_gathered(sets, tmp_path):
 def test_trials_are_recipes_that_differ():
     names = [t.name for t in try_lite.TRIALS]
     assert len(set(names)) == len(names) and not try_lite.TRIALS[0].phase and not try_lite.TRIALS[0].recipe
-    for t in try_lite.TRIALS[1:]: assert t.phase or t.recipe or t.keys or t.name.endswith('-43') or (t.limit, t.epochs) != (try_lite.LIMIT, 1), t.name
+    for t in try_lite.TRIALS[1:]:
+        assert t.phase or t.recipe or t.keys or t.name.endswith('-43') or (t.limit, t.epochs) != (try_lite.LIMIT,
+            1), t.name
     assert all(t.limit*t.epochs == try_lite.LIMIT for t in try_lite.TRIALS) # as many pictures for each
 
 @pytest.mark.parametrize('trial', try_lite.TRIALS, ids=lambda t: t.name)
@@ -55,12 +59,14 @@ def test_a_trial_can_be_built(trial):
     assert len(rec.phases) == 1 and rec.phases[0].epochs == trial.epochs and rec.size == try_lite.SIZE
     gen, _ = build_generator(replace(rec, encoder=None))
     if rec.parameters: assert sum(p.numel() for p in gen.parameters()) == rec.parameters
-    with patch('colorize_nb.train.run.PerceptualLoss', return_value=torch.nn.Identity()): phase_loss(rec.phases[0], **dict(prior=torch.full((313,), 1/313)) if rec.phases[0].loss == 'bins' else {})
+    with patch('colorize_nb.train.run.PerceptualLoss', return_value=torch.nn.Identity()):
+        phase_loss(rec.phases[0], **dict(prior=torch.full((313,), 1/313)) if rec.phases[0].loss == 'bins' else {})
 
 @pytest.mark.parametrize('name', ['bins', 'finer'])
 def test_a_trial_runs(name, sets, tmp_path):
     trial = next(t for t in try_lite.TRIALS if t.name == name)
-    run_recipe(replace(try_lite.recipe_of(trial), encoder=None, bs=2), sets/'photos', tmp_path/name, limit=2, num_workers=0, log=lambda *a: None)
+    run_recipe(replace(try_lite.recipe_of(trial), encoder=None, bs=2), sets/'photos', tmp_path/name, limit=2,
+               num_workers=0, log=lambda *a: None)
     got = try_lite.row(trial, tmp_path)
     assert got['name'] == name and 0 < got['psnr'] < 60
 
@@ -69,12 +75,15 @@ def test_a_table_of_trials(tmp_path, monkeypatch):
     assert try_lite.row(trial, tmp_path) is None
     for t, psnr in zip(try_lite.TRIALS, (22.5, 22.51)):
         (tmp_path/t.name).mkdir()
-        (tmp_path/t.name/'metrics.json').write_text(json.dumps(dict(metrics=dict(psnr=psnr, psnr_gray=21.98765, colorfulness_pred=10., colorfulness_true=40., ssim=.9))))
+        (tmp_path/t.name/'metrics.json').write_text(json.dumps(dict(metrics=dict(psnr=psnr, psnr_gray=21.98765,
+            colorfulness_pred=10., colorfulness_true=40., ssim=.9))))
     monkeypatch.setattr(try_lite, 'run_recipe', lambda *a, **kw: pytest.fail('ran again'))
-    monkeypatch.setattr(sys, 'argv', ['try_lite.py', '--data', 'x', '--out', str(tmp_path), '--kept', str(tmp_path/'t.csv'), '--only', *[t.name for t in try_lite.TRIALS[:2]]])
+    monkeypatch.setattr(sys, 'argv', ['try_lite.py', '--data', 'x', '--out', str(tmp_path), '--kept',
+                                      str(tmp_path/'t.csv'), '--only', *[t.name for t in try_lite.TRIALS[:2]]])
     try_lite.main()
     got = list(csv.DictReader(open(tmp_path/'t.csv')))
-    assert [(r['name'], float(r['psnr']), float(r['psnr_gray']), float(r['share'])) for r in got] == [('base', 22.5, 21.988, .25), ('base-43', 22.51, 21.988, .25)]
+    assert [(r['name'], float(r['psnr']), float(r['psnr_gray']), float(r['share']))
+            for r in got] == [('base', 22.5, 21.988, .25), ('base-43', 22.51, 21.988, .25)]
     monkeypatch.setattr(sys, 'argv', ['try_lite.py', '--data', 'x', '--out', str(tmp_path), '--only', 'nothing'])
     with pytest.raises(SystemExit, match='no trial named nothing'): try_lite.main()
 
@@ -83,12 +92,14 @@ def test_a_run_becomes_a_packaged_model(tmp_path, monkeypatch):
     run, small = tmp_path/'run', find_model('small')
     run.mkdir()
     for f in 'model.safetensors', 'model.json': (run/f).write_bytes((small.parent/f).read_bytes())
-    (run/'metrics.json').write_text(json.dumps(dict(recipe='lite', start='random', size=96, metrics=dict.fromkeys(package_model.MEASURED, 1.23456))))
+    (run/'metrics.json').write_text(json.dumps(dict(recipe='lite', start='random', size=96,
+                                                    metrics=dict.fromkeys(package_model.MEASURED, 1.23456))))
     monkeypatch.setattr(package_model, 'WEIGHTS', tmp_path/'weights')
     path = package_model.package(run, 'mine', 'photographs: mine', size=160, saturation=.9)
     card = json.loads((tmp_path/'weights'/'mine'/'model.json').read_text())
     assert path == tmp_path/'weights'/'mine'/'model.safetensors'
-    assert {k: card[k] for k in ('name', 'description', 'size', 'saturation', 'recipe')} == dict(name='mine', description='photographs: mine', size=160, saturation=.9, recipe='lite')
+    assert {k: card[k] for k in ('name', 'description', 'size', 'saturation', 'recipe')} == dict(name='mine',
+        description='photographs: mine', size=160, saturation=.9, recipe='lite')
     assert card['metrics_at_96']['psnr'] == 1.2346
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 80), dtype=np.uint8))
     a, b = (np.asarray(Colorizer.load(p)(photo, size=160, saturation=.9)) for p in (path, run/'model.safetensors'))
@@ -99,7 +110,8 @@ def test_a_run_becomes_a_packaged_model(tmp_path, monkeypatch):
 def test_the_slider_of_a_model(sets, tmp_path, monkeypatch):
     "Gray at zero, whatever the model says; more colour with more saturation"
     out = tmp_path/'slider.json'
-    monkeypatch.setattr(sys, 'argv', ['measure_slider.py', '--data', str(sets/'photos'), '--models', 'one=small', '--sizes', '64', '128', '--kept', str(out)])
+    monkeypatch.setattr(sys, 'argv', ['measure_slider.py', '--data', str(sets/'photos'), '--models', 'one=small',
+                                      '--sizes', '64', '128', '--kept', str(out)])
     measure_slider.main()
     got = json.loads(out.read_text())
     assert got['n'] == 1 and list(got['models']) == ['one, 64 px', 'one, 128 px']

@@ -1,4 +1,5 @@
-"What holds for the whole house: notebooks and modules in step, arrows, lines, sizes, docstrings, light imports, the docs."
+"""What holds for the whole house: notebooks and modules in step, arrows, lines, sizes, docstrings, light imports, the
+docs."""
 import ast
 import filecmp
 import json
@@ -23,7 +24,8 @@ def notebooks(nbs):
 
 def sources(nb):
     "The code cells' sources of the notebook at path `nb`"
-    return [''.join(c['source']) for c in json.loads(nb.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code']
+    return [''.join(c['source']) for c in json.loads(nb.read_text(encoding='utf-8'))['cells']
+            if c['cell_type'] == 'code']
 
 def module(nb):
     "The module that `nb` is exported to, or None"
@@ -35,7 +37,8 @@ MODULES = {m: nb for nb in NOTEBOOKS if (m := module(nb))}
 
 def name(nb): return nb.relative_to(ROOT/'nbs').as_posix()
 def path_of(mod): return ROOT/'colorize_nb'/f"{mod.replace('.', '/')}.py"
-def run(*cmd, cwd=ROOT): return subprocess.run([str(c) for c in cmd], cwd=cwd, capture_output=True, text=True, encoding='utf-8')
+def run(*cmd, cwd=ROOT):
+    return subprocess.run([str(c) for c in cmd], cwd=cwd, capture_output=True, text=True, encoding='utf-8')
 def python(code): return run(sys.executable, '-c', code)
 
 def exported_copy(tmp):
@@ -53,7 +56,8 @@ def exported_copy(tmp):
 
 def test_notebooks_and_modules_are_in_step(tmp_path):
     new = exported_copy(tmp_path)
-    files = [*(p.relative_to(ROOT) for p in NOTEBOOKS), Path('colorize_nb/_modidx.py'), *(path_of(m).relative_to(ROOT) for m in MODULES)]
+    files = [*(p.relative_to(ROOT) for p in NOTEBOOKS), Path('colorize_nb/_modidx.py'),
+             *(path_of(m).relative_to(ROOT) for m in MODULES)]
     differ = [p.as_posix() for p in files if not filecmp.cmp(ROOT/p, new/p, shallow=False)]
     assert not differ, 'run `make export` and look at the difference'
 
@@ -78,7 +82,8 @@ def test_lines_and_names():
 @pytest.mark.parametrize('mod', MODULES)
 def test_no_private_name_crosses_modules(mod):
     tree = ast.parse(path_of(mod).read_text(encoding='utf-8'))
-    ours = [o for o in ast.walk(tree) if isinstance(o, ast.ImportFrom) and (o.level or (o.module or '').startswith('colorize_nb'))]
+    ours = [o for o in ast.walk(tree) if isinstance(o, ast.ImportFrom)
+            and (o.level or (o.module or '').startswith('colorize_nb'))]
     own = mod.split('.')[-1] # a module may import itself, where a new process needs it by name
     private = [a.name for o in ours if (o.module or '').split('.')[-1] != own for a in o.names]
     assert not [n for n in private if n.startswith('_') and not n.startswith('__')]
@@ -86,7 +91,8 @@ def test_no_private_name_crosses_modules(mod):
 @pytest.mark.parametrize('mod', MODULES)
 def test_public_names_have_docstrings(mod):
     tree = ast.parse(path_of(mod).read_text(encoding='utf-8'))
-    public = next(ast.literal_eval(o.value) for o in tree.body if isinstance(o, ast.Assign) and o.targets[0].id == '__all__')
+    public = next(ast.literal_eval(o.value)
+                  for o in tree.body if isinstance(o, ast.Assign) and o.targets[0].id == '__all__')
     made = [o for o in tree.body if isinstance(o, (ast.FunctionDef, ast.ClassDef)) and o.name in public]
     methods = [f for o in made if isinstance(o, ast.ClassDef) for f in o.body
                if isinstance(f, ast.FunctionDef) and not f.name.startswith('_') and not f.decorator_list]
@@ -107,28 +113,37 @@ def test_version():
     settings.read(ROOT/'settings.ini', encoding='utf-8')
     assert colorize_nb.__version__ == settings['DEFAULT']['version']
 
-LIGHT = ['color.srgb', 'color.icc', 'io.metadata', 'io.download', 'io.read', 'io.write', 'io.files', 'io.samples', 'models.registry', 'colorizer.upsample',
-         'colorizer.engines', 'colorizer.core', 'colorizer.compare', 'colorizer.plan', 'colorizer.batch', 'evaluate.demo', 'train.recipe', 'cli.app']
-CORE = ['torch', 'fastai', 'skimage', 'sklearn', 'scipy', 'matplotlib', 'pandas', 'timm', 'torchmetrics'] # none of these on the way from file to file
+LIGHT = ['color.srgb', 'color.icc', 'io.metadata', 'io.download', 'io.read', 'io.write', 'io.files', 'io.samples',
+         'models.registry', 'colorizer.upsample',
+         'colorizer.engines', 'colorizer.core', 'colorizer.compare', 'colorizer.plan', 'colorizer.batch',
+         'evaluate.demo', 'train.recipe', 'cli.app']
+# none of these on the way from file to file
+CORE = ['torch', 'fastai', 'skimage', 'sklearn', 'scipy', 'matplotlib', 'pandas', 'timm', 'torchmetrics']
 
 def test_colouring_needs_the_core_only():
     imports = ''.join(f'import colorize_nb.{m}\n' for m in LIGHT)
-    done = python(f'import sys\nfor o in {CORE}: sys.modules[o] = None\n{imports}import colorize_nb; colorize_nb.Colorizer; colorize_nb.list_models()')
+    done = python(f'import sys\nfor o in {CORE}: sys.modules[o] = None\n{imports}import colorize_nb; '
+                  f'colorize_nb.Colorizer; colorize_nb.list_models()')
     assert done.returncode == 0, done.stderr
 
 def test_colouring_with_torch_needs_no_fastai():
-    done = python('import sys, colorize_nb.models.lite, colorize_nb.color.lab\nassert "fastai" not in sys.modules and "timm" not in sys.modules')
+    done = python('import sys, colorize_nb.models.lite, colorize_nb.color.lab\nassert "fastai" not in sys.modules and '
+                  '"timm" not in sys.modules')
     assert done.returncode == 0, done.stderr
 
 def test_front_door_opens():
-    done = python('import colorize_nb as c, warnings\nfor n in c.__all__: assert getattr(c, n).__doc__, n\nprint(len(c.__all__))')
+    done = python('import colorize_nb as c, warnings\nfor n in c.__all__: assert getattr(c, n).__doc__, '
+                  'n\nprint(len(c.__all__))')
     assert done.returncode == 0, done.stderr
     assert 12 <= int(done.stdout) <= 20
 
 def test_all_overwrites_nothing():
-    "`from colorize_nb.all import *` gives fastai's names and ours, and none of ours takes the place of one of fastai's or torch's"
-    code = 'import torch, fastai.vision.all as f, colorize_nb.all as a\nours = {k: v for k, v in vars(a).items() if getattr(v, "__module__", None) and '\
-           'str(v.__module__).startswith("colorize_nb")}\nprint([k for k in ours if hasattr(f, k) and getattr(f, k) is not ours[k] or hasattr(torch, k)])'
+    """`from colorize_nb.all import *` gives fastai's names and ours, and none of ours takes the place of one of
+    fastai's or torch's"""
+    code = """if True:
+        import torch, fastai.vision.all as f, colorize_nb.all as a
+        ours = {k: v for k, v in vars(a).items() if str(getattr(v, '__module__', '')).startswith('colorize_nb')}
+        print([k for k in ours if hasattr(f, k) and getattr(f, k) is not ours[k] or hasattr(torch, k)])"""
     done = python(code)
     assert done.returncode == 0 and done.stdout.strip() == '[]', done.stdout + done.stderr
 
@@ -154,7 +169,8 @@ def made_names(tree, inside):
 
 @pytest.mark.parametrize('nb', NOTEBOOKS, ids=name)
 def test_cells_with_imports_stand_alone(nb):
-    "To make the docs nbdev runs exported cells and cells with imports and no others: what such a cell uses must not come from others"
+    """To make the docs nbdev runs exported cells and cells with imports and no others: what such a cell uses must not
+    come from others"""
     run_, made, bad = set(), set(), []
     for i, src in enumerate(sources(nb)):
         tree = ast.parse(re.sub(r'^\s*[%!].*', '', src, flags=re.M))
@@ -170,4 +186,5 @@ def test_cells_with_imports_stand_alone(nb):
 
 def test_docs_build_and_links_lead_somewhere():
     done = run(sys.executable, ROOT/'tools'/'check_docs.py', '--workers', 2)
-    assert done.returncode == 0, '\n'.join(o for o in done.stdout.splitlines() if o.startswith(('FAILED', 'docs:'))) + done.stderr[-2000:]
+    assert done.returncode == 0, '\n'.join(o for o in done.stdout.splitlines()
+                                           if o.startswith(('FAILED', 'docs:'))) + done.stderr[-2000:]

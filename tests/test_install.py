@@ -1,4 +1,5 @@
-"The wheel, installed with the core's requirements alone into a fresh environment: small, quick to install, and it colours."
+"""The wheel, installed with the core's requirements alone into a fresh environment: small, quick to install, and it
+colours."""
 import json
 import os
 import subprocess
@@ -14,7 +15,8 @@ pytestmark = pytest.mark.slow # builds, and asks a package index
 
 def run(*cmd, cwd=None, **kw):
     env = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
-    return subprocess.run([str(c) for c in cmd], cwd=cwd, env=env, capture_output=True, text=True, encoding='utf-8', **kw)
+    return subprocess.run([str(c) for c in cmd], cwd=cwd, env=env, capture_output=True, text=True, encoding='utf-8',
+                          **kw)
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
@@ -41,20 +43,24 @@ def size(folder): return sum(f.stat().st_size for f in folder.rglob('*') if f.is
 def test_wheel_is_small_and_whole(wheel):
     assert wheel.stat().st_size < 60e6
     names = zipfile.ZipFile(wheel).namelist()
-    for part in ('py.typed', '__init__.pyi', 'weights/default/model.onnx', 'weights/default/model.safetensors', 'weights/default/README.md',
+    for part in ('py.typed', '__init__.pyi', 'weights/default/model.onnx', 'weights/default/model.safetensors',
+                 'weights/default/README.md',
                  'train/recipes/', 'evaluate/templates/', 'study/web/study.js', 'io/pictures/'):
         assert any(n.startswith(f'colorize_nb/{part}') for n in names), part
     assert not [n for n in names if n.split('/')[0] not in ('colorize_nb',) and '.dist-info' not in n.split('/')[0]]
 
 def test_core_is_lean(core):
-    installed = {p['name'].lower() for p in json.loads(run(core/'python', '-m', 'pip', 'list', '--format', 'json').stdout)}
-    assert not installed & {'torch', 'torchvision', 'fastai', 'scipy', 'matplotlib', 'pandas', 'scikit-image', 'jupyterlab', 'nbdev'}
+    installed = {p['name'].lower()
+                 for p in json.loads(run(core/'python', '-m', 'pip', 'list', '--format', 'json').stdout)}
+    assert not installed & {'torch', 'torchvision', 'fastai', 'scipy', 'matplotlib', 'pandas', 'scikit-image',
+                            'jupyterlab', 'nbdev'}
     assert int((core.parent/'grown').read_text()) < 250e6
 
 def test_core_colours(core, tmp_path):
     done = run(core/'colorize-nb', 'demo', '--out', 'demo', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path/'demo'/'gallery.png').exists() and json.loads((tmp_path/'demo'/'report.json').read_text())['pictures']
+    assert (tmp_path/'demo'/'gallery.png').exists(
+        ) and json.loads((tmp_path/'demo'/'report.json').read_text())['pictures']
     picture = next(p for p in sorted((tmp_path/'demo').glob('*.png')) if p.stem != 'gallery')
     done = run(core/'colorize-nb', 'colorize', picture, '--out', 'new', '--force', cwd=tmp_path)
     assert done.returncode == 0 and (tmp_path/'new'/picture.name).exists(), done.stderr

@@ -1,7 +1,8 @@
 """Build the documentation without Quarto and check every local link, anchor and picture in it.
 
 nbdev prepares the notebooks as it does for Quarto, nbconvert turns them into Markdown, pandoc into HTML; then each link
-is followed. Addresses of the documentation site and of the repository count as local. The site's sidebar is checked too.
+is followed. Addresses of the documentation site and of the repository count as local. The site's sidebar is checked
+too.
 """
 import argparse
 import os
@@ -20,13 +21,16 @@ from nbconvert import MarkdownExporter
 from nbdev.config import get_config
 from nbdev.serve import proc_nbs
 
-KEYS = {'markdown': ['attachments'], 'raw': ['attachments'], 'code': ['execution_count', 'outputs']} # what a cell may hold
+# what a cell may hold
+KEYS = {'markdown': ['attachments'], 'raw': ['attachments'], 'code': ['execution_count', 'outputs']}
 
 def standard(nb):
-    "Notebook `nb` with only the keys that nbformat knows, as Quarto would show it: cells with `echo: false` become their output"
+    """Notebook `nb` with only the keys that nbformat knows, as Quarto would show it: cells with `echo: false` become
+    their output"""
     cells = []
     for c in nb.cells:
-        c = nbformat.from_dict({'metadata': {}, **{k: c[k] for k in ['cell_type', 'id', 'source', *KEYS[c.cell_type]] if k in c}})
+        c = nbformat.from_dict({'metadata': {},
+                                **{k: c[k] for k in ['cell_type', 'id', 'source', *KEYS[c.cell_type]] if k in c}})
         if c.cell_type == 'code':
             c.setdefault('execution_count', None)
             if re.search(r'^#\|\s*echo:\s*false', c.source, re.M):
@@ -35,7 +39,8 @@ def standard(nb):
                 if any(shown): c = nbformat.v4.new_markdown_cell('\n\n'.join(map(str, shown)))
             c.source = re.sub(r'^#\|.*\n?', '', c.source, flags=re.M)
         cells.append(c)
-    return nbformat.from_dict(dict(cells=cells, metadata={'language_info': {'name': 'python'}}, nbformat=4, nbformat_minor=5))
+    return nbformat.from_dict(dict(cells=cells, metadata={'language_info': {'name': 'python'}}, nbformat=4,
+                                   nbformat_minor=5))
 
 def page_name(nb):
     "The page's file name, which nbdev writes into the notebook's front matter, or None"
@@ -43,22 +48,27 @@ def page_name(nb):
     return m and m[1]
 
 def build(proc, out):
-    "Write Markdown, pictures and HTML of the notebooks in `proc` to `out`; a dict from page to notebook, and pandoc's complaints"
+    """Write Markdown, pictures and HTML of the notebooks in `proc` to `out`; a dict from page to notebook, and pandoc's
+    complaints"""
     pages, complaints = {}, []
     exporter = MarkdownExporter() # it writes pictures into files of their own
     for src in sorted(proc.rglob('*.ipynb')):
         nb, rel = nbformat.read(src, as_version=nbformat.NO_CONVERT), src.relative_to(proc)
         page = out/rel.with_name(page_name(nb) or rel.with_suffix('.html').name)
         page.parent.mkdir(parents=True, exist_ok=True)
-        md, res = exporter.from_notebook_node(standard(nb), {'output_files_dir': page.stem + '_files', 'unique_key': page.stem})
+        md, res = exporter.from_notebook_node(standard(nb),
+                                              {'output_files_dir': page.stem + '_files', 'unique_key': page.stem})
         for name, data in (res.get('outputs') or {}).items():
             pic = page.parent/name
             pic.parent.mkdir(parents=True, exist_ok=True)
             pic.write_bytes(data)
         page.with_suffix('.md').write_text(md, encoding='utf-8')
-        done = subprocess.run([pypandoc.get_pandoc_path(), '--from=markdown+autolink_bare_uris', '--to=html', '--standalone', '--mathml',
-                               f'--metadata=pagetitle:{page.stem}', '-o', str(page)], input=md, capture_output=True, text=True, encoding='utf-8')
-        complaints += [f"{rel}: {' '.join(o.split())[:200]}" for o in re.split(r'^(?=\[)', done.stderr, flags=re.M) if o.strip()]
+        done = subprocess.run([pypandoc.get_pandoc_path(), '--from=markdown+autolink_bare_uris', '--to=html',
+                               '--standalone', '--mathml',
+                               f'--metadata=pagetitle:{page.stem}', '-o', str(page)], input=md, capture_output=True,
+                              text=True, encoding='utf-8')
+        complaints += [f"{rel}: {' '.join(o.split())[:200]}"
+                       for o in re.split(r'^(?=\[)', done.stderr, flags=re.M) if o.strip()]
         pages[page.relative_to(out).as_posix()] = rel.as_posix()
     return pages, complaints
 
@@ -138,11 +148,13 @@ def main():
     args.add_argument('--out', type=Path, help='keep the pages in this folder')
     args.add_argument('--workers', type=int, default=2, help='notebooks prepared at once')
     args = args.parse_args()
-    os.environ['PYTHONWARNINGS'] = 'ignore' # nbdev warns of each cell that imports and does something too; its workers inherit this
+    # nbdev warns of each cell that imports and does something too; its workers inherit this
+    os.environ['PYTHONWARNINGS'] = 'ignore'
     cfg = get_config()
     try: proc = Path(proc_nbs(cfg.nbs_path.name, n_workers=args.workers, force=True))
     except Exception as e:
-        print(f'{e}\n\nnbdev runs exported cells and cells with imports to make the docs, and no others: imports want a cell of their own.')
+        print(f'{e}\n\nnbdev runs exported cells and cells with imports to make the docs, and no others: imports want '
+              f'a cell of their own.')
         print(f'FAILED {str(e).splitlines()[0]}\ndocs: 0 passed, 1 failed')
         return 1
     with tempfile.TemporaryDirectory() as tmp:
@@ -155,7 +167,8 @@ def main():
     general = complaints + check_sidebar(cfg.nbs_path, pages)
     for p in general: print(f'FAILED {p}')
     failed = len(bad) + len(general)
-    print(f'docs: {len(pages) - len(bad) + (not general)} passed, {failed} failed' + (f'; pages in {args.out}' if args.out else ''))
+    print(f'docs: {len(pages) - len(bad) + (not general)} passed, {failed} failed'
+          + (f'; pages in {args.out}' if args.out else ''))
     return failed > 0
 
 if __name__ == '__main__': sys.exit(main())
