@@ -113,7 +113,8 @@ def _correct(rdf, size):
     "Set what describes the pixels to what is true of the finished picture."
     w, h = size
     now = {(_TIFF, 'Orientation'): 1, (_TIFF, 'ImageWidth'): w, (_TIFF, 'ImageLength'): h,
-        (_EXIF, 'PixelXDimension'): w, (_EXIF, 'PixelYDimension'): h, (_EXIF, 'ColorSpace'): 1, (_PS, 'ColorMode'): 3, (_PS, 'ICCProfile'): 'sRGB'}
+        (_EXIF, 'PixelXDimension'): w, (_EXIF, 'PixelYDimension'): h,
+        (_EXIF, 'ColorSpace'): 1, (_PS, 'ColorMode'): 3, (_PS, 'ICCProfile'): 'sRGB'}
     for key, v in now.items():
         for place in _each(rdf, *key): _set(place, v)
     for key in _STALE:
