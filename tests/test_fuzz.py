@@ -130,8 +130,8 @@ def run(first, count, folder):
                 x = coloured(p)
                 deep = p.bits == 16 and suffix in ('.png', '.tif')
                 if p.bits == 16 and not deep: suffix = '.png'
-                save_picture(x, Path(folder)/f'out{suffix}', kept=p.kept, model='fuzz')
-                assert all('\n' not in n and n for n in [*p.notes, *p.kept.notes]), p.notes
+                save_picture(x, Path(folder)/f'out{suffix}', metadata=p.metadata, model='fuzz')
+                assert all('\n' not in n and n for n in [*p.notes, *p.metadata.notes]), p.notes
             made += 1
         except PictureError as e:
             refused += 1

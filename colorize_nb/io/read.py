@@ -1,4 +1,4 @@
-"""Every kind of picture that Pillow opens, as a plane of gray.
+"""Any picture in, from a file, an address, an array or memory; its gray plane out, with everything that is not colour kept.
 
 Docs: https://colorize-nb.github.io/colorize_nb/io/read.html.md"""
 
@@ -6,21 +6,32 @@ Docs: https://colorize-nb.github.io/colorize_nb/io/read.html.md"""
 
 # %% auto #0
 __all__ = ['developed', 'picture_of_image', 'raw_modes', 'deep_rows', 'picture_of_deep', 'tiff_pages', 'picture_of_tiff',
-           'open_image', 'turn_upright', 'orientation_of', 'inspect_pages', 'open_pages', 'open_picture']
+           'turn_upright', 'orientation_of', 'inspect_pages', 'open_pages', 'open_picture']
 
 # %% ../../nbs/io/06_read.ipynb #c003
-import numpy as np
-from PIL import Image, ImageChops
+import logging, os, sys, threading
+from contextlib import contextmanager
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Iterator
 
-from .image import COLORED, Picture, PictureError, color_spread, plane_of_rgb, row_strips
-from ..color.icc import gray_to_srgb, profile_of, to_srgb
+import numpy as np
+from PIL import Image, ImageChops, UnidentifiedImageError
+
+from ..color.icc import gray_to_srgb, profile_of, rgb_to_srgb, to_srgb
+from .download import fetch_url, is_url
+from .files import open_image
+from .image import (COLORED, Picture, PictureError, checked_array, color_spread, decoding, is_colored,
+    picture_of_array, picture_of_tensor, plane_of_rgb, refuse_bomb, row_strips)
+from .metadata import Metadata
 
 # %% ../../nbs/io/06_read.ipynb #c005
 def developed(
     gray:np.ndarray, # (h,w) uint8 or uint16
-    icc:bytes|None, # profile of the file
+    icc:bytes|None, # colour profile of the file
     name:str, # what to call it in a message
-)->tuple: # ((h,w) gray on sRGB's curve: `gray` itself, or uint16; sentence on what could not be done, or '')
+)->tuple: # ((h,w) gray on sRGB's curve: `gray` itself, or uint16; message on what could not be done, or '')
     "Bring a large gray plane to sRGB's curve."
     first, note = gray_to_srgb(gray[:1], icc, name)
     if first.dtype == gray.dtype and np.shares_memory(first, gray): return gray, note
@@ -29,30 +40,40 @@ def developed(
     return out, note
 
 # %% ../../nbs/io/06_read.ipynb #c008
-def _ranged(a, name):
+def _scale_to_16(a, name):
     "Modes I and F as uint16."
     top, low = a.max(), a.min()
-    full = next((t for t in (1, 255, 65535) if top <= t and (t > 1 or a.dtype.kind == 'f')), None)
-    if full is None or not low >= 0: raise PictureError(f"{name} holds values from {low:.4g} to {top:.4g}, which no 8- or 16-bit picture has: scale them to [0,1]")
+    ranges = (1, 255, 65535) if a.dtype.kind == 'f' else (255, 65535)
+    full = next((t for t in ranges if top <= t), None)
+    if full is None or not low >= 0:
+        raise PictureError(f"{name} holds values from {low:.4g} to {top:.4g}, which no 8- or 16-bit picture has: "
+            "scale them to [0,1]")
     return np.round(a*np.float32(65535/full)).astype(np.uint16)
 
-def _strips(im, mode): return lambda t, b: np.asarray(im.crop((0, t, im.width, b)).convert(mode))
+def _rows_of(im, mode):
+    "Function (top, bottom) -> rows of an image in another mode."
+    return lambda t, b: np.asarray(im.crop((0, t, im.width, b)).convert(mode))
 
 def _values(im, mode):
-    "(h,w) values of a gray picture; in one piece, Pillow would hold it three times over."
-    rows, strips = _strips(im, mode), row_strips(im.size)
-    out = np.empty(im.size[::-1], (first := rows(*strips[0])).dtype)
+    "(h,w) values of a gray image; in one piece, Pillow would hold it three times over."
+    rows, strips = _rows_of(im, mode), row_strips(im.size)
+    first = rows(*strips[0])
+    out = np.empty(im.size[::-1], first.dtype)
     out[:len(first)] = first
     for t, b in strips[1:]: out[t:b] = rows(t, b)
     return out
 
 def _wide_gray(im, name):
-    "(h,w) uint16 of a picture of more than 8 bits: modes I, I;16 and F."
+    "(h,w) uint16 of an image of more than 8 bits: modes I, I;16 and F."
     a, tags = _values(im, im.mode), getattr(im, 'tag_v2', {})
-    if im.mode == 'I' and im.format in ('PNG', 'PPM'): a = a.clip(0, 65535).astype(np.uint16) # Pillow before 11.3, and maxval other than 65535
-    elif im.mode == 'I' and tags.get(258) == (32,) and tags.get(339, (1,)) == (1,): a = (a.view(np.uint32) >> 16).astype(np.uint16) # TIFF 6.0: BitsPerSample, SampleFormat unsigned
-    a = a.astype(np.uint16, copy=False) if a.dtype.itemsize == 2 else _ranged(a, name)
-    return 65535 - a if tags.get(262) == 0 and im.mode != 'F' else a # PhotometricInterpretation: white is zero, which Pillow sees to in 8 bits only
+    # TIFF 6.0: BitsPerSample 32, SampleFormat unsigned
+    wide_tiff = tags.get(258) == (32,) and tags.get(339, (1,)) == (1,)
+    if im.mode == 'I' and im.format in ('PNG', 'PPM'): # Pillow before 11.3, and maxval other than 65535
+        a = a.clip(0, 65535).astype(np.uint16)
+    elif im.mode == 'I' and wide_tiff: a = (a.view(np.uint32) >> 16).astype(np.uint16)
+    a = a.astype(np.uint16, copy=False) if a.dtype.itemsize == 2 else _scale_to_16(a, name)
+    # PhotometricInterpretation: white is zero, which Pillow sees to in 8 bits only
+    return 65535 - a if tags.get(262) == 0 and im.mode != 'F' else a
 
 def _lab_gray(im):
     "The gray plane of mode LAB, and whether it is coloured."
@@ -64,52 +85,51 @@ def _lab_gray(im):
 def _alpha_of(im, gray):
     "The plane of alpha, or None."
     if not im.has_transparency_data: return None
-    if gray.dtype == np.uint16 and im.mode.startswith('I'): return np.where(gray == im.info['transparency'], 0, 65535).astype(np.uint16)
-    alpha, rows = np.empty(im.size[::-1], np.uint8), _strips(im, 'RGBA')
+    if gray.dtype == np.uint16 and im.mode.startswith('I'):
+        return np.where(gray == im.info['transparency'], 0, 65535).astype(np.uint16)
+    alpha, rows = np.empty(im.size[::-1], np.uint8), _rows_of(im, 'RGBA')
     for t, b in row_strips(im.size): alpha[t:b] = rows(t, b)[..., 3]
     return alpha
 
 # %% ../../nbs/io/06_read.ipynb #c010
+def _managed_rows(im, icc, name, notes):
+    "Function (top, bottom) -> rows of an image in sRGB; what cannot be done is added to `notes`."
+    def rows(t, b):
+        strip = im.crop((0, t, im.width, b))
+        done, note = to_srgb(strip if im.mode == 'CMYK' else strip.convert('RGB'), icc, name)
+        if note and note not in notes: notes.append(note)
+        return np.asarray(done.convert('RGB'))
+    return rows
+
 def picture_of_image(
     im:Image.Image, # loaded, any mode
     name:str, # what to call it in a message
     colored:bool|None=None, # whether it has colours, if that is known
 )->Picture: # as it lies, without its metadata
     "Read a picture from PIL's."
-    if not (im.width and im.height): raise PictureError(f"{name} is {im.width}x{im.height} pixels: there is nothing to colorize")
-    icc, fmt, note, bits = profile_of(im), im.format, '', 8
+    if not (im.width and im.height):
+        raise PictureError(f"{name} is {im.width}x{im.height} pixels: there is nothing to colorize")
+    icc, fmt, notes = profile_of(im), im.format, []
     if im.mode == 'CMYK' and fmt == 'JPEG' and 'adobe' not in im.info: im = ImageChops.invert(im)
     if im.mode == 'La': im = im.convert('LA')
-    if im.mode == 'LAB': gray, colored = _lab_gray(im)
-    elif im.mode == 'F' or im.mode.startswith('I'):
-        raw, bits = _wide_gray(im, name), 16
+    if im.mode == 'F' or im.mode.startswith('I'):
+        raw = _wide_gray(im, name)
         gray, note = developed(raw, icc, name)
-        return Picture(gray, _alpha_of(im, raw), bits, False, notes=(note,)*bool(note), name=name)
-    elif im.mode in ('1', 'L', 'LA'): gray, note = developed(_values(im, 'L'), icc, name)
-    elif icc and im.mode in ('RGB', 'CMYK', 'RGBA', 'RGBX'):
-        def _rows(t, b):
-            nonlocal note
-            strip = im.crop((0, t, im.width, b))
-            done, note = to_srgb(strip if im.mode == 'CMYK' else strip.convert('RGB'), icc, name)
-            return np.asarray(done.convert('RGB'))
-        gray, colored = plane_of_rgb(_rows, im.size, colored)
-    else: gray, colored = plane_of_rgb(_strips(im, 'RGB'), im.size, colored)
-    return Picture(gray, _alpha_of(im, gray), bits, bool(colored), notes=(note,)*bool(note), name=name)
+        return Picture(gray, _alpha_of(im, raw), 16, False, notes=(note,) if note else (), name=name)
+    if im.mode == 'LAB': gray, colored = _lab_gray(im)
+    elif im.mode in ('1', 'L', 'LA'):
+        gray, note = developed(_values(im, 'L'), icc, name)
+        if note: notes.append(note)
+    else:
+        managed = icc and im.mode in ('RGB', 'CMYK', 'RGBA', 'RGBX')
+        rows = _managed_rows(im, icc, name, notes) if managed else _rows_of(im, 'RGB')
+        gray, colored = plane_of_rgb(rows, im.size, colored)
+    return Picture(gray, _alpha_of(im, gray), 8, bool(colored), notes=tuple(notes), name=name)
 
-# %% ../../nbs/io/06_read.ipynb #c016
-import logging, sys, threading
-from contextlib import contextmanager
-from io import BytesIO
-
-import numpy as np
-from PIL import Image
-
-from .image import Picture, PictureError, checked_array, picture_of_array, plane_of_rgb, refuse_bomb, row_strips
-from ..color.icc import rgb_to_srgb
-
-# %% ../../nbs/io/06_read.ipynb #c018
+# %% ../../nbs/io/06_read.ipynb #c015
 _OTHER = {'B': 'L', 'L': 'B', 'N': 'B' if sys.byteorder == 'little' else 'L'} # byte orders: big, little, this machine's
-_HALVES = {f'{m};16{o}': f'{m};16{_OTHER[o]}' for m in ('RGB', 'RGBX', 'RGBA') for o in _OTHER} | {'LA;16B': 'RGBA'} # raw mode: the one that gives the rest
+_HALVES = {f'{m};16{o}': f'{m};16{_OTHER[o]}' for m in ('RGB', 'RGBX', 'RGBA') for o in _OTHER} # raw mode -> other half
+_HALVES['LA;16B'] = 'RGBA'
 
 def _raw(tile):
     "The raw mode of a tile."
@@ -118,32 +138,40 @@ def _raw(tile):
 
 def _with_raw(tile, raw):
     args = raw if isinstance(tile[3], str) else (raw, *tile[3][1:])
-    return tile._replace(args=args) if hasattr(tile, '_replace') else (*tile[:3], args) # a plain tuple before Pillow 11.1
+    return tile._replace(args=args) if hasattr(tile, '_replace') else (*tile[:3], args) # a tuple before Pillow 11.1
 
-def _pixmap(im):
-    "Function (top, bottom) -> 16-bit rows of a portable pixmap."
-    (_, _, at, (_, full)), row = im.tile[0], im.width*6
-    def _rows(t, b):
-        im.fp.seek(at + t*row)
-        a = np.frombuffer(im.fp.read((b - t)*row), '>u2').reshape(b - t, im.width, 3) # too few bytes do not fit the shape
-        return a.astype(np.uint16) if full == 65535 else np.round(a.clip(0, full)*(65535/full)).astype(np.uint16)
-    return _rows
-
-# %% ../../nbs/io/06_read.ipynb #c020
 def raw_modes(
     im:Image.Image, # opened, not loaded yet
 )->set: # empty if it is no file's
     "List how a file's bytes lie, in Pillow's words."
     return {_raw(t) for t in getattr(im, 'tile', ())}
 
-# %% ../../nbs/io/06_read.ipynb #c022
+# %% ../../nbs/io/06_read.ipynb #c017
+def _pixmap(im):
+    "Function (top, bottom) -> 16-bit rows of a portable pixmap."
+    (_, _, at, (_, full)), row = im.tile[0], im.width*6
+    def rows(t, b):
+        im.fp.seek(at + t*row)
+        # too few bytes do not fit the shape
+        a = np.frombuffer(im.fp.read((b - t)*row), '>u2').reshape(b - t, im.width, 3)
+        return a.astype(np.uint16) if full == 65535 else np.round(a.clip(0, full)*(65535/full)).astype(np.uint16)
+    return rows
+
+def _both_halves(im, low):
+    "Function (top, bottom) -> 16-bit rows of two images: high and low bytes."
+    def rows(t, b):
+        box = 0, t, im.width, b
+        return np.asarray(im.crop(box)).astype(np.uint16) << 8 | np.asarray(low.crop(box))
+    return rows
+
 def deep_rows(
     im:Image.Image, # opened file
     low:Image.Image, # the same, opened once more and not loaded yet: stays open while rows are asked for
-)->tuple|None: # (function (top, bottom) -> (rows,w,1) or (rows,w,3) uint16; alpha (h,w) uint16 or None); None if there are no more than 8 bits to be had
+)->tuple|None: # (function (top, bottom) -> (rows,w,1|3) uint16; alpha (h,w) uint16 or None); None: 8 bits at most
     "Read colours of 16 bits."
-    raws, size = raw_modes(low), im.size
-    if im.format == 'PPM' and im.mode == 'RGB' and low.tile[0][0] == 'ppm' and low.tile[0][3][1] > 255: return _pixmap(low), None
+    raws = raw_modes(low)
+    if im.format == 'PPM' and im.mode == 'RGB' and low.tile[0][0] == 'ppm' and low.tile[0][3][1] > 255:
+        return _pixmap(low), None
     if not raws or not raws <= _HALVES.keys(): return None
     low.tile = [_with_raw(t, _HALVES[_raw(t)]) for t in low.tile]
     low.load()
@@ -151,162 +179,162 @@ def deep_rows(
         a = np.asarray(low).view('>u2').astype(np.uint16) # (h,w,2)
         return (lambda t, b: a[t:b, :, :1]), np.ascontiguousarray(a[..., 1])
     im.load()
-    def _both(t, b): return np.asarray(im.crop((0, t, im.width, b))).astype(np.uint16) << 8 | np.asarray(low.crop((0, t, im.width, b)))
     key = im.info.get('transparency')
-    if im.mode == 'RGB' and key is None: return _both, None
+    rows = _both_halves(im, low)
+    if im.mode == 'RGB' and key is None: return rows, None
     alpha = np.empty(im.size[::-1], np.uint16)
-    for t, b in row_strips(im.size): alpha[t:b] = _both(t, b)[..., 3] if im.mode == 'RGBA' else np.where((_both(t, b) == np.array(key, np.uint16)).all(-1), 0, 65535)
-    return (lambda t, b: _both(t, b)[..., :3]), alpha
+    for t, b in row_strips(im.size):
+        a = rows(t, b)
+        alpha[t:b] = a[..., 3] if im.mode == 'RGBA' else np.where((a == np.array(key, np.uint16)).all(-1), 0, 65535)
+    return (lambda t, b: rows(t, b)[..., :3]), alpha
 
-# %% ../../nbs/io/06_read.ipynb #c026
+# %% ../../nbs/io/06_read.ipynb #c021
 def picture_of_deep(
-    rows, # function (top, bottom) -> (rows,w,1) or (rows,w,3) uint16
+    rows:callable, # (top, bottom) -> (rows,w,1) or (rows,w,3) uint16
     alpha:np.ndarray|None, # (h,w) uint16
-    size:tuple, # (width, height) in pixels
-    icc:bytes|None, # profile of the file
+    size:tuple, # (width, height), pixels
+    icc:bytes|None, # colour profile of the file
     name:str, # what to call it in a message
 )->Picture: # as it lies, without its metadata
     "Read a picture of 16 bits."
     note, colored = '', False
-    def _srgb(t, b):
+    def srgb_rows(t, b):
         nonlocal note
         done, note = rgb_to_srgb(rows(t, b), icc, name)
         return done
     if rows(0, 1).shape[2] == 1: gray, note = developed(np.ascontiguousarray(rows(0, size[1])[..., 0]), icc, name)
-    else: gray, colored = plane_of_rgb(_srgb, size)
-    return Picture(gray, alpha, 16, colored, notes=(note,)*bool(note), name=name)
+    else: gray, colored = plane_of_rgb(srgb_rows, size)
+    return Picture(gray, alpha, 16, colored, notes=(note,) if note else (), name=name)
 
-# %% ../../nbs/io/06_read.ipynb #c029
-_QUIET = threading.Lock()
+# %% ../../nbs/io/06_read.ipynb #c024
+_LOG_LOCK = threading.Lock()
 
 @contextmanager
 def tiff_pages(
-    source, # path or bytes
+    source:str|Path|bytes, # path, or a file's bytes
 ):
     "Give the pages of a TIFF as tifffile sees them, without its log: it reports what it then raises."
     import tifffile
     log = logging.getLogger('tifffile')
-    with _QUIET:
+    with _LOG_LOCK:
         before, log.disabled = log.disabled, True
         try:
             with tifffile.TiffFile(BytesIO(source) if isinstance(source, bytes) else source) as t: yield t.pages
         finally: log.disabled = before
 
+def _tiff_values(p, name):
+    "(h,w) or (h,w,c) uint8 or uint16 of a page of tifffile."
+    refuse_bomb(max(p.imagewidth*p.imagelength, p.nbytes/8)) # of four channels with 16 bits
+    if int(p.photometric) > 2 or p.samplesperpixel > 4:
+        kind = f'{p.photometric.name}, {p.samplesperpixel} channels'
+        raise PictureError(f"{name} is a TIFF of a kind that cannot be read ({kind})")
+    a = p.asarray()
+    if int(p.planarconfig) == 2 and a.ndim == 3: a = np.moveaxis(a, 0, -1)
+    if a.dtype.kind != 'f' and a.dtype.itemsize >= 4: a = (a >> 16).astype(np.uint16)
+    a = checked_array(a, name)
+    return np.iinfo(a.dtype).max - a if int(p.photometric) == 0 else a
+
 def picture_of_tiff(
-    source, # path or bytes
+    source:str|Path|bytes, # path, or a file's bytes
     page:int, # from 0
     name:str, # what to call it in a message
-)->tuple: # (Picture as it lies, without its metadata; its orientation)
+)->tuple: # (`Picture` as it lies, without its metadata; its EXIF orientation)
     "Read a page of a TIFF by tifffile."
     with tiff_pages(source) as pages:
         p = pages[page]
-        refuse_bomb(max(p.imagewidth*p.imagelength, p.nbytes/8)) # of four channels with 16 bits
-        if int(p.photometric) > 2 or p.samplesperpixel > 4: raise PictureError(f"{name} is a TIFF of a kind that cannot be read ({p.photometric.name}, {p.samplesperpixel} channels)")
-        a, tag = p.asarray(), lambda n, default: getattr(p.tags.get(n), 'value', default)
-    a = np.moveaxis(a, 0, -1) if int(p.planarconfig) == 2 and a.ndim == 3 else a
-    a = a if a.dtype.kind == 'f' or a.dtype.itemsize < 4 else (a >> 16).astype(np.uint16)
-    a = checked_array(a, name)
-    if int(p.photometric) == 0: a = np.iinfo(a.dtype).max - a
-    if a.dtype == np.uint8: return picture_of_array(a, name), int(tag(274, 1))
-    a = a[..., None] if a.ndim == 2 else a
-    n = a.shape[2] - (a.shape[2] % 2 == 0) # channels beside alpha
+        a, tags = _tiff_values(p, name), {t: getattr(p.tags.get(t), 'value', None) for t in (274, 34675)}
+    orientation = int(1 if tags[274] is None else tags[274])
+    if a.dtype == np.uint8: return picture_of_array(a, name), orientation
+    if a.ndim == 2: a = a[..., None]
+    n = 1 if a.shape[2] < 3 else 3 # channels beside alpha
     alpha = np.ascontiguousarray(a[..., n]) if a.shape[2] > n else None
-    return picture_of_deep(lambda t, b: np.ascontiguousarray(a[t:b, :, :n]), alpha, a.shape[1::-1], tag(34675, None), name), int(tag(274, 1))
+    rows = lambda t, b: np.ascontiguousarray(a[t:b, :, :n])
+    return picture_of_deep(rows, alpha, a.shape[1::-1], tags[34675], name), orientation
 
-# %% ../../nbs/io/06_read.ipynb #c033
-import os
-from dataclasses import replace
-from io import BytesIO
-from pathlib import Path
-from typing import Iterator
-
-import numpy as np
-from PIL import Image, ImageChops, UnidentifiedImageError
-
-from .download import fetch_url, is_url
-from .metadata import Metadata
-from ..color.icc import profile_of
-from .image import Picture, PictureError, decoding, is_colored, picture_of_array, picture_of_tensor, refuse_bomb
-
-# %% ../../nbs/io/06_read.ipynb #c036
-_FORMATS = 'JPEG MPO PNG WEBP TIFF GIF BMP DIB PPM JPEG2000 AVIF TGA PCX SGI ICO ICNS PSD'.split() # none of them runs another program
+# %% ../../nbs/io/06_read.ipynb #c027
 _LARGE = 1_000_000 # pixels: below, looking first saves nothing
 
-def open_image(
-    source:str|Path|bytes, # path, or a file's bytes
-    page:int=0, # place of the page in the file
-)->Image.Image: # not loaded yet; only formats on the list are opened
-    "A PIL image of a path or bytes, not loaded yet."
-    Image.init()
-    im = Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=[f for f in _FORMATS if f in Image.OPEN])
-    if page: im.seek(page)
-    refuse_bomb(im.width*im.height)
-    return im
-
-def _look(source):
+def _gray_or_colored(source):
     "Whether a JPEG of colours is gray all over, and if not, whether it is coloured."
     with open_image(source) as im:
         im.draft(None, (max(1, im.width//8), max(1, im.height//8)))
         r, g, b = im.split()
-        if all(ImageChops.difference(g, o).getextrema()[1] <= 3 for o in (r, b)): return True, False # Cb and Cr off by one: 1.77 + .34 + .71
+        # Cb and Cr off by one: 1.77 + .34 + .71
+        if all(ImageChops.difference(g, o).getextrema()[1] <= 3 for o in (r, b)): return True, False
         return False, is_colored(im)
 
-# %% ../../nbs/io/06_read.ipynb #c038
+# %% ../../nbs/io/06_read.ipynb #c030
+_TURNS = { # EXIF 2.3, 4.6.4
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.T,
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].T,
+    8: np.rot90}
+
 def turn_upright(
     a:np.ndarray|None, # (h,w)
     orientation:int, # EXIF orientation, 1 to 8; others are taken for 1
 )->np.ndarray|None: # (h,w) or (w,h), contiguous
-    "An array (h,w) turned as EXIF 2.3, 4.6.4 says."
+    "Turn an array upright."
     if a is None or orientation not in range(2, 9): return a
-    how = {2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1], 5: lambda a: a.T, 6: lambda a: np.rot90(a, -1), 7: lambda a: a[::-1, ::-1].T, 8: np.rot90}
-    return np.ascontiguousarray(how[orientation](a))
+    return np.ascontiguousarray(_TURNS[orientation](a))
 
 def orientation_of(
     im:Image.Image, # loaded
 )->int: # EXIF orientation, 1 to 8
-    "What is still to be turned of a loaded image; EXIF that cannot be read says nothing."
+    "Return how a loaded image is still to be turned; 1 if its EXIF cannot be read."
     try: return im.getexif().get(0x112, 1)
     except Exception: return 1 # Pillow's EXIF reader raises whatever a broken tag makes it raise
 
-# %% ../../nbs/io/06_read.ipynb #c041
-def _read(source, page, name):
-    "Read one page of a path or bytes."
-    with open_image(source, page) as im:
-        raws, tags, colored = raw_modes(im), getattr(im, 'tag_v2', {}), None
-        kept = Metadata.of(im) # a PNG's words may lie behind its pixels: it may be loaded now
-        wide = max(tags.get(258, (8,))) > 8 or any(';16' in r for r in raws) or _is_deep_jpeg2000(source, im) # TIFF's BitsPerSample
-        if wide and tags.get(284) == 2 and im.mode in ('RGB', 'RGBA'): return _read_planes(source, page, name, kept, im)
-        if im.format in ('JPEG', 'MPO') and im.mode == 'RGB' and im.width*im.height > _LARGE:
-            gray, colored = _look(source)
-            if gray: im.draft('L', None)
-        with open_image(source, page) as low:
-            if deep := deep_rows(im, low): p = picture_of_deep(*deep, im.size, profile_of(im), name)
-            else: im.load(); p = picture_of_image(im, name, colored)
-        return _finished(p, kept, orientation_of(im), wide and p.bits == 8)
+# %% ../../nbs/io/06_read.ipynb #c033
+def _is_deep_jpeg2000(source, im):
+    "Whether colours of a JPEG 2000 have more than 8 bits: component 0's in the SIZ segment (ISO 15444-1, A.5.1)."
+    if im.format != 'JPEG2000': return False
+    if isinstance(source, bytes): head = source[:1 << 16]
+    else:
+        with open(source, 'rb') as f: head = f.read(1 << 16)
+    at = head.find(b'\xff\x4f\xff\x51')
+    return 0 <= at < len(head) - 42 and (head[at + 42] & 0x7f) + 1 > 8
 
-def _finished(p, kept, orientation, shallow=False):
-    "The picture upright, with its metadata and all its notes."
-    p.gray, p.alpha, p.kept = turn_upright(p.gray, orientation), turn_upright(p.alpha, orientation), kept
-    p.notes += tuple(f'{p.name}: {o}' for o in getattr(kept, 'notes', ())) + (f"{p.name} has more than 8 bits a channel, of which 8 were read",)*shallow
+def _finish(p, meta, orientation, shallow=False):
+    "The picture upright, with its metadata and all its notes; `shallow`: 8 bits were read of more."
+    p.gray, p.alpha, p.metadata = turn_upright(p.gray, orientation), turn_upright(p.alpha, orientation), meta
+    p.notes += tuple(f'{p.name}: {o}' for o in getattr(meta, 'notes', ()))
+    if shallow: p.notes += (f"{p.name} has more than 8 bits a channel, of which 8 were read",)
     return p
 
-def _read_planes(source, page, name, kept, im):
+def _read_separate(source, page, name, meta, im):
     "Read a TIFF page whose planes of 16 bits lie one after another."
     try: p, orientation = picture_of_tiff(source, page, name)
     except (ImportError, ValueError): # no tifffile, or a compression that it has not
         if im.tile[0][0] == 'raw': raise # Pillow takes each half of a value for one
         im.load()
-        return _finished(picture_of_image(im, name), kept, orientation_of(im), True)
-    return _finished(p, kept, orientation)
+        return _finish(picture_of_image(im, name), meta, orientation_of(im), True)
+    return _finish(p, meta, orientation)
 
-def _is_deep_jpeg2000(source, im):
-    "Whether colours of a JPEG 2000 have more than 8 bits: component 0's in the SIZ segment (ISO 15444-1, A.5.1)."
-    if im.format != 'JPEG2000': return False
-    head = source[:1 << 16] if isinstance(source, bytes) else open(source, 'rb').read(1 << 16)
-    at = head.find(b'\xff\x4f\xff\x51')
-    return 0 <= at < len(head) - 42 and (head[at + 42] & 0x7f) + 1 > 8
+def _read(source, page, name):
+    "Read one page of a path or bytes."
+    with open_image(source, page) as im:
+        raws, tags, colored = raw_modes(im), getattr(im, 'tag_v2', {}), None
+        meta = Metadata.of(im) # a PNG's texts may lie behind its pixels: it may be loaded now
+        bits = max(tags.get(258, (8,))) # TIFF's BitsPerSample
+        wide = bits > 8 or any(';16' in r for r in raws) or _is_deep_jpeg2000(source, im)
+        if wide and tags.get(284) == 2 and im.mode in ('RGB', 'RGBA'):
+            return _read_separate(source, page, name, meta, im)
+        if im.format in ('JPEG', 'MPO') and im.mode == 'RGB' and im.width*im.height > _LARGE:
+            gray, colored = _gray_or_colored(source)
+            if gray: im.draft('L', None)
+        with open_image(source, page) as low:
+            deep = deep_rows(im, low)
+            if deep: p = picture_of_deep(*deep, im.size, profile_of(im), name)
+            else:
+                im.load()
+                p = picture_of_image(im, name, colored)
+        return _finish(p, meta, orientation_of(im), wide and p.bits == 8)
 
-# %% ../../nbs/io/06_read.ipynb #c043
+# %% ../../nbs/io/06_read.ipynb #c035
 def _is_tiff(source):
     if isinstance(source, bytes): head = source[:4]
     else:
@@ -315,28 +343,32 @@ def _is_tiff(source):
 
 def _page_numbers(im):
     "Places of a TIFF's pages in its file."
-    found, n = [], im.n_frames
-    for i in range(n):
-        try: im.seek(i); kind = im.tag_v2.get(254, 0) # NewSubfileType: 1 is a reduced copy, 4 a mask
-        except Exception: kind = 0 # said when the page is read
+    found = []
+    for i in range(im.n_frames):
+        try:
+            im.seek(i)
+            kind = im.tag_v2.get(254, 0) # NewSubfileType: 1 is a reduced copy, 4 a mask
+        except Exception: kind = 0 # reported when the page is read
         if not (isinstance(kind, int) and kind & 5): found.append(i)
     return found or [0]
 
 def _frames(im):
     "How many pictures a file holds."
-    try: return getattr(im, 'n_frames', 1) if im.format != 'PSD' else 1 # there they are layers
+    if im.format == 'PSD': return 1 # there they are layers
+    try: return getattr(im, 'n_frames', 1)
     except Exception: return 1
 
 def inspect_pages(
     source:str|Path|bytes, # path, or a file's bytes
-)->tuple: # places of the pages; sentence without its subject on what else is there, or ''
-    "(places of the pages, sentence without its subject on what else is there)."
+)->tuple: # (places of the pages; note without its subject on what else is there, or '')
+    "Find the pages of a file."
     try:
         with open_image(source) as im:
             if im.format == 'TIFF': return _page_numbers(im), ''
             n = _frames(im)
             if n < 2: return [0], ''
-            return [0], f"holds {n} pictures, of which the first is read" if im.format == 'MPO' else f"is an animation of {n} pictures, of which the first is read"
+            what = 'holds' if im.format == 'MPO' else 'is an animation of'
+            return [0], f"{what} {n} pictures, of which the first is read"
     except (UnidentifiedImageError, SyntaxError, OSError, ValueError) as e:
         if not _is_tiff(source): raise
         try:
@@ -345,7 +377,7 @@ def inspect_pages(
         if not n: raise
         return list(range(n)), ''
 
-# %% ../../nbs/io/06_read.ipynb #c045
+# %% ../../nbs/io/06_read.ipynb #c037
 def _page(source, place, name):
     "Read one page, by whichever library can."
     try: return _read(source, place, name)
@@ -355,17 +387,18 @@ def _page(source, place, name):
         try: p, orientation = picture_of_tiff(source, place, name)
         except (PictureError, Image.DecompressionBombError): raise
         except Exception: raise e from None
-        return _finished(p, Metadata(format='TIFF'), orientation)
+        return _finish(p, Metadata(format='TIFF'), orientation)
 
 def _pages(source, name):
     "The pages of a path or bytes, one after another."
     with decoding(name): places, more = inspect_pages(source)
+    more = (f"{name} {more}",) if more else ()
     for i, place in enumerate(places):
         called = f'{name}, page {i + 1}' if len(places) > 1 else name
         with decoding(called): p = _page(source, place, called)
-        yield replace(p, page=i, pages=len(places), notes=p.notes + (f"{name} {more}",)*bool(more))
+        yield replace(p, page=i, pages=len(places), notes=p.notes + more)
 
-# %% ../../nbs/io/06_read.ipynb #c047
+# %% ../../nbs/io/06_read.ipynb #c039
 def _source(x, name):
     "(path or bytes, what to call it) of anything encoded; None if it is something else."
     if isinstance(x, (bytes, bytearray, memoryview)): return bytes(x), name or 'the data'
@@ -374,36 +407,47 @@ def _source(x, name):
         except ValueError as e: raise PictureError(str(e)) from None
     if not isinstance(x, (str, os.PathLike)): return None
     path = Path(x)
-    if path.is_dir(): raise PictureError(f"{path} is a folder: hand over its pictures one by one, or use `colorize_files`")
+    if path.is_dir():
+        raise PictureError(f"{path} is a folder: hand over its pictures one by one, or use `colorize_files`")
     if not path.exists(): raise FileNotFoundError(f"no picture at {path}: check the path")
-    if not path.is_file(): raise PictureError(f"{path} is not a file but a device or a pipe: read it and hand over its bytes")
+    if not path.is_file():
+        raise PictureError(f"{path} is not a file but a device or a pipe: read it and hand over its bytes")
     if not path.stat().st_size: raise PictureError(f"{path} is empty (0 bytes)")
     return path, name or str(path)
 
-# %% ../../nbs/io/06_read.ipynb #c049
+def _of_image(im, name):
+    "A picture from a PIL image, upright."
+    with decoding(name):
+        wide, meta = any(';16' in r for r in raw_modes(im)), Metadata.of(im)
+        im.load()
+        p = picture_of_image(im, name)
+        return _finish(p, meta, orientation_of(im), wide and p.bits == 8)
+
+def _is_tensor(x): return all(hasattr(x, o) for o in ('detach', 'cpu', 'numpy', 'is_floating_point'))
+
 def open_pages(
-    x, # as for `open_picture`
+    x, # path, http(s) URL, PIL image, encoded bytes, array or tensor, as for `open_picture`
     name:str|None=None, # what to call it in messages; None for its path or URL
 )->Iterator[Picture]: # upright; one, except for a TIFF of many pages
     "Read the pages of a picture, each when it is asked for."
     if isinstance(x, Picture): yield x
-    elif isinstance(x, Image.Image):
-        with decoding(name or 'the image'):
-            wide, kept = any(';16' in r for r in raw_modes(x)), Metadata.of(x)
-            x.load(); p = picture_of_image(x, name or 'the image')
-            p = _finished(p, kept, orientation_of(x), wide and p.bits == 8)
-        yield p
+    elif isinstance(x, Image.Image): yield _of_image(x, name or 'the image')
     elif isinstance(x, np.ndarray): yield picture_of_array(x, name or 'the array')
-    elif all(hasattr(x, o) for o in ('detach', 'cpu', 'numpy', 'is_floating_point')): yield picture_of_tensor(x, name or 'the tensor')
+    elif _is_tensor(x): yield picture_of_tensor(x, name or 'the tensor')
     elif found := _source(x, name): yield from _pages(*found)
-    else: raise TypeError(f"expected a path, a URL, a PIL image, an array or a tensor, got {type(x).__name__}: convert it to one of these")
+    else:
+        raise TypeError(f"expected a path, a URL, a PIL image, an array or a tensor, got {type(x).__name__}: "
+            "convert it to one of these")
 
 def open_picture(
-    x, # path, http(s) URL, PIL image, encoded bytes, array ((h,w) or (h,w,1..4): uint8, uint16, bool, or float in [0,1]), or tensor ((h,w) or (1..4,h,w))
+    x, # path, http(s) URL, PIL image, bytes, array (h,w) or (h,w,1..4), or tensor (h,w) or (1..4,h,w)
     name:str|None=None, # what to call it in messages; None for its path or URL
 )->Picture: # upright; of a TIFF with many pages the first
     "Read a picture from wherever it is."
-    p = next(pages := open_pages(x, name))
+    pages = open_pages(x, name)
+    p = next(pages)
     pages.close()
-    if p.pages > 1 and not isinstance(x, Picture): p.notes += (f"{name or p.name.rpartition(', page')[0]} has {p.pages} pages, of which the first is read",)
+    if p.pages > 1 and not isinstance(x, Picture):
+        whole = name or p.name.rpartition(', page')[0]
+        p.notes += (f"{whole} has {p.pages} pages, of which the first is read",)
     return p

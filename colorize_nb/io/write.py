@@ -1,4 +1,4 @@
-"""A finished picture written whole or not at all, with its bits, its pages and what was kept, and no more loss than a save costs.
+"""A finished picture written whole or not at all, with its bits, its pages and its metadata, and no more loss than a save costs.
 
 Docs: https://colorize-nb.github.io/colorize_nb/io/write.html.md"""
 
@@ -17,8 +17,9 @@ from uuid import uuid4
 import numpy as np
 from PIL import Image
 
+from .files import FORMATS, format_of
+from .image import PictureError
 from .metadata import Metadata, finish_tiff
-from .read import PictureError
 
 # %% ../../nbs/io/07_write.ipynb #c005
 @contextmanager
@@ -41,91 +42,111 @@ def _alive(pid):
     except (PermissionError, OverflowError): pass
     return True
 
+def _is_orphan(f):
+    pid = f.name.split('-')[1]
+    return pid.isdecimal() and not _alive(int(pid))
+
 def sweep(
     folder:str|Path, # searched itself, not its sub-folders
 )->list: # the files removed
     "Remove the temporary files of processes that no longer run."
-    left = [f for f in Path(folder).glob('.colorize_nb-*-*.tmp') if (pid := f.name.split('-')[1]).isdecimal() and not _alive(int(pid))]
+    left = [f for f in Path(folder).glob('.colorize_nb-*-*.tmp') if _is_orphan(f)]
     for f in left: f.unlink(missing_ok=True)
     return left
 
 # %% ../../nbs/io/07_write.ipynb #c008
-WRITERS = {'.png': ('PNG', {}), '.tif': ('TIFF', dict(compression='tiff_lzw')), '.webp': ('WEBP', dict(quality=95)),
-    '.jpg': ('JPEG', dict(quality=95, subsampling=0)), '.bmp': ('BMP', {})} # suffix: PIL's format and its settings
-for _same, _as in {'.tiff': '.tif', '.jpeg': '.jpg', '.jpe': '.jpg', '.jfif': '.jpg'}.items(): WRITERS[_same] = WRITERS[_as]
+WRITERS = {s: (f.name, f.settings) for f in FORMATS.values() if f.settings is not None # suffix -> PIL's format
+    for s in f.suffixes} # and its settings
 
 def _writer(path):
-    "PIL's format and settings by a path's suffix."
-    if (suffix := Path(path).suffix.lower()) not in WRITERS: raise PictureError(f"{Path(path).name} names no format to write: take one of {', '.join(WRITERS)}")
-    return WRITERS[suffix]
+    "The `ImageFormat` to write by a path's suffix."
+    fmt = format_of(path)
+    if fmt is None or fmt.settings is None:
+        raise PictureError(f"{Path(path).name} names no format to write: take one of {', '.join(WRITERS)}")
+    return fmt
 
 def keeps_alpha(
     path:str|Path, # its suffix counts
 )->bool: # False for JPEG and BMP
-    "Say whether the format that `path` names keeps transparency."
-    return _writer(path)[0] in ('PNG', 'TIFF', 'WEBP')
+    "Tell whether the format that `path` names keeps transparency."
+    return _writer(path).alpha
 
 # %% ../../nbs/io/07_write.ipynb #c015
 def _chroma_table():
     "JPEG's table of chrominance at quality 90 (ITU-T T.81, table K.2, scaled as libjpeg does)."
-    k2 = [17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66] + [99]*38
-    return [max(1, (v*20 + 50)//100) for v in k2]
+    k2 = [17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66]
+    return [max(1, (v*20 + 50)//100) for v in k2 + [99]*38]
 
-def _jpeg_settings(kept, mode='RGB'):
+def _jpeg_settings(meta, mode='RGB'):
     "How to save a JPEG: as finely as its source; YCbCr was painted with Cb and Cr at half the size."
-    table = getattr(kept, 'luma_table', None)
-    if not table or len(table) != 64 or max(table) > 255: return dict(quality=95, subsampling=2 if mode == 'YCbCr' else 0) # baseline JPEG has 8 bits for each
-    if kept.orientation > 4: table = [table[i%8*8 + i//8] for i in range(64)] # rows have become columns
-    return dict(qtables=[list(table), _chroma_table()], subsampling=2 if mode == 'YCbCr' else 0)
+    table, subsampling = getattr(meta, 'luma_table', None), 2 if mode == 'YCbCr' else 0
+    if not table or len(table) != 64 or max(table) > 255: # baseline JPEG has 8 bits for each
+        return FORMATS['JPEG'].settings | dict(subsampling=subsampling)
+    if meta.orientation > 4: table = [table[i%8*8 + i//8] for i in range(64)] # rows have become columns
+    return dict(qtables=[list(table), _chroma_table()], subsampling=subsampling)
 
 # %% ../../nbs/io/07_write.ipynb #c020
 _BLOCK = 1 << 22 # bytes of pixels compressed at once
 
-def _chunk(name, data): return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(data, zlib.crc32(name)))
+def _chunk(name, data):
+    return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(data, zlib.crc32(name)))
 
-def _described(dpi=None, icc_profile=None, exif=None, xmp=None, pnginfo=None, **_):
+def _per_metre(dpi): return min(max(round(float(dpi)/0.0254), 0), 2**31 - 1)
+
+def _png_metadata(dpi=None, icc_profile=None, exif=None, xmp=None, pnginfo=None, **_):
     "Chunks that stand before the pixels, from the arguments of PIL's writer."
     if icc_profile: yield b'iCCP', b'ICC Profile\0\0' + zlib.compress(icc_profile)
-    if dpi: yield b'pHYs', struct.pack('>IIB', *(min(max(round(float(v)/0.0254), 0), 2**31 - 1) for v in dpi), 1)
+    if dpi: yield b'pHYs', struct.pack('>IIB', _per_metre(dpi[0]), _per_metre(dpi[1]), 1)
     if exif: yield b'eXIf', (exif.tobytes() if hasattr(exif, 'tobytes') else exif).removeprefix(b'Exif\0\0')
     if xmp: yield b'iTXt', b'XML:com.adobe.xmp\0\0\0\0\0' + xmp
     for name, data, *_ in getattr(pnginfo, 'chunks', ()): yield name, data
 
+def _effort(a):
+    "Sum of a line's bytes, taken with sign and without -128."
+    return np.abs(a.view(np.int8)).sum(1, dtype=np.int64, where=a != 128)
+
 def _filtered(a, above):
-    "Rows (n,w,c) uint16 and the one above, as PNG's filtered lines."
+    "Rows (n,w,c) uint16 and the one above, as PNG's filtered lines; and the last row's bytes."
     n, _, c = a.shape
     x = a.astype('>u2').view(np.uint8).reshape(n, -1)
     sub, up = x.copy(), x.copy()
-    sub[:, 2*c:] -= x[:, :-2*c]; up[1:] -= x[:-1]; up[0] -= above
-    kind = np.where(*(lambda s, u: (s <= u, 1, 2))(*(np.abs(o.view(np.int8)).sum(1, dtype=np.int64, where=o != 128) for o in (sub, up))))
-    return np.concatenate([kind.astype(np.uint8)[:, None], np.where(kind[:, None] == 1, sub, up)], 1).tobytes(), x[-1]
+    sub[:, 2*c:] -= x[:, :-2*c]
+    up[1:] -= x[:-1]
+    up[0] -= above
+    kind = np.where(_effort(sub) <= _effort(up), 1, 2).astype(np.uint8)[:, None]
+    return np.concatenate([kind, np.where(kind == 1, sub, up)], 1).tobytes(), x[-1]
 
 def _write_png(
     path, # file to write
     a, # (h,w,1..4) uint16
-    **words, # as for `_described`
+    **metadata, # as for `_png_metadata`
 ):
     "Write a PNG of 16 bits a channel."
     h, w, c = a.shape
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[c] # gray, gray and alpha, RGB, RGBA
     with open(path, 'wb') as f:
-        f.write(b'\x89PNG\r\n\x1a\n' + _chunk(b'IHDR', struct.pack('>IIBBBBB', w, h, 16, {1: 0, 2: 4, 3: 2, 4: 6}[c], 0, 0, 0)))
-        for name, data in _described(**words): f.write(_chunk(name, data))
-        packer, above, step = zlib.compressobj(1), np.zeros(2*w*c, np.uint8), max(1, _BLOCK//(2*w*c)) # level 1: see below
+        f.write(b'\x89PNG\r\n\x1a\n' + _chunk(b'IHDR', struct.pack('>IIBBBBB', w, h, 16, kind, 0, 0, 0)))
+        for name, data in _png_metadata(**metadata): f.write(_chunk(name, data))
+        packer = zlib.compressobj(1) # level 1: see below
+        above, step = np.zeros(2*w*c, np.uint8), max(1, _BLOCK//(2*w*c))
         for t in range(0, h, step):
             lines, above = _filtered(a[t:t + step], above)
-            if data := packer.compress(lines): f.write(_chunk(b'IDAT', data))
+            data = packer.compress(lines)
+            if data: f.write(_chunk(b'IDAT', data))
         f.write(_chunk(b'IDAT', packer.flush()) + _chunk(b'IEND', b''))
 
 # %% ../../nbs/io/07_write.ipynb #c027
 def _write_tiff(path, pages):
-    "Write arrays (h,w,1..4), uint8 or uint16, as pages; the number of them."
+    "Write arrays (h,w,1..4), uint8 or uint16, as pages; return the number of them."
     import tifffile
     n = 0
     with tifffile.TiffWriter(path) as t:
         for n, a in enumerate(pages, 1):
             c = a.shape[2]
-            t.write(a if c > 1 else a[..., 0], photometric='rgb' if c > 2 else 'minisblack', planarconfig='contig' if c > 1 else None, extrasamples=['unassalpha'] if c in (2, 4) else None,
-                compression='zlib', predictor=True, rowsperstrip=max(1, _BLOCK//(8*a[0].nbytes) or 1), metadata=None, software=False)
+            layout = dict(photometric='rgb' if c > 2 else 'minisblack', planarconfig='contig' if c > 1 else None,
+                extrasamples=['unassalpha'] if c in (2, 4) else None, rowsperstrip=max(1, _BLOCK//(8*a[0].nbytes) or 1))
+            a = a if c > 1 else a[..., 0]
+            t.write(a, compression='zlib', predictor=True, metadata=None, software=False, **layout)
     return n
 
 def _array(x):
@@ -145,56 +166,72 @@ def _as_eight(a):
     return im
 
 def _checked(x):
+    "A PIL image as it is, an array as (h,w,1..4); anything else is refused."
     if isinstance(x, Image.Image): return x
-    if not (isinstance(x, np.ndarray) and x.ndim in (2, 3) and x.dtype in (np.uint8, np.uint16) and (x.ndim == 2 or x.shape[2] <= 4)):
-        raise PictureError(f"expected a PIL image or an array (h,w,3) of uint8 or uint16, got {type(x).__name__} {getattr(x, 'shape', '')} {getattr(x, 'dtype', '')}".rstrip())
+    fits = isinstance(x, np.ndarray) and x.dtype in (np.uint8, np.uint16) and (x.ndim == 2 or
+        x.ndim == 3 and x.shape[2] <= 4)
+    if not fits:
+        got = f"{type(x).__name__} {getattr(x, 'shape', '')} {getattr(x, 'dtype', '')}".rstrip()
+        raise PictureError(f"expected a PIL image or an array (h,w,3) of uint8 or uint16, got {got}")
     return _array(x)
 
 # %% ../../nbs/io/07_write.ipynb #c032
-def _write(tmp, x, fmt, settings, kept, model):
+def _for_format(x, fmt):
+    "A PIL image in a mode that the format takes."
+    im = x if isinstance(x, Image.Image) else _as_eight(x)
+    if im.mode == 'LA': im = im.convert('RGBA')
+    if im.mode == 'RGBA' and not fmt.alpha:
+        im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im).convert('RGB')
+    return im.convert('RGB') if im.mode == 'YCbCr' and fmt.name != 'JPEG' else im
+
+def _write(tmp, x, fmt, meta, model):
     "Write one picture to a temporary path."
     x = _checked(x)
-    if fmt == 'TIFF' and not isinstance(x, Image.Image): _write_tiff(tmp, [x])
-    elif fmt == 'PNG' and not isinstance(x, Image.Image) and x.dtype == np.uint16: _write_png(tmp, x, **(kept.arguments('PNG', x.shape[1::-1], model) if kept else {}))
+    def arguments(size): return meta.arguments(fmt.name, size, model) if meta and fmt.name != 'TIFF' else {}
+    is_array = not isinstance(x, Image.Image)
+    if is_array and fmt.name == 'TIFF': _write_tiff(tmp, [x])
+    elif is_array and fmt.name == 'PNG' and x.dtype == np.uint16: _write_png(tmp, x, **arguments(x.shape[1::-1]))
     else:
-        im = x if isinstance(x, Image.Image) else _as_eight(x)
-        if im.mode == 'LA': im = im.convert('RGBA')
-        if im.mode == 'RGBA' and fmt in ('JPEG', 'BMP'): im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im).convert('RGB')
-        if im.mode == 'YCbCr' and fmt != 'JPEG': im = im.convert('RGB')
-        words = kept.arguments(fmt, im.size, model) if kept and fmt != 'TIFF' else {}
-        im.save(tmp, fmt, **(_jpeg_settings(kept, im.mode) if fmt == 'JPEG' else settings) | words)
-    if fmt == 'TIFF' and kept: finish_tiff(tmp, [kept], model)
+        im = _for_format(x, fmt)
+        settings = _jpeg_settings(meta, im.mode) if fmt.name == 'JPEG' else fmt.settings
+        im.save(tmp, fmt.name, **settings | arguments(im.size))
+    if fmt.name == 'TIFF' and meta: finish_tiff(tmp, [meta], model)
 
-def save_picture(
-    im, # PIL image of mode L, RGB, RGBA or YCbCr (which a JPEG takes as it is); array (h,w,3) or (h,w,4), uint16 for 16 bits; or an iterable of these: pages of a TIFF
-    path:str|Path, # suffix as in `WRITERS`; folders are made
-    kept:Metadata|list|None=None, # what the source said; one each for pages
-    model:str='', # name of the model that computed the colours, for the metadata
-)->Path: # `path`
-    "Write a picture, whole or not at all."
-    path = Path(path)
-    fmt, settings = _writer(path)
-    if model and kept is None: kept = Metadata()
-    try:
-        with atomic_path(path) as tmp:
-            if isinstance(im, (Image.Image, np.ndarray)): _write(tmp, im, fmt, settings, kept, model)
-            else: _write_pages(tmp, im, path, fmt, kept, model)
-    except PictureError: raise
-    except (OSError, ValueError, OverflowError, struct.error, MemoryError) as e: raise PictureError(f"{path} cannot be written ({' '.join(str(e).split()) or type(e).__name__})") from None
-    return path
-
-def _write_pages(tmp, pages, path, fmt, kept, model):
-    if fmt != 'TIFF': raise PictureError(f"{path.name} cannot hold several pages: take .tif")
+def _write_pages(tmp, pages, path, fmt, meta, model):
+    "Write several pictures to a temporary path."
+    if fmt.name != 'TIFF': raise PictureError(f"{path.name} cannot hold several pages: take .tif")
     n = _write_tiff(tmp, (_array(_checked(x)) for x in pages))
     if not n: raise PictureError(f"{path.name} would have no page: hand over at least one picture")
-    if kept: finish_tiff(tmp, kept if isinstance(kept, list) else [kept]*n, model)
+    if meta: finish_tiff(tmp, meta if isinstance(meta, list) else [meta]*n, model)
 
-# %% ../../nbs/io/07_write.ipynb #c042
+def save_picture(
+    im, # PIL image (L, RGB, RGBA; YCbCr for a JPEG), array (h,w,3|4) uint8 or uint16, or TIFF pages: several of these
+    path:str|Path, # suffix as in `WRITERS`; folders are made
+    metadata:Metadata|list|None=None, # of the source; one each for pages
+    model:str='', # name of the model that computed the colours, for the metadata
+    kept:Metadata|list|None=None, # the former name of `metadata`
+)->Path: # `path`
+    "Write a picture, whole or not at all."
+    path, meta = Path(path), kept if metadata is None else metadata
+    fmt = _writer(path)
+    if model and meta is None: meta = Metadata()
+    try:
+        with atomic_path(path) as tmp:
+            if isinstance(im, (Image.Image, np.ndarray)): _write(tmp, im, fmt, meta, model)
+            else: _write_pages(tmp, im, path, fmt, meta, model)
+    except PictureError: raise
+    except (OSError, ValueError, OverflowError, struct.error, MemoryError) as e:
+        raise PictureError(f"{path} cannot be written ({' '.join(str(e).split()) or type(e).__name__})") from None
+    return path
+
+# %% ../../nbs/io/07_write.ipynb #c039
+_MAKERS = 'colorize_nb', 'torch', 'torchvision', 'fastai', 'onnxruntime'
+
 def versions(
     *names:str, # distributions; default: those that a result depends on
 )->dict: # name -> version, `python` first; what is not installed is missing
     "List the versions that a result depends on."
     found = {}
-    for name in names or ('colorize_nb', 'torch', 'torchvision', 'fastai', 'onnxruntime'):
+    for name in names or _MAKERS:
         with suppress(PackageNotFoundError): found[name] = version(name)
     return dict(python=platform.python_version()) | found
