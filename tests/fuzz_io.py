@@ -1,4 +1,4 @@
-"Broken files for `test_io`, in a process of its own: `python fuzz_io.py FIRST COUNT FOLDER` prints what went wrong as JSON."
+"Broken files for `test_io`: `python fuzz_io.py FIRST COUNT FOLDER` prints as JSON what went wrong."
 import faulthandler
 import io
 import json
@@ -20,7 +20,8 @@ def described(im, fmt, **kw):
     exif = pack_exif({270: ExifTag(2, 6, b'G\xc3\xb6rl\0'), 274: ExifTag(3, 1, b'\6\0'),
         0x8769: {0x927C: ExifTag(7, 40, bytes(range(40))), 0xA002: ExifTag(3, 1, b'\x18\0')},
         0x8825: {2: ExifTag(5, 3, bytes(range(24)))}})
-    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+    xmp = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>')
     profile = SRGB.replace(b'\x6f\xa2', b'\x5f\xa2') # not quite sRGB any more, so that it is used
     if fmt == 'JPEG':
         kw = dict(comment=b'Oma', extra=b'\xff\xed\0\x24Photoshop 3.0\x008BIM\4\4\0\0\0\0\0\7\x1c\2\x78\0\2hi\0',

@@ -1,4 +1,4 @@
-"Files in and out: an archive with every kind of picture, good and bad, stopped and started again; broken files; large scans."
+"An archive with every kind of picture, stopped and started again; broken files; large scans."
 import hashlib
 import json
 import os
@@ -17,7 +17,8 @@ from colorize_nb.io.samples import gray_sample, sample
 from fuzz_io import MEGABYTES, SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
-# Lightness that rounding cannot explain: scikit-image's rounded matrix .02, the tolerance of the gamut on dark colours .05; the table's corners where wild colours leave the gamut
+# Lightness that rounding cannot explain: scikit-image's rounded matrix .02, the tolerance of the gamut on dark
+# colours .05; the table's corners where wild colours leave the gamut
 EXACT, TABLE = 0.08, 0.8
 
 GRAY = np.asarray(gray_sample('camera').resize((131, 97)))
@@ -229,7 +230,7 @@ def cli(*args):
         timeout=500)
 
 def alike(new, out):
-    "Same files, same pictures; another number of threads or another batch may round one step differently, and JPEG and WebP make more of it"
+    "Same files, same pictures; threads and batches may round one step differently, and JPEG and WebP make more of it"
     assert set(files(new)) == set(files(out))
     for f in files(new):
         a, b = (np.asarray(Image.open(d/f)).astype(int) for d in (new, out))
@@ -316,7 +317,8 @@ sys.argv = ["colorize-nb", *sys.argv[1:]]
 from colorize_nb.cli.main import main
 try: main()
 finally:
-    try: kb = next(int(o.split()[1]) for o in open("/proc/self/status") if o.startswith("VmHWM")) # Linux counts the parent's peak into ru_maxrss
+    try: # Linux counts the parent's peak into ru_maxrss
+        kb = next(int(o.split()[1]) for o in open("/proc/self/status") if o.startswith("VmHWM"))
     except OSError: kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(1024 if sys.platform == "darwin" else 1)
     print("peak", int(kb*1024))'''
 

@@ -28,7 +28,8 @@ class PictureSet:
 _SETS = {s.name: s for s in ( # counts: table 1 of Buttau and Gatto
     PictureSet('coco', "COCO, fastai's sample", 'COCO_SAMPLE', 3.25, ('train_sample',), 8000, 2000),
     PictureSet('oxford-flowers', 'Oxford Flowers 102', 'FLOWERS', .35, ('jpg',), 4000, 2000),
-    PictureSet('imagenette', 'Imagenette, ten classes of ImageNet', 'IMAGENETTE_320', .34, ('train', 'val'), 4000, 2000),
+    PictureSet('imagenette', 'Imagenette, ten classes of ImageNet', 'IMAGENETTE_320', .34, ('train', 'val'),
+        4000, 2000),
     PictureSet('celeba', 'CelebA, aligned and cropped', None, 1.4, ('img_align_celeba',), 4000, 2000))}
 
 def picture_sets(
@@ -78,8 +79,8 @@ def _pools(s, root):
     found = [_below(root, o, ('.', 'Img')) for o in s.folders]
     if None in found:
         missing = s.folders[found.index(None)]
-        raise ValueError(f"expected {s.title}, with a folder {missing}, in {root}: give the folder that its archive makes, "
-            f"or, for any other pictures, their folder without {s.name}:")
+        raise ValueError(f"expected {s.title}, with a folder {missing}, in {root}: give the folder that its archive "
+            f"makes, or, for any other pictures, their folder without {s.name}:")
     train, *valid = [find_pictures(o) for o in found]
     part = _partition(root) if s.name == 'celeba' else None
     if not part: return root, train, valid[0] if valid else None

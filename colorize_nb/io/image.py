@@ -12,7 +12,6 @@ __all__ = ['COLORED', 'row_strips', 'nearest8', 'Picture', 'color_spread', 'is_c
 import threading, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -202,8 +201,8 @@ def checked_array(
 )->np.ndarray: # (h,w) or (h,w,2..4), uint8 or uint16
     "Refuse what is no picture; bring the rest to 8 or 16 bits."
     if not a.size or a.ndim not in (2, 3) or (a.ndim == 3 and a.shape[2] > 4):
-        raise PictureError(f"expected an array (h,w) or (h,w,3), got {a.shape}: bring channels to the end and hand over "
-            "one picture at a time")
+        raise PictureError(f"expected an array (h,w) or (h,w,3), got {a.shape}: bring channels to the end and hand "
+            "over one picture at a time")
     if a.dtype == bool: a = a.astype(np.uint8)*255
     if a.dtype.kind == 'u' and a.dtype.itemsize == 2: a = a.astype(np.uint16, copy=False) # either byte order
     if a.dtype.kind == 'f':
@@ -233,7 +232,7 @@ def picture_of_tensor(
     "Read a picture from a tensor."
     t = t.detach().cpu()
     if t.ndim not in (2, 3) or (t.ndim == 3 and t.shape[0] > 4):
-        raise PictureError(f"expected a tensor (h,w), (1,h,w) or (3,h,w), got {tuple(t.shape)}: hand over one picture at "
-            "a time")
+        raise PictureError(f"expected a tensor (h,w), (1,h,w) or (3,h,w), got {tuple(t.shape)}: hand over one picture "
+            "at a time")
     a = (t.float() if t.is_floating_point() else t).numpy() # NumPy knows no bfloat16
     return picture_of_array(a if a.ndim == 2 else np.moveaxis(a, 0, -1), name)

@@ -1,4 +1,4 @@
-"""Any picture in, from a file, an address, an array or memory; its gray plane out, with everything that is not colour kept.
+"""Any picture from a file, an address, an array or memory: its gray plane, and everything that is not colour.
 
 Docs: https://colorize-nb.github.io/colorize_nb/io/read.html.md"""
 

@@ -1,4 +1,4 @@
-"""A finished picture written whole or not at all, with its bits, its pages and its metadata, and no more loss than a save costs.
+"""Save a finished picture whole or not at all, with its bits, its pages and its metadata.
 
 Docs: https://colorize-nb.github.io/colorize_nb/io/write.html.md"""
 
