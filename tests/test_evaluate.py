@@ -84,7 +84,7 @@ def test_two_runs_in_one_report(photos, model, tmp_path):
 def test_a_missing_result_counts_for_nobody(photos, model, tmp_path):
     for n in samples()[1:]: Image.open(photos/'gray'/f'{n}.png').save(tmp_path/f'{n}.jpg')
     done = call('--pred', tmp_path, '--model', f'random={model}', '--data', photos/'true', '--out', tmp_path/'r')
-    assert done.returncode == 1 and 'no result for astronaut.png' in done.stderr and 'Traceback' not in done.stderr
+    assert done.returncode == 1 and 'no result for astronaut.webp' in done.stderr and 'Traceback' not in done.stderr
     assert len(metrics(tmp_path/'r')['values']['random']['psnr']) == 7
 
 def test_gray_pictures_have_no_truth(model, tmp_path):

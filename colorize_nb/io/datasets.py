@@ -1,4 +1,4 @@
-"""COCO, Oxford Flowers, Imagenette and CelebA by name, with the counts of paper 001 and a seeded draw.
+"""COCO, Oxford Flowers, Imagenette and CelebA by name, with a seeded selection of as many pictures as Buttau and Gatto used.
 
 Docs: https://colorize-nb.github.io/colorize_nb/io/datasets.html.md"""
 
@@ -16,79 +16,96 @@ from .files import find_pictures, rank_pictures
 # %% ../../nbs/io/09_datasets.ipynb #c005
 @dataclass(frozen=True)
 class PictureSet:
-    "A public set: its archive, where its pictures lie, and how many are drawn."
+    "A public set: its archive, where its pictures lie, and how many are selected."
     name:str # what `--data` calls it
     title:str # for tables
     url:str|None # its name in fastai's `URLs`; None: it is read from a folder
     gigabytes:float # of the archive
-    folders:tuple # with its pictures: one to draw all from, or two, to learn from and to validate on
+    folders:tuple # with its pictures: one to select all from, or two, to learn from and to validate on
     n_train:int # pictures to learn from
     n_valid:int # pictures to validate on
 
-_SETS = {s.name: s for s in (
-    PictureSet('coco', "COCO, fastai's sample", 'COCO_SAMPLE', 3.25, ('train_sample',), 8000, 2000), # counts: table 1 of paper 001
+_SETS = {s.name: s for s in ( # counts: table 1 of Buttau and Gatto
+    PictureSet('coco', "COCO, fastai's sample", 'COCO_SAMPLE', 3.25, ('train_sample',), 8000, 2000),
     PictureSet('oxford-flowers', 'Oxford Flowers 102', 'FLOWERS', .35, ('jpg',), 4000, 2000),
-    PictureSet('imagenette', 'Imagenette, ten classes of ImageNet', 'IMAGENETTE_320', .34, ('train', 'val'), 4000, 2000),
+    PictureSet('imagenette', 'Imagenette, ten classes of ImageNet', 'IMAGENETTE_320', .34, ('train', 'val'),
+        4000, 2000),
     PictureSet('celeba', 'CelebA, aligned and cropped', None, 1.4, ('img_align_celeba',), 4000, 2000))}
 
 def picture_sets(
 )->dict: # name -> `PictureSet`
-    "All sets that have a name."
+    "Return all sets that have a name."
     return dict(_SETS)
 
-# %% ../../nbs/io/09_datasets.ipynb #c011
+# %% ../../nbs/io/09_datasets.ipynb #c010
 def named_set(
     data:str|Path, # NAME, NAME:FOLDER, or a folder of pictures
 )->tuple|None: # (`PictureSet`, folder or None), or None if `data` names no set
-    "Say which public set is meant, if one is."
+    "Find the public set that is meant, if one is."
     name, _, folder = str(data).partition(':')
-    return None if name not in _SETS or Path(data).exists() else (_SETS[name], Path(folder).expanduser() if folder else None)
+    if name not in _SETS or Path(data).exists(): return None
+    return _SETS[name], Path(folder).expanduser() if folder else None
 
-# %% ../../nbs/io/09_datasets.ipynb #c015
+# %% ../../nbs/io/09_datasets.ipynb #c014
 def fetch_set(
     s:PictureSet, # one with an archive
 )->Path: # the unpacked folder
     "Find a set in fastai's folder; download and unpack it the first time."
-    if not s.url: raise ValueError(f"{s.title}, cannot be downloaded for you: get it from its authors and write {s.name}:FOLDER, the folder that holds {s.folders[0]}")
+    if not s.url:
+        raise ValueError(f"{s.title}, cannot be downloaded for you: get it from its authors and write {s.name}:FOLDER, "
+            f"the folder that holds {s.folders[0]}")
     from fastai.data.external import URLs, untar_data
     try: return Path(untar_data(getattr(URLs, s.url)))
-    except OSError as e: raise OSError(f"cannot download {s.title}, {s.gigabytes:g} GB ({e}): try again with a connection, or write {s.name}:FOLDER if you have it") from e
+    except OSError as e:
+        raise OSError(f"cannot download {s.title}, {s.gigabytes:g} GB ({e}): try again with a connection, "
+            f"or write {s.name}:FOLDER if you have it") from e
 
-# %% ../../nbs/io/09_datasets.ipynb #c021
+# %% ../../nbs/io/09_datasets.ipynb #c020
 def _below(root, name, places):
     "The first of `root/place/name` that exists."
-    return next((p for o in places if (p := root/o/name).exists()), None)
+    return next((root/o/name for o in places if (root/o/name).exists()), None)
 
 def _partition(root):
     "CelebA's list: file name -> '0' (learn), '1' (validate) or '2' (test); None if it is not there."
     for ext in ('txt', 'csv'):
-        if fn := _below(root, f'list_eval_partition.{ext}', ('.', 'Eval')):
-            return dict(line.replace(',', ' ').split()[:2] for line in fn.read_text().splitlines() if line.strip())
+        fn = _below(root, f'list_eval_partition.{ext}', ('.', 'Eval'))
+        if not fn: continue
+        lines = [line for line in fn.read_text().splitlines() if line.strip()]
+        return dict(line.replace(',', ' ').split()[:2] for line in lines)
 
 def _pools(s, root):
-    "Pictures to learn from, and to validate on; None for those: they come from the first too."
+    "(folder, pictures to learn from, pictures to validate on); None for the last: they come from the same."
     root = root.parent if root.name == s.folders[0] else root
     found = [_below(root, o, ('.', 'Img')) for o in s.folders]
-    if None in found: raise ValueError(f"expected {s.title}, with a folder {s.folders[found.index(None)]}, in {root}: give the folder that its archive makes, or, for any other pictures, their folder without {s.name}:")
-    fs = [find_pictures(o) for o in found]
-    if s.name != 'celeba' or not (part := _partition(root)): return root, *(fs + [None])[:2]
-    return root, [f for f in fs[0] if part.get(f.name) == '0'], [f for f in fs[0] if part.get(f.name) == '1']
+    if None in found:
+        missing = s.folders[found.index(None)]
+        raise ValueError(f"expected {s.title}, with a folder {missing}, in {root}: give the folder that its archive "
+            f"makes, or, for any other pictures, their folder without {s.name}:")
+    train, *valid = [find_pictures(o) for o in found]
+    part = _partition(root) if s.name == 'celeba' else None
+    if not part: return root, train, valid[0] if valid else None
+    return root, [f for f in train if part.get(f.name) == '0'], [f for f in train if part.get(f.name) == '1']
 
-# %% ../../nbs/io/09_datasets.ipynb #c023
+# %% ../../nbs/io/09_datasets.ipynb #c022
 def draw_pictures(
     data:str, # NAME or NAME:FOLDER
     n_train:int|None=None, # pictures to learn from; default: the paper's count
     n_valid:int|None=None, # pictures to validate on; default: the paper's count
     seed:int=42, # another seed, other pictures
 )->tuple: # (folder that names count from, paths to learn from, paths to validate on)
-    "Draw pictures from a public set."
-    if (named := named_set(data)) is None: raise ValueError(f"expected one of {', '.join(_SETS)}, or such a name with :FOLDER, got {data}")
+    "Select pictures from a public set."
+    named = named_set(data)
+    if named is None:
+        raise ValueError(f"expected one of {', '.join(_SETS)}, or such a name with :FOLDER, got {data}")
     s, folder = named
     root, train, valid = _pools(s, folder or fetch_set(s))
     n_train, n_valid = n_train or s.n_train, n_valid or s.n_valid
-    least = [n_train, n_valid] if valid is not None else [n_train + n_valid]
-    if any(len(o) < n for o, n in zip((train, valid), least)):
-        raise ValueError(f"expected {' and '.join(map(str, least))} pictures of {s.title} in {root}, got {' and '.join(str(len(o)) for o, _ in zip((train, valid), least))}: fetch it again, or give the folder without {s.name}: to take what is there")
+    pools = [(train, n_train + n_valid)] if valid is None else [(train, n_train), (valid, n_valid)]
+    if any(len(pool) < n for pool, n in pools):
+        wanted, got = (' and '.join(map(str, o)) for o in ([n for _, n in pools], [len(pool) for pool, _ in pools]))
+        raise ValueError(f"expected {wanted} pictures of {s.title} in {root}, got {got}: fetch it again, "
+            f"or give the folder without {s.name}: to take what is there")
     train = rank_pictures(train, root, seed)
-    valid, train = (train[:n_valid], train[n_valid:]) if valid is None else (rank_pictures(valid, root, seed)[:n_valid], train)
+    if valid is None: train, valid = train[n_valid:], train[:n_valid]
+    else: valid = rank_pictures(valid, root, seed)[:n_valid]
     return root, sorted(train[:n_train]), sorted(valid)

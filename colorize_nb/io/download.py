@@ -1,4 +1,4 @@
-"""A picture from the net, within limits: of size, of time, of redirects, and of where it may come from.
+"""Fetch a picture from the net within limits: of size, of time, of redirects, and of where it may come from.
 
 Docs: https://colorize-nb.github.io/colorize_nb/io/download.html.md"""
 
@@ -8,168 +8,239 @@ Docs: https://colorize-nb.github.io/colorize_nb/io/download.html.md"""
 __all__ = ['FetchError', 'is_url', 'fetch_url']
 
 # %% ../../nbs/io/04_download.ipynb #c003
-import base64, ipaddress, re, socket, ssl, threading, time
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+import ipaddress, re, socket, ssl, threading, time
+from dataclasses import dataclass
 from urllib.parse import quote, unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 # %% ../../nbs/io/04_download.ipynb #c005
 class FetchError(ValueError):
-    "An address cannot be fetched, or may not be; the message is one sentence that says why."
+    "An address cannot be fetched, or may not be; the message is one sentence with the reason."
 
 def is_url(
     x, # anything
 )->bool: # True for an http or https address
-    "Say whether `x` is an address on the net."
+    "Tell whether `x` is an address on the net."
     return isinstance(x, str) and x.lower().startswith(('http://', 'https://'))
 
 # %% ../../nbs/io/04_download.ipynb #c008
 _NAT64 = ipaddress.ip_network('64:ff9b::/96') # RFC 6052: the last 32 bits are the IPv4 address
 _UNICAST6 = ipaddress.ip_network('2000::/3') # RFC 4291, section 2.4, and IANA's registry
 
-def _inner(ip):
+def _embedded(ip):
     "The IPv4 address that an IPv6 address stands for, or the address itself."
     if ip.version == 4: return ip
     if ip in _NAT64: return ipaddress.ip_address(int(ip) & 0xffffffff)
     return ip.ipv4_mapped or ip.sixtofour or ip
 
-def _public(
+def _is_public(
     address, # '93.184.215.14', '2606:2800::1', with or without a zone ('%eth0')
 ):
     "Whether an address belongs to the public net."
-    ip = _inner(ipaddress.ip_address(address.partition('%')[0]))
+    ip = _embedded(ipaddress.ip_address(address.partition('%')[0]))
     if ip.version == 6 and ip not in _UNICAST6: return False
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_loopback or ip.is_link_local or ip.is_unspecified)
+    special = ip.is_multicast or ip.is_reserved or ip.is_loopback or ip.is_link_local or ip.is_unspecified
+    return ip.is_global and not special
 
 # %% ../../nbs/io/04_download.ipynb #c011
 def _left(end):
     "Seconds until `end`, on the monotonic clock."
-    if (left := end - time.monotonic()) <= 0: raise TimeoutError
+    left = end - time.monotonic()
+    if left <= 0: raise TimeoutError
     return left
 
-class _Ending:
-    "A socket that reads until a moment, not for a while."
-    end = float('inf')
-    def recv_into(self, *args, **kwargs):
-        if self.end < float('inf'): self.settimeout(_left(self.end))
-        return super().recv_into(*args, **kwargs)
-
-class _Socket(_Ending, socket.socket): "A plain one."
-class _TLS(_Ending, ssl.SSLSocket): "An encrypted one."
-
-# %% ../../nbs/io/04_download.ipynb #c015
 def _lookup(host, port, end):
     "What `getaddrinfo` answers, if it does so in time."
     answer = []
-    def _ask():
+    def ask():
         try: answer.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as e: answer.append(e)
-    asking = threading.Thread(target=_ask, daemon=True) # one that hangs must not keep the program alive
-    asking.start(); asking.join(_left(end))
+    asking = threading.Thread(target=ask, daemon=True) # one that hangs must not keep the program alive
+    asking.start()
+    asking.join(_left(end))
     if not answer: raise TimeoutError
     if isinstance(answer[0], Exception): raise answer[0]
     return answer[0]
 
-def _refuse(host, address): raise FetchError(f"{host} is at {address}, which is not on the public net: allow private addresses if you trust it")
+def _refuse(host, address):
+    raise FetchError(f"{host} is at {address}, which is not on the public net: allow private addresses if you trust it")
 
 def _dial(host, port, end, allow_private):
     "A socket connected to `host`, at an address that was checked."
     places, error = _lookup(host, port, end), None
     for *_, place in places:
-        if not (allow_private or _public(place[0])): _refuse(host, place[0])
+        if not (allow_private or _is_public(place[0])): _refuse(host, place[0])
     for i, (family, kind, proto, _, place) in enumerate(places):
-        sock = _Socket(family, kind, proto)
-        sock.settimeout(_left(end)/(len(places) - i)) # a dead one leaves time for the next
-        try: sock.connect(place)
-        except OSError as e: sock.close(); error = e; continue
-        sock.end = end; sock.settimeout(_left(end))
-        return sock
+        sock = socket.socket(family, kind, proto)
+        try:
+            sock.settimeout(_left(end)/(len(places) - i)) # a dead one leaves time for the next
+            sock.connect(place)
+            return sock
+        except OSError as e:
+            sock.close()
+            error = e
     raise error
 
+# %% ../../nbs/io/04_download.ipynb #c017
+@dataclass
+class _Stream:
+    "A connection that lasts until a moment; the time-outs that httpcore gives are not needed."
+    sock:socket.socket # connected
+    end:float # on the monotonic clock
+
+    def _timed(self):
+        self.sock.settimeout(_left(self.end))
+        return self.sock
+
+    def read(self, max_bytes, timeout=None): return self._timed().recv(max_bytes)
+
+    def write(self, buffer, timeout=None):
+        if buffer: self._timed().sendall(buffer)
+
+    def close(self): self.sock.close()
+
+    def start_tls(self, ssl_context, server_hostname=None, timeout=None):
+        try: return _Stream(ssl_context.wrap_socket(self._timed(), server_hostname=server_hostname), self.end)
+        except BaseException:
+            self.close()
+            raise
+
+    def get_extra_info(self, info): return None
+
+@dataclass
+class _Backend:
+    "Connects httpcore to checked addresses, until a moment."
+    end:float # on the monotonic clock
+    allow_private:bool # also addresses that are not public
+
+    def connect_tcp(self, host, port, timeout=None, local_address=None, socket_options=None):
+        return _Stream(_dial(host, port, self.end, self.allow_private), self.end)
+
 # %% ../../nbs/io/04_download.ipynb #c021
-def _no_number(host):
+def _refuse_number(host):
     "Refuse a host that is a private address by its spelling."
     try: address = socket.inet_ntoa(socket.inet_aton(host)) # takes 127.1, 0x7f.1, 2130706433...
     except OSError: address = host
-    if address.rstrip('.').lower() == 'localhost' or address.lower().endswith('.localhost'): _refuse(host, '127.0.0.1')
-    try: fine = _public(address)
+    name = address.rstrip('.').lower()
+    if name == 'localhost' or name.endswith('.localhost'): _refuse(host, '127.0.0.1')
+    try: public = _is_public(address)
     except ValueError: return # a name
-    if not fine: _refuse(host, address)
+    if not public: _refuse(host, address)
 
 def _proxy(scheme, host):
-    "The proxy for a host: (host, port, headers), or None."
+    "The proxy for a host: (host, port, (user, password) or None), or None."
     found = getproxies()
-    if not (url := found.get(scheme) or found.get('all')) or proxy_bypass(host): return None
+    url = found.get(scheme) or found.get('all')
+    if not url or proxy_bypass(host): return None
     p = urlsplit(url if '://' in url else f'http://{url}')
-    if p.scheme != 'http' or not p.hostname: raise FetchError(f"the proxy {p.scheme}://{p.hostname} is not an http proxy: name another in {scheme}_proxy")
-    login = f"{unquote(p.username)}:{unquote(p.password or '')}" if p.username else ''
-    return p.hostname, p.port or 80, {'Proxy-Authorization': 'Basic ' + base64.b64encode(login.encode()).decode()} if login else {}
+    if p.scheme != 'http' or not p.hostname:
+        raise FetchError(f"the proxy {p.scheme}://{p.hostname} is not an http proxy: name another in {scheme}_proxy")
+    login = (unquote(p.username), unquote(p.password or '')) if p.username else None
+    return p.hostname, p.port or 80, login
 
 # %% ../../nbs/io/04_download.ipynb #c024
+_DEFAULT_PORTS = dict(http=80, https=443)
+_HEADERS = {'User-Agent': 'colorize_nb', 'Accept': 'image/*, */*;q=0.5', 'Accept-Encoding': 'identity',
+    'Connection': 'close'}
+
 def _parts(url):
     "(scheme, host, port, rest) of an address."
     try:
         u = urlsplit(url)
-        host, port = (u.hostname or '').encode('idna').decode() if ':' not in (u.hostname or '') else u.hostname, u.port
+        host, port = u.hostname or '', u.port
+        if ':' not in host: host = host.encode('idna').decode()
     except ValueError: host = None # a port beyond 65535, brackets that do not close, a label that is too long
     if not is_url(url): raise FetchError(f"{url} is not an http or https address: nothing else is fetched")
     if not host or '%' in host: raise FetchError(f"{url} cannot be read as an address: check its host and port")
     if u.username is not None: raise FetchError(f"{url} holds a name and a password: fetch it yourself")
-    rest = quote(u.path or '/', safe="/%:=&~+!$,;@()*'") + ('?' + quote(u.query, safe="/%:=&?~+!$,;@()*'[]") if u.query else '')
-    return u.scheme, host, port or dict(http=80, https=443)[u.scheme], rest
+    rest = quote(u.path or '/', safe="/%:=&~+!$,;@()*'")
+    if u.query: rest += '?' + quote(u.query, safe="/%:=&?~+!$,;@()*'[]")
+    return u.scheme, host, port or _DEFAULT_PORTS[u.scheme], rest
 
-def _ask(url, end, allow_private):
-    "Send one request; (connection, answer with its head read)."
+def _pool(scheme, host, end, allow_private):
+    "An httpcore pool that connects to checked addresses, or to the proxy that the environment names."
+    import httpcore
+    context, via = ssl.create_default_context(), _proxy(scheme, host)
+    if not via: return httpcore.ConnectionPool(context, network_backend=_Backend(end, allow_private))
+    if not allow_private: _refuse_number(host)
+    proxy_host, proxy_port, login = via
+    url = httpcore.URL(scheme='http', host=proxy_host, port=proxy_port, target='/')
+    return httpcore.HTTPProxy(url, login, ssl_context=context, network_backend=_Backend(end, True))
+
+def _get(url, end, allow_private):
+    "Send one request; (pool to close, answer with its head read)."
+    import httpcore
     scheme, host, port, rest = _parts(url)
-    headers = {'User-Agent': 'colorize_nb', 'Accept': 'image/*, */*;q=0.5'}
-    if via := _proxy(scheme, host):
-        if not allow_private: _no_number(host)
-        if scheme == 'http': rest = f"http://{f'[{host}]' if ':' in host else host}:{port}{rest}"; headers |= via[2] | {'Host': f'{host}:{port}'}
-    if scheme == 'https':
-        context = ssl.create_default_context(); context.sslsocket_class = _TLS
-        conn = HTTPSConnection(*(via or (host, port))[:2], context=context)
-        if via: conn.set_tunnel(host, port, via[2])
-    else: conn = HTTPConnection(*(via or (host, port))[:2])
-    conn._create_connection = lambda place, *_: _dial(*place, end, allow_private or via)
-    try:
-        conn.connect(); conn.sock.end = end
-        conn.request('GET', rest, headers=headers)
-        return conn, conn.getresponse()
-    except BaseException: conn.close(); raise
+    bracketed = f'[{host}]' if ':' in host else host
+    named = bracketed if port == _DEFAULT_PORTS[scheme] else f'{bracketed}:{port}'
+    pool = _pool(scheme, host, end, allow_private)
+    address = httpcore.URL(scheme=scheme, host=host, port=port, target=rest)
+    try: return pool, pool.handle_request(httpcore.Request('GET', address, headers=_HEADERS | {'Host': named}))
+    except BaseException:
+        pool.close()
+        raise
 
 # %% ../../nbs/io/04_download.ipynb #c027
-def _body(r, url, max_bytes):
+def _header(answer, name):
+    "The value of a header, or None."
+    return next((v.decode('latin-1') for k, v in answer.headers if k.lower() == name), None)
+
+def _body(answer, url, max_bytes):
     "The bytes of an answer."
+    import httpcore
     much = f"{url} sends more than {max_bytes/1e6:.4g} MB: fetch it yourself if you trust it"
-    if (announced := r.length) is not None and announced > max_bytes: raise FetchError(much)
+    announced = _header(answer, b'content-length')
+    announced = int(announced) if announced and not _header(answer, b'transfer-encoding') else None
+    if announced is not None and announced > max_bytes: raise FetchError(much)
     parts, n = [], 0
-    while part := r.read1(1 << 16):
-        parts.append(part); n += len(part)
-        if n > max_bytes: raise FetchError(much)
-    if announced is not None and n < announced: raise FetchError(f"{url} broke off after {n} of {announced} bytes: try again")
+    try:
+        for part in answer.iter_stream():
+            parts.append(part)
+            n += len(part)
+            if n > max_bytes: raise FetchError(much)
+    except httpcore.RemoteProtocolError:
+        if announced is None: raise
+        raise FetchError(f"{url} broke off after {n} of {announced} bytes: try again") from None
     return b''.join(parts)
+
+def _reason(e):
+    "What an exception of the system, of TLS or of httpcore has to say, in one line."
+    text = str(getattr(e, 'strerror', None) or getattr(e, 'verify_message', None) or e)
+    return ' '.join(re.sub(r'^\[[^]]*\] ?', '', text).split()) or type(e).__name__
+
+_REDIRECTS = 301, 302, 303, 307, 308
+
+def _follow(url, max_bytes, end, redirects, allow_private):
+    "Fetch, following redirects."
+    here = url
+    for _ in range(redirects + 1):
+        pool, answer = _get(here, end, allow_private)
+        try:
+            if answer.status == 200: return _body(answer, url, max_bytes)
+            to = _header(answer, b'location')
+            if answer.status not in _REDIRECTS or not to:
+                reason = answer.extensions.get('reason_phrase', b'').decode('latin-1')
+                raise FetchError(f"{url} answers {answer.status} {reason}".rstrip())
+        finally:
+            answer.close()
+            pool.close()
+        here = urljoin(here, to)
+        if not is_url(here):
+            raise FetchError(f"{url} redirects to {here.partition(':')[0]}: only http and https are followed")
+    raise FetchError(f"{url} redirects more than {redirects} times: fetch it yourself if you trust it")
 
 def fetch_url(
     url:str, # http or https
     max_bytes:int=100_000_000, # refuse what is larger
     timeout:float=30., # seconds for all of it
     redirects:int=5, # so many are followed
-    allow_private:bool=False, # also from this machine and the networks that it stands in
+    allow_private:bool=False, # also from this machine and the networks that it stands in?
 )->bytes: # what the server sent
     "Fetch a URL within limits."
-    end, here = time.monotonic() + timeout, url
-    try:
-        for _ in range(redirects + 1):
-            conn, r = _ask(here, end, allow_private)
-            try:
-                if r.status == 200: return _body(r, url, max_bytes)
-                if r.status not in (301, 302, 303, 307, 308) or not (to := r.headers.get('Location')): raise FetchError(f"{url} answers {r.status} {r.reason}".rstrip())
-            finally: conn.close()
-            here = urljoin(here, to)
-            if not is_url(here): raise FetchError(f"{url} redirects to {here.partition(':')[0]}: only http and https are followed")
-        raise FetchError(f"{url} redirects more than {redirects} times: fetch it yourself if you trust it")
-    except TimeoutError: raise FetchError(f"{url} took longer than {timeout:.4g} seconds: try again, or fetch it yourself") from None
-    except FetchError as e: raise (e if url in str(e) else FetchError(f"{url} cannot be fetched ({e})")) from None
-    except (OSError, HTTPException, ValueError) as e: raise FetchError(f"{url} cannot be fetched ({_reason(e)})") from None
-
-def _reason(e): return ' '.join(re.sub(r'^\[[^]]*\] ?', '', str(getattr(e, 'strerror', None) or getattr(e, 'verify_message', None) or e)).split()) or type(e).__name__
+    try: return _follow(url, max_bytes, time.monotonic() + timeout, redirects, allow_private)
+    except TimeoutError:
+        raise FetchError(f"{url} took longer than {timeout:.4g} seconds: try again, or fetch it yourself") from None
+    except FetchError as e:
+        raise (e if url in str(e) else FetchError(f"{url} cannot be fetched ({e})")) from None
+    except Exception as e: # OSError, ssl.SSLError, and httpcore's, which have no class in common
+        raise FetchError(f"{url} cannot be fetched ({_reason(e)})") from None

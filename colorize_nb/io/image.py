@@ -1,4 +1,4 @@
-"""A picture as a colorizer needs it: one plane of gray, and what is to be kept beside it.
+"""A picture as a colorizer needs it: one plane of gray, and the metadata, transparency and notes beside it.
 
 Docs: https://colorize-nb.github.io/colorize_nb/io/image.html.md"""
 
@@ -12,7 +12,6 @@ __all__ = ['COLORED', 'row_strips', 'nearest8', 'Picture', 'color_spread', 'is_c
 import threading, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -24,7 +23,7 @@ from .metadata import Metadata
 _STRIP = 1 << 22 # pixels worked on at once
 
 def row_strips(
-    size:tuple, # (width, height) in pixels
+    size:tuple, # (width, height), pixels
     multiple:int=1, # of rows in each strip but the last
 )->list: # (top, bottom) of each
     "Divide a picture into strips of some four megapixels."
@@ -42,28 +41,34 @@ def nearest8(
     for t, b in row_strips((v[0].size, len(v))): out[t:b] = _NEAREST.take(v[t:b]) # NumPy makes 8 bytes of each index
     return out
 
-# %% ../../nbs/io/03_image.ipynb #c008
+# %% ../../nbs/io/03_image.ipynb #c009
 @dataclass
 class Picture:
-    "A picture read for colorizing: its gray plane, and what is to be kept of the rest."
+    "A picture read for colorizing: its gray plane, and what belongs to it."
     gray:np.ndarray # (h,w) uint8 or uint16: gray on sRGB's curve that has the picture's L*
-    alpha:np.ndarray|None=None # (h,w) uint8, or uint16 when `bits` is 16; the largest value is opaque; None if there is none
+    alpha:np.ndarray|None=None # (h,w) uint8, or uint16 when `bits` is 16; the largest value is opaque; None: no alpha
     bits:int=8 # of the source's channels: 8 or 16
-    colored:bool=False # has colours already, more than one tone
-    kept:Metadata|None=None # metadata
-    notes:tuple=() # sentences on what could not be kept
+    colored:bool=False # has colours already, more than one tone?
+    metadata:Metadata|None=None # of the file
+    notes:tuple=() # messages on what could not be kept
     name:str='picture' # what to call it in a message
-    page:int=0 # of a file with many pages
+    page:int=0 # of a file with many pages, from 0
     pages:int=1 # in the file
     _plane:Image.Image|None=field(default=None, repr=False, compare=False)
     _last:Image.Image|None=field(default=None, repr=False, compare=False)
 
     @property
-    def size(self)->tuple: # (width, height) in pixels, as in PIL
+    def size(self)->tuple: # (width, height), pixels
+        "The size, as in PIL."
         return self.gray.shape[1::-1]
 
+    @property
+    def kept(self)->Metadata|None: # `metadata`
+        "The former name of `metadata`."
+        return self.metadata
+
     def plane(self)->Image.Image: # mode L
-        "Give the gray plane in 8 bits."
+        "Return the gray plane in 8 bits."
         if self._plane is None: self._plane = Image.fromarray(nearest8(self.gray))
         return self._plane
 
@@ -78,18 +83,20 @@ class Picture:
         height:int, # pixels
         width:int, # pixels
     )->Image.Image: # mode L; the last one is remembered
-        "Give the gray plane at another size, averaged where it shrinks."
-        if (last := self._last) is None or last.size != (width, height): self._last = last = self.plane().resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2)
-        return last
+        "Return the gray plane at another size, averaged where it shrinks."
+        size = width, height
+        if self._last is None or self._last.size != size:
+            self._last = self.plane().resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
+        return self._last
 
     def small(self,
         height:int, # pixels
         width:int, # pixels
     )->np.ndarray: # (height,width) L* in [0,100], float32
-        "Give the lightness of the whole picture at another size, as a network wants it."
+        "Return the lightness of the whole picture at another size, as a network wants it."
         return lightness(np.asarray(self.reduced(height, width)))
 
-# %% ../../nbs/io/03_image.ipynb #c012
+# %% ../../nbs/io/03_image.ipynb #c017
 _THUMB = 64 # pixels a side, about: small enough to average JPEG's coarse chroma
 COLORED = 2.4 # steps of Cb and Cr (of 256); chosen in the table below
 
@@ -98,29 +105,32 @@ def color_spread(
 )->float: # steps of chroma; 0 if each luma has its one chroma
     "Measure how far a picture is from being of one tone."
     ycc = np.asarray(im.reduce([max(1, round(n/_THUMB)) for n in im.size]))
-    y, c = ycc[..., 0].ravel()/np.float32(16), ycc[..., 1:].reshape(-1, 2).astype(np.float32)
-    i = y.astype(int); f = y - i # between knots i and i + 1
-    weight = np.bincount(i, 1 - f, 18) + np.bincount(i + 1, f, 18) + 1e-9
+    y, chroma = ycc[..., 0].ravel()/np.float32(16), ycc[..., 1:].reshape(-1, 2).astype(np.float32)
+    i = y.astype(int)
+    f = y - i # between knots i and i + 1
+    def at_knots(left, right): return np.bincount(i, left, 18) + np.bincount(i + 1, right, 18)
+    weight = at_knots(1 - f, f) + 1e-9
     rest = []
-    for v in c.T:
-        mean = (np.bincount(i, (1 - f)*v, 18) + np.bincount(i + 1, f*v, 18))/weight
+    for v in chroma.T:
+        mean = at_knots((1 - f)*v, f*v)/weight
         rest.append(v - (1 - f)*mean[i] - f*mean[i + 1])
     return max(np.linalg.det(np.cov(rest, bias=True)), 0)**0.25
 
 def is_colored(
     im:Image.Image, # mode RGB; 128 pixels a side are enough
 )->bool: # False for gray and for one tone, like sepia
-    "Say whether a picture has colours already."
+    "Tell whether a picture has colours already."
     return color_spread(im.convert('YCbCr')) > COLORED
 
-# %% ../../nbs/io/03_image.ipynb #c020
+# %% ../../nbs/io/03_image.ipynb #c025
 def _neutral(a):
     "Whether three channels are equal, (h,w,3)."
-    return all(np.array_equal(a[::s, ::s, 0], a[::s, ::s, i]) for s in (16, 1) for i in (1, 2)) # a sample first: most pictures of colours end there
+    def equal(a): return all(np.array_equal(a[..., 0], a[..., i]) for i in (1, 2))
+    return equal(a[::16, ::16]) and equal(a) # a sample first: most pictures of colours end there
 
 def plane_of_rgb(
-    rows, # function (top, bottom) -> (rows,w,3) sRGB, uint8 or uint16
-    size:tuple, # (width, height) in pixels
+    rows:callable, # (top, bottom) -> (rows,w,3) sRGB, uint8 or uint16
+    size:tuple, # (width, height), pixels
     colored:bool|None=None, # whether the picture has colours, if that is known
 )->tuple: # ((h,w) gray, uint8 only if all channels are equal and uint8; whether the picture has colours)
     "Find the gray plane of colours."
@@ -134,78 +144,95 @@ def plane_of_rgb(
         if gray is None: gray = np.empty(size[::-1], a.dtype if neutral else np.uint16)
         gray[t:b] = a[..., 0] if neutral else gray_of(a)
         if colored is None: small.append(np.asarray(Image.fromarray(nearest8(a)).reduce((kx, ky))))
-    return gray, not neutral and (is_colored(Image.fromarray(np.concatenate(small))) if colored is None else colored)
+    if neutral: return gray, False
+    return gray, is_colored(Image.fromarray(np.concatenate(small))) if colored is None else colored
 
-# %% ../../nbs/io/03_image.ipynb #c023
+# %% ../../nbs/io/03_image.ipynb #c028
 class PictureError(ValueError):
-    "A picture cannot be read or written; the message is one sentence that says why."
+    "A picture cannot be read or written; the message is one sentence with the reason."
 
-class _Quiet:
-    "No warnings while any thread is inside: two threads with `catch_warnings` of their own would restore each other's filters."
+class _NoWarnings:
+    "No warnings while any thread is inside: `catch_warnings` in two threads would restore each other's filters."
     lock, inside, filters = threading.Lock(), 0, None
+
     def __enter__(self):
         with self.lock:
-            if not _Quiet.inside: _Quiet.filters = warnings.catch_warnings(); _Quiet.filters.__enter__(); warnings.simplefilter('ignore')
-            _Quiet.inside += 1
+            if not _NoWarnings.inside:
+                _NoWarnings.filters = warnings.catch_warnings()
+                _NoWarnings.filters.__enter__()
+                warnings.simplefilter('ignore')
+            _NoWarnings.inside += 1
+
     def __exit__(self, *_):
         with self.lock:
-            _Quiet.inside -= 1
-            if not _Quiet.inside: _Quiet.filters.__exit__(None, None, None)
+            _NoWarnings.inside -= 1
+            if not _NoWarnings.inside: _NoWarnings.filters.__exit__(None, None, None)
 
 @contextmanager
 def decoding(
     name:str, # what to call the picture
 ):
-    "Turn what decoders raise in this block into a `PictureError` of one sentence; warnings, about metadata and large pictures below the limit, are not heard."
+    "Turn what decoders raise in this block into a `PictureError` of one sentence, and silence their warnings."
     try:
-        with _Quiet(): yield
+        with _NoWarnings(): yield
     except (PictureError, FileNotFoundError): raise
-    except UnidentifiedImageError: raise PictureError(f"{name} is not a picture, or too broken to be recognised as one") from None
-    except Image.DecompressionBombError: raise PictureError(f"{name} unpacks to more than {2*Image.MAX_IMAGE_PIXELS/1e6:.0f} megapixels, which may be a trap: if you trust it, make it smaller first") from None
-    except MemoryError: raise PictureError(f"{name} is too large for this machine's memory: make it smaller first") from None
+    except UnidentifiedImageError:
+        raise PictureError(f"{name} is not a picture, or too broken to be recognised as one") from None
+    except Image.DecompressionBombError:
+        raise PictureError(f"{name} unpacks to more than {2*Image.MAX_IMAGE_PIXELS/1e6:.0f} megapixels, which may be a "
+            "trap: if you trust it, make it smaller first") from None
+    except MemoryError:
+        raise PictureError(f"{name} is too large for this machine's memory: make it smaller first") from None
     except Exception as e: # decoders raise OSError, SyntaxError, struct.error, zlib.error, EOFError and more
-        raise PictureError(f"{name} is broken or cut short ({' '.join(str(e).split()).rstrip('.') or type(e).__name__})") from None
-
+        reason = ' '.join(str(e).split()).rstrip('.') or type(e).__name__
+        raise PictureError(f"{name} is broken or cut short ({reason})") from None
 
 def refuse_bomb(
     pixels:float, # that a file would unpack to
 ):
-    "Stop at a file that is enormous once unpacked, at Pillow's limit: twice `Image.MAX_IMAGE_PIXELS`, None for no limit."
-    if (most := Image.MAX_IMAGE_PIXELS) and pixels > 2*most: raise Image.DecompressionBombError
+    "Raise at a file that is enormous once unpacked, at Pillow's limit: twice `Image.MAX_IMAGE_PIXELS`, None for none."
+    most = Image.MAX_IMAGE_PIXELS
+    if most and pixels > 2*most: raise Image.DecompressionBombError
 
-# %% ../../nbs/io/03_image.ipynb #c026
+# %% ../../nbs/io/03_image.ipynb #c032
 def checked_array(
-    a:np.ndarray, # (h,w) or (h,w,1..4), values as above
+    a:np.ndarray, # (h,w) or (h,w,1..4): uint8, uint16, bool, or float in [0,1]
     name:str, # what to call it in a message
 )->np.ndarray: # (h,w) or (h,w,2..4), uint8 or uint16
     "Refuse what is no picture; bring the rest to 8 or 16 bits."
     if not a.size or a.ndim not in (2, 3) or (a.ndim == 3 and a.shape[2] > 4):
-        raise PictureError(f"expected an array (h,w) or (h,w,3), got {a.shape}: bring channels to the end and hand over one picture at a time")
+        raise PictureError(f"expected an array (h,w) or (h,w,3), got {a.shape}: bring channels to the end and hand "
+            "over one picture at a time")
     if a.dtype == bool: a = a.astype(np.uint8)*255
     if a.dtype.kind == 'u' and a.dtype.itemsize == 2: a = a.astype(np.uint16, copy=False) # either byte order
     if a.dtype.kind == 'f':
-        if not (a.min() >= 0 and a.max() <= 1): raise PictureError(f"{name} holds floats from {a.min():.4g} to {a.max():.4g}: scale them to [0,1]") # nan fails too
+        if not (a.min() >= 0 and a.max() <= 1): # nan fails too
+            raise PictureError(f"{name} holds floats from {a.min():.4g} to {a.max():.4g}: scale them to [0,1]")
         a = np.round(a*np.float32(65535)).astype(np.uint16)
-    if a.dtype not in (np.uint8, np.uint16): raise PictureError(f"{name} holds {a.dtype.name} values: convert them to uint8, uint16, or floats in [0,1]")
+    if a.dtype not in (np.uint8, np.uint16):
+        raise PictureError(f"{name} holds {a.dtype.name} values: convert them to uint8, uint16, or floats in [0,1]")
     return a[..., 0] if a.ndim == 3 and a.shape[2] == 1 else a
 
 def picture_of_array(
-    a:np.ndarray, # as for `checked_array`
+    a:np.ndarray, # (h,w) or (h,w,1..4): uint8, uint16, bool, or float in [0,1]
     name:str, # what to call it in a message
-)->Picture:
+)->Picture: # its gray plane
     "Read a picture from an array."
-    a, alpha = checked_array(a, name), None
+    a, alpha, colored = checked_array(a, name), None, False
     if a.ndim == 3 and a.shape[2] in (2, 4): a, alpha = a[..., :-1], np.ascontiguousarray(a[..., -1])
     if a.ndim == 3 and a.shape[2] == 1: a = a[..., 0]
-    gray, colored = (np.ascontiguousarray(a), False) if a.ndim == 2 else plane_of_rgb(lambda t, b: np.ascontiguousarray(a[t:b]), a.shape[1::-1])
+    if a.ndim == 2: gray = np.ascontiguousarray(a)
+    else: gray, colored = plane_of_rgb(lambda t, b: np.ascontiguousarray(a[t:b]), a.shape[1::-1])
     return Picture(gray, alpha, 8*a.dtype.itemsize, colored, name=name)
 
 def picture_of_tensor(
-    t, # (h,w) or (1..4,h,w), on any device
+    t, # (h,w) or (1..4,h,w), values as for `picture_of_array`, on any device
     name:str, # what to call it in a message
-)->Picture:
+)->Picture: # its gray plane
     "Read a picture from a tensor."
     t = t.detach().cpu()
-    if t.ndim not in (2, 3) or (t.ndim == 3 and t.shape[0] > 4): raise PictureError(f"expected a tensor (h,w), (1,h,w) or (3,h,w), got {tuple(t.shape)}: hand over one picture at a time")
+    if t.ndim not in (2, 3) or (t.ndim == 3 and t.shape[0] > 4):
+        raise PictureError(f"expected a tensor (h,w), (1,h,w) or (3,h,w), got {tuple(t.shape)}: hand over one picture "
+            "at a time")
     a = (t.float() if t.is_floating_point() else t).numpy() # NumPy knows no bfloat16
     return picture_of_array(a if a.ndim == 2 else np.moveaxis(a, 0, -1), name)

@@ -1,4 +1,4 @@
-"""What a PNG, a JPEG or a TIFF holds beside its pixels, as the bytes that stand there.
+"""Read what a file holds beside its pixels, byte for byte, and write it into the coloured picture, in whatever format.
 
 Docs: https://colorize-nb.github.io/colorize_nb/io/metadata.html.md"""
 
@@ -9,31 +9,40 @@ __all__ = ['file_of', 'png_chunks', 'png_text', 'raw_profile', 'to_raw_profile',
            'fresh_resources', 'tiff_page', 'write_tiff_tags', 'Metadata', 'finish_tiff']
 
 # %% ../../nbs/io/02_metadata.ipynb #c003
-import os, re, struct, zlib
+import hashlib, math, os, re, struct, zlib
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from .exif import PIXEL_TAGS, pack_exif, pack_slots, pack_table, read_slots, read_tags, swap_tags, tiff_header
+from .. import __version__
+from ..color.icc import SRGB
+from .exif import (PIXEL_TAGS, ExifTag, first_number, pack_exif, pack_slots, pack_table, read_slots,
+    read_tags, swap_tags, tidy_exif, tiff_header)
+from .xmp import SOURCE_TYPE, merge_xmp
 
 # %% ../../nbs/io/02_metadata.ipynb #c005
 @contextmanager
 def file_of(
     im:Image.Image, # as opened
 ):
-    "Lend the file behind a picture, or None if there is none any more."
-    f, mine = getattr(im, 'fp', None) or getattr(im, '_fp', None), False
+    "Lend the file behind an image, or None if there is none any more."
+    f, own = getattr(im, 'fp', None) or getattr(im, '_fp', None), False
     if f is None or getattr(f, 'closed', True):
         name = getattr(im, 'filename', '')
-        f, mine = (open(name, 'rb'), True) if name and os.path.isfile(name) else (None, False)
-    at = f.tell() if f and not mine else 0
+        own = bool(name) and os.path.isfile(name)
+        f = open(name, 'rb') if own else None
+    at = f.tell() if f and not own else 0
     try: yield f
     finally:
-        if mine: f.close()
+        if own: f.close()
         elif f: f.seek(at)
 
 # %% ../../nbs/io/02_metadata.ipynb #c008
-_MOST_BYTES = 32*2**20 # all chunks together
+_MAX_BYTES = 32*2**20 # all chunks together
+_MAX_TEXT = 2**20 # bytes of one unpacked text
 
 def png_chunks(
     f, # binary file: a PNG
@@ -41,16 +50,25 @@ def png_chunks(
 )->list: # (type, data) each, as they come
     "Collect some chunks of a PNG."
     f.seek(8)
-    res, left = [], _MOST_BYTES
+    res, left = [], _MAX_BYTES
     while len(head := f.read(8)) == 8:
         n, kind = struct.unpack('>I4s', head)
         if kind == b'IEND' or n > 2**31: break
-        if kind not in types or n > left: f.seek(n + 4, 1); continue
-        data = f.read(n); f.seek(4, 1)
+        if kind not in types or n > left:
+            f.seek(n + 4, 1)
+            continue
+        data = f.read(n)
+        f.seek(4, 1)
         if len(data) < n: break
         left -= n + 64 # as many empty ones are a burden too
         res.append((kind, data))
     return res
+
+def _unpack_text(kind, rest):
+    "(bytes, whether they are compressed) of what stands behind a text chunk's keyword."
+    if kind == b'zTXt': return rest[1:], True
+    if kind == b'iTXt': return rest[2:].split(b'\0', 2)[-1], rest[:1] == b'\1' # behind language and translated keyword
+    return rest, False
 
 def png_text(
     kind:bytes, # tEXt, zTXt or iTXt
@@ -58,58 +76,66 @@ def png_text(
 )->tuple: # (keyword, text, or None where it cannot be read)
     "Read a text chunk; at most 1 MB of text."
     key, _, rest = data.partition(b'\0')
-    packed = kind == b'zTXt' or kind == b'iTXt' and rest[:1] == b'\1'
-    rest = rest[1:] if kind == b'zTXt' else rest[2:].split(b'\0', 2)[-1] if kind == b'iTXt' else rest
+    key = key.decode('latin-1')
+    rest, packed = _unpack_text(kind, rest)
     try:
         if packed:
-            d = zlib.decompressobj(); rest = d.decompress(rest, 2**20)
-            if not d.eof: return key.decode('latin-1'), None
-        return key.decode('latin-1'), rest.decode('utf-8' if kind == b'iTXt' else 'latin-1')
-    except (zlib.error, UnicodeDecodeError): return key.decode('latin-1'), None
+            d = zlib.decompressobj()
+            rest = d.decompress(rest, _MAX_TEXT)
+            if not d.eof: return key, None
+        return key, rest.decode('utf-8' if kind == b'iTXt' else 'latin-1')
+    except (zlib.error, UnicodeDecodeError): return key, None
 
 # %% ../../nbs/io/02_metadata.ipynb #c011
 def raw_profile(
     text:str, # of a chunk named `Raw profile type ...`
 )->bytes|None: # None if it is none
     "Read bytes that stand in a PNG as hexadecimal text."
-    try:
-        _, n, digits = text.strip().split('\n', 2)[-3:] if text.strip().count('\n') > 1 else ('', *text.strip().split('\n', 1))
-        return bytes.fromhex(digits)[:int(n)]
+    lines = text.strip().split('\n')
+    if len(lines) > 2 and not lines[0].strip().isdigit(): lines = lines[1:] # the name
+    try: return bytes.fromhex(''.join(lines[1:]))[:int(lines[0])]
     except ValueError: return None
 
 def to_raw_profile(
-    name:str, # 'iptc'...
+    name:str, # 'iptc', 'exif' ...
     data:bytes, # the bytes
-)->str: # length and digits in lines of 72
+)->str: # length, and digits in lines of 72
     "Write bytes as hexadecimal text for a PNG."
     digits = data.hex()
-    return f'\n{name}\n{len(data):8}\n' + '\n'.join(digits[i:i + 72] for i in range(0, len(digits), 72)) + '\n'
+    lines = [digits[i:i + 72] for i in range(0, len(digits), 72)]
+    return '\n'.join(['', name, f'{len(data):8}', *lines, ''])
 
 # %% ../../nbs/io/02_metadata.ipynb #c014
+_IPTC_RESOURCE = 1028
 _STALE_RESOURCES = {1033, 1036, 1039, 1058, 1059, 1060}
+_SIGNATURES = b'8BIM', b'MeSa', b'AgHg', b'PHUT', b'DCSR'
 
 def photoshop_resources(
-    data:bytes, # as in APP13 behind `Photoshop 3.0\0`, or in tag 34377
+    data:bytes, # as in APP13 behind `Photoshop 3.0\\0`, or in tag 34377
 )->list: # (number, name with its length, data) each
     "Split Photoshop's image resources."
     res, i = [], 0
-    while data[i:i + 4] in (b'8BIM', b'MeSa', b'AgHg', b'PHUT', b'DCSR') and i + 12 <= len(data) and len(res) < 10000:
+    while data[i:i + 4] in _SIGNATURES and i + 12 <= len(data) and len(res) < 10000:
         number, n = struct.unpack_from('>HB', data, i + 4)
         name = data[i + 6:i + 7 + n + (n + 1)%2]
-        at = i + 6 + len(name)
-        if at + 4 > len(data) or at + 4 + (size := struct.unpack_from('>I', data, at)[0]) > len(data): break
-        res.append((number, name, data[at + 4:at + 4 + size]))
-        i = at + 4 + size + size%2
+        at = i + 6 + len(name) + 4
+        if at > len(data): break
+        size = struct.unpack_from('>I', data, at - 4)[0]
+        if at + size > len(data): break
+        res.append((number, name, data[at:at + size]))
+        i = at + size + size%2
     return res
 
 def pack_resources(
     resources:list, # as from `photoshop_resources`
 )->bytes: # as `photoshop_resources` takes them
     "Put image resources together again."
-    return b''.join(b'8BIM' + struct.pack('>H', k) + name + struct.pack('>I', len(v)) + v + bytes(len(v)%2) for k, name, v in resources)
+    def block(number, name, data):
+        return b'8BIM' + struct.pack('>H', number) + name + struct.pack('>I', len(data)) + data + bytes(len(data)%2)
+    return b''.join(block(*r) for r in resources)
 
 def fresh_resources(
-    data:bytes, # as in APP13 behind `Photoshop 3.0\0`, or in tag 34377
+    data:bytes, # as in APP13 behind `Photoshop 3.0\\0`, or in tag 34377
 )->bytes: # the others, in the same order
     "Leave out of image resources what colouring makes stale."
     return pack_resources([r for r in photoshop_resources(data) if r[0] not in _STALE_RESOURCES])
@@ -120,9 +146,9 @@ _XMP_TAG, _IPTC_TAG, _PHOTOSHOP_TAG, _ICC_TAG, _LAYERS_TAG = 700, 33723, 34377, 
 def tiff_page(
     f, # binary file: a TIFF
     page:int=0, # which one
-    at:int|None=None, # where its table is, if that is known: the way through all pages before it is long
-)->tuple: # (exif, others, size): EXIF block, bytes of the XMP, IPTC and Photoshop tags by number, and whether there are layers
-    "Read what a page of a TIFF says beside its pixels."
+    at:int|None=None, # where its table is, if known: the way through all pages before it is long
+)->tuple: # (EXIF block or None; bytes of the XMP, IPTC and Photoshop tags by number; whether there are layers)
+    "Read what a page of a TIFF holds beside its pixels."
     order, big, first = tiff_header(f)
     if at is None:
         at = first
@@ -130,67 +156,64 @@ def tiff_page(
     if not at: raise ValueError('there is no such page')
     tags = read_tags(f, at, order, big, skip=PIXEL_TAGS - {274} | {_ICC_TAG, _LAYERS_TAG})
     others = {t: tags.pop(t).data for t in (_XMP_TAG, _IPTC_TAG, _PHOTOSHOP_TAG) if t in tags}
-    for t, v in list(tags.items()): # numbers of BigTIFF, which EXIF does not know
-        if not isinstance(v, dict) and v.type > 13: del tags[t]
-    return (pack_exif(tags, order) if tags else None), others, any(s[0] == _LAYERS_TAG for s in read_slots(f, at, order, big)[0])
+    # EXIF does not know the numbers of BigTIFF
+    tags = {t: v for t, v in tags.items() if isinstance(v, dict) or v.type <= 13}
+    layers = any(s[0] == _LAYERS_TAG for s in read_slots(f, at, order, big)[0])
+    return pack_exif(tags, order) if tags else None, others, layers
 
 # %% ../../nbs/io/02_metadata.ipynb #c020
-def write_tiff_tags(
-    f, # binary file, open for reading and writing: a TIFF
-    make_tags:callable, # (page, (width, height)) -> tags in the order '<', as from `read_tags`, or None to leave the page alone
-):
-    "Replace all that the pages of a TIFF say beside their pixels."
-    order, big, at = tiff_header(f)
-    number, link, page, written = order + ('Q' if big else 'I'), 8 if big else 4, 0, {}
-    while at:
-        slots, after = read_slots(f, at, order, big)
-        size = {t: int.from_bytes(s[:{3: 2, 4: 4}.get(k, 8)], 'little' if order == '<' else 'big') for t, k, _, s in slots if t in (256, 257)}
-        tags = make_tags(page, (size.get(256, 0), size.get(257, 0)))
-        ends = at + (8 + 20*len(slots) if big else 2 + 12*len(slots))
-        if tags is not None:
-            tags = {t: v for t, v in (tags if order == '<' else swap_tags(tags)).items() if t not in PIXEL_TAGS}
-            shared = {t: v for t, v in tags.items() if t == _ICC_TAG}
-            own, blob = _appended(f, {t: v for t, v in tags.items() if t not in shared}, order, big)
-            for t, v in shared.items():
-                if v not in written: written[v] = _appended(f, {t: v}, order, big)[0][0]
-                own.append((t, *written[v][1:]))
-            table = pack_table([s for s in slots if s[0] in PIXEL_TAGS] + own, order, big, after)
-            at = _end(f); f.write(table)
-            f.seek(link); f.write(struct.pack(number, at))
-            ends = at + len(table) - (8 if big else 4)
-        link, at, page = ends, after, page + 1
-
-def _end(f):
-    "Go to the end of a file, at an even place."
+def _seek_end(f):
+    "Go to the end of a file, at an even place; return it."
     at = f.seek(0, 2)
     return at + f.write(bytes(at % 2))
 
-def _appended(f, tags, order, big):
-    "Write values to the end of a file; (slots, bytes)."
-    at = _end(f)
+def _append(f, tags, order, big):
+    "Write values to the end of a file; return their slots."
+    at = _seek_end(f)
     slots, blob = pack_slots(tags, at, order, big)
     if not big and at + len(blob) + 2**20 > 2**32: raise ValueError('a TIFF of more than 4 GB has to be BigTIFF')
     f.write(blob)
-    return slots, blob
+    return slots
 
-# %% ../../nbs/io/02_metadata.ipynb #c025
-import hashlib, math, re, struct
-from dataclasses import dataclass, field
-from io import BytesIO
-from pathlib import Path
+def _size_of(slots, order):
+    "(width, height) that a page's slots state."
+    endian = 'little' if order == '<' else 'big'
+    n = {3: 2, 4: 4} # bytes of a type
+    size = {t: int.from_bytes(s[:n.get(k, 8)], endian) for t, k, _, s in slots if t in (256, 257)}
+    return size.get(256, 0), size.get(257, 0)
 
-from PIL import Image, PngImagePlugin
+def write_tiff_tags(
+    f, # binary file, open for reading and writing: a TIFF
+    make_tags:callable, # (page, (width, height)) -> tags as from `read_tags`, order '<'; None: leave as is
+):
+    "Replace what the pages of a TIFF hold beside their pixels."
+    order, big, at = tiff_header(f)
+    number, link, page, profiles = order + ('Q' if big else 'I'), 8 if big else 4, 0, {}
+    while at:
+        slots, after = read_slots(f, at, order, big)
+        tags = make_tags(page, _size_of(slots, order))
+        end = at + (8 + 20*len(slots) if big else 2 + 12*len(slots)) # where the table links to the next
+        if tags is not None:
+            if order == '>': tags = swap_tags(tags)
+            tags = {t: v for t, v in tags.items() if t not in PIXEL_TAGS}
+            profile = tags.pop(_ICC_TAG, None)
+            own = _append(f, tags, order, big)
+            if profile:
+                if profile not in profiles: profiles[profile] = _append(f, {_ICC_TAG: profile}, order, big)[0]
+                own.append(profiles[profile])
+            table = pack_table([s for s in slots if s[0] in PIXEL_TAGS] + own, order, big, after)
+            at = _seek_end(f)
+            f.write(table)
+            f.seek(link)
+            f.write(struct.pack(number, at))
+            end = at + len(table) - (8 if big else 4)
+        link, at, page = end, after, page + 1
 
-from .. import __version__
-from .exif import ExifTag, first_number, pack_exif, read_tags, swap_tags, tidy_exif, tiff_header
-from ..color.icc import SRGB
-from .xmp import SOURCE_TYPE, merge_xmp
-
-# %% ../../nbs/io/02_metadata.ipynb #c027
+# %% ../../nbs/io/02_metadata.ipynb #c023
 @dataclass
 class Metadata:
-    "What a file says beside its pixels."
-    exif:bytes|None=None # EXIF block without the mark `Exif\0\0`; of a TIFF all tags that do not describe pixels
+    "What a file holds beside its pixels."
+    exif:bytes|None=None # EXIF block without the mark `Exif\\0\\0`; of a TIFF all tags that do not describe pixels
     xmp:bytes|None=None # XMP packet
     extension:bytes|None=None # a JPEG's XMP beyond 64 KB
     dpi:tuple|None=None # (x, y) pixels per inch, as the file lies
@@ -198,253 +221,310 @@ class Metadata:
     chunks:list=field(default_factory=list) # (type, data) of a PNG's text chunks
     resources:bytes|None=None # Photoshop's image resources, IPTC in them
     segments:list=field(default_factory=list) # (number, data) of a JPEG's other APP segments
-    format:str='' # PIL's name of the source's format, MPO as JPEG
+    format:str='' # Pillow's name of the source's format, MPO as JPEG
     luma_table:list|None=None # 64 values: a JPEG's quantisation of luminance
-    orientation:int=1 # as EXIF says, 1 to 8: what `ImageOps.exif_transpose` undoes
-    notes:list=field(default_factory=list) # sentences on what could not be kept, without the picture's name
+    orientation:int=1 # as EXIF tells, 1 to 8: what `ImageOps.exif_transpose` undoes
+    notes:list=field(default_factory=list) # messages on what could not be kept, without the picture's name
 
     @property
-    def comment(self)->bytes|None: # first of `comments`
+    def comment(self)->bytes|None: # None if there is none
+        "The first comment."
         return self.comments[0] if self.comments else None
 
     @property
-    def text(self)->dict: # keyword -> text, of a PNG
+    def text(self)->dict: # keyword -> text
+        "The texts of a PNG."
         return {k: v for k, v in (png_text(*c) for c in self.chunks) if v is not None}
 
     @property
     def iptc(self)->bytes|None: # IPTC-IIM records
+        "The IPTC captions."
         return dict((r[0], r[2]) for r in photoshop_resources(self.resources or b'')).get(_IPTC_RESOURCE)
 
     def note(self,
-        sentence:str, # without the picture's name
+        message:str, # without the picture's name
     ):
-        "Add a sentence, once."
-        if sentence not in self.notes: self.notes.append(sentence)
+        "Add a message to `notes`, once."
+        if message not in self.notes: self.notes.append(message)
 
     @classmethod
     def of(cls,
         im:Image.Image, # as opened: not loaded, turned or converted yet; a page of a TIFF after `seek`
-    )->'Metadata': # what it says
-        "Collect what the picture's file says; never raises."
+    )->'Metadata': # what its file holds
+        "Collect what the image's file holds; never raise."
         return _collect(cls(format=(im.format or '').replace('MPO', 'JPEG')), im)
 
     def arguments(self,
-        fmt:str, # PIL's name of the format to write
-        size:tuple, # (width, height) of the finished picture
+        fmt:str, # Pillow's name of the format to write
+        size:tuple, # (width, height) of the finished picture, pixels
         model:str='', # name of the model that computed the colours
     )->dict: # keyword arguments for `Image.save`
-        "Say what to hand to PIL's writer; a TIFF gets the rest by `finish_tiff`."
+        "Return the arguments for Pillow's writer; a TIFF gets the rest by `finish_tiff`."
         return _arguments(self, fmt, size, model)
 
-_IPTC_RESOURCE = 1028
-
-# %% ../../nbs/io/02_metadata.ipynb #c030
+# %% ../../nbs/io/02_metadata.ipynb #c029
 _EXTENSION = b'http://ns.adobe.com/xmp/extension/\0'
 _CREDENTIALS = 'its content credentials (C2PA) are not kept: they vouch for the picture as it was'
+_READ_ELSEWHERE = b'Exif\0\0', b'http://ns.adobe.com/xap/1.0/\0', b'ICC_PROFILE\0'
+_OTHER_PIXELS = b'MPF\0', b'FPXR\0' # describe further pictures in the file
 
-def _of_jpeg(kept, im):
-    "Density, comments, Photoshop's resources, further XMP and other segments."
+def _jpeg_dpi(im):
     unit, density = im.info.get('jfif_unit'), im.info.get('jfif_density')
-    kept.dpi = tuple(d*(1, 2.54)[unit - 1] for d in density) if unit in (1, 2) else None
-    kept.comments, resources, extension = [], b'', b''
+    if unit not in (1, 2): return None
+    return tuple(d*(1 if unit == 1 else 2.54) for d in density)
+
+def _read_jpeg(meta, im):
+    "Density, comments, Photoshop's resources, further XMP and other segments."
+    meta.dpi, meta.comments, resources, extension = _jpeg_dpi(im), [], b'', b''
     for name, data in getattr(im, 'applist', []):
         n = int(name[3:]) if name[3:].isdigit() else -1
-        if name == 'COM': kept.comments.append(data)
+        if name == 'COM': meta.comments.append(data)
         elif data.startswith(b'Photoshop 3.0\0'): resources += data[14:]
-        elif data.startswith(_EXTENSION): extension += data[len(_EXTENSION) + 40:] # after GUID, length and offset; they come in order
-        elif n == 11 and b'jumb' in data[:32]: kept.note(_CREDENTIALS)
-        elif n in (0, 14) or data.startswith((b'Exif\0\0', b'http://ns.adobe.com/xap/1.0/\0', b'ICC_PROFILE\0', b'MPF\0', b'FPXR\0')): pass # told elsewhere, or about other pixels
-        elif n > 0: kept.segments.append((n, data))
-    kept.resources, kept.extension = fresh_resources(resources) or None, extension or None
+        elif data.startswith(_EXTENSION): extension += data[len(_EXTENSION) + 40:] # after GUID, length and offset
+        elif n == 11 and b'jumb' in data[:32]: meta.note(_CREDENTIALS)
+        elif n in (0, 14) or data.startswith(_READ_ELSEWHERE + _OTHER_PIXELS): pass
+        elif n > 0: meta.segments.append((n, data))
+    meta.resources, meta.extension = fresh_resources(resources) or None, extension or None
     tables, layers = getattr(im, 'quantization', {}), getattr(im, 'layer', [])
-    if tables: kept.luma_table = list(tables.get(layers[0][3] if layers else 0, tables[min(tables)]))
+    if tables: meta.luma_table = list(tables.get(layers[0][3] if layers else 0, tables[min(tables)]))
 
-def _of_png(kept, im):
+def _read_png(meta, im):
     "EXIF and texts, of which some are not texts."
     with file_of(im) as f: chunks = png_chunks(f) if f else []
     for kind, data in chunks:
-        if kind == b'eXIf': kept.exif = data; continue
-        if kind == b'caBX': kept.note(_CREDENTIALS); continue
         key = data.partition(b'\0')[0]
-        if key == b'XML:com.adobe.xmp': kept.xmp = (png_text(kind, data)[1] or '').encode() or kept.xmp
-        elif key.startswith(b'Raw profile type '): _of_raw_profile(kept, key[17:].decode('latin-1').lower(), raw_profile(png_text(kind, data)[1] or ''))
-        else: kept.chunks.append((kind, data))
+        if kind == b'eXIf': meta.exif = data
+        elif kind == b'caBX': meta.note(_CREDENTIALS)
+        elif key == b'XML:com.adobe.xmp': meta.xmp = (png_text(kind, data)[1] or '').encode() or meta.xmp
+        elif key.startswith(b'Raw profile type '):
+            _read_raw_profile(meta, key[17:].decode('latin-1').lower(), raw_profile(png_text(kind, data)[1] or ''))
+        else: meta.chunks.append((kind, data))
 
-def _of_raw_profile(kept, what, data):
-    if data and what in ('iptc', '8bim'): kept.resources = fresh_resources(data) or pack_resources([(_IPTC_RESOURCE, b'\0\0', data)])
-    if data and what in ('exif', 'app1') and not kept.exif: kept.exif = data
-    if data and what == 'xmp' and not kept.xmp: kept.xmp = data
+def _read_raw_profile(meta, what, data):
+    if not data: return
+    if what in ('iptc', '8bim'):
+        meta.resources = fresh_resources(data) or pack_resources([(_IPTC_RESOURCE, b'\0\0', data)])
+    if what in ('exif', 'app1') and not meta.exif: meta.exif = data
+    if what == 'xmp' and not meta.xmp: meta.xmp = data
 
-def _of_tiff(kept, im):
+def _read_tiff(meta, im):
     "The page's tags."
+    at = dict(enumerate(getattr(im, '_frame_pos', []))).get(im.tell())
     with file_of(im) as f:
         if not f: return
-        kept.exif, others, layers = tiff_page(f, im.tell(), dict(enumerate(getattr(im, '_frame_pos', []))).get(im.tell()))
-    kept.xmp, iptc = others.get(700), others.get(33723)
-    resources = photoshop_resources(fresh_resources(others.get(34377, b'')))
+        meta.exif, others, layers = tiff_page(f, im.tell(), at)
+    meta.xmp, iptc = others.get(_XMP_TAG), others.get(_IPTC_TAG)
+    resources = photoshop_resources(fresh_resources(others.get(_PHOTOSHOP_TAG, b'')))
     if iptc and not any(r[0] == _IPTC_RESOURCE for r in resources): resources.append((_IPTC_RESOURCE, b'\0\0', iptc))
-    kept.resources = pack_resources(resources) or None
-    if layers: kept.note("its Photoshop layers are not kept: the picture that they make is coloured")
+    meta.resources = pack_resources(resources) or None
+    if layers: meta.note("its Photoshop layers are not kept: the picture that they make is coloured")
 
-def _of_psd(kept, im):
+def _read_psd(meta, im):
     "Photoshop's resources, EXIF and XMP among them."
     found = {r[0]: r[2] for r in im.resources}
-    kept.exif, kept.xmp = found.get(1058), found.get(1060)
-    kept.resources = fresh_resources(pack_resources([(k, b'\0\0', v) for k, _, v in im.resources])) or None
+    meta.exif, meta.xmp = found.get(1058), found.get(1060)
+    meta.resources = fresh_resources(pack_resources([(k, b'\0\0', v) for k, _, v in im.resources])) or None
 
-# %% ../../nbs/io/02_metadata.ipynb #c032
-_READERS = dict(JPEG=_of_jpeg, PNG=_of_png, TIFF=_of_tiff, PSD=_of_psd)
+# %% ../../nbs/io/02_metadata.ipynb #c031
+_READERS = dict(JPEG=_read_jpeg, PNG=_read_png, TIFF=_read_tiff, PSD=_read_psd)
 
-def _checked(kept):
-    "EXIF that can be read, and its orientation."
-    kept.exif = re.sub(rb'\A(Exif\0\0)+', b'', kept.exif)
-    tidy_exif(kept.exif, (1, 1), '')
-    order, _, at = tiff_header(BytesIO(kept.exif))
-    tags = read_tags(BytesIO(kept.exif), at, order, inner=())
+def _as_bytes(v):
+    if isinstance(v, str): return v.encode('utf-8', 'replace')
+    return bytes(v) if isinstance(v, (bytes, bytearray)) else None
+
+def _check_exif(meta):
+    "Raise ValueError if EXIF cannot be read; return its orientation, 0 if there is none."
+    if not meta.exif: return 0
+    meta.exif = re.sub(rb'\A(Exif\0\0)+', b'', meta.exif)
+    tidy_exif(meta.exif, (1, 1), '')
+    order, _, at = tiff_header(BytesIO(meta.exif))
+    tags = read_tags(BytesIO(meta.exif), at, order, inner=())
     return first_number(tags[0x112], order, 1) if 0x112 in tags else 0
 
-def _collect(kept, im):
-    "Fill in what the file says."
-    def as_bytes(v): return v.encode('utf-8', 'replace') if isinstance(v, str) else bytes(v) if isinstance(v, (bytes, bytearray)) else None
-    info = {k: as_bytes(im.info.get(k)) for k in ('exif', 'xmp', 'comment')}
-    kept.exif, kept.xmp, kept.comments, kept.dpi = info['exif'], info['xmp'], [info['comment']]*bool(info['comment']), im.info.get('dpi')
-    try: _READERS.get(kept.format, lambda *_: None)(kept, im)
-    except Exception as e: kept.note(f"its metadata could not all be read ({e})") # files lie in more ways than one can list
-    try: kept.orientation = _checked(kept) if kept.exif else 0
-    except ValueError as e:
-        kept.exif = None
-        kept.note(f"its EXIF is broken and was left out ({e})")
-    if not kept.orientation and (m := re.search(rb'tiff:Orientation(?:="|>)([1-8])', kept.xmp or b'')): kept.orientation = int(m[1]) # as Pillow does
-    if kept.orientation not in range(1, 9): kept.orientation = 1
-    try: kept.dpi = tuple(float(v) for v in kept.dpi) if kept.dpi else None
-    except (TypeError, ValueError, ZeroDivisionError): kept.dpi = None
-    if kept.dpi and not (len(kept.dpi) == 2 and all(math.isfinite(v) and 0 < v < 1e6 for v in kept.dpi)): kept.dpi = None
-    return kept
+def _check_dpi(dpi):
+    "(x, y) as floats, or None if it makes no sense."
+    try: dpi = tuple(float(v) for v in dpi) if dpi else None
+    except (TypeError, ValueError, ZeroDivisionError): return None
+    return dpi if dpi and len(dpi) == 2 and all(math.isfinite(v) and 0 < v < 1e6 for v in dpi) else None
 
-# %% ../../nbs/io/02_metadata.ipynb #c037
+def _collect(meta, im):
+    "Fill in what the file holds."
+    meta.exif, meta.xmp, comment = (_as_bytes(im.info.get(k)) for k in ('exif', 'xmp', 'comment'))
+    meta.comments, meta.dpi = [comment] if comment else [], im.info.get('dpi')
+    try:
+        if meta.format in _READERS: _READERS[meta.format](meta, im)
+    except Exception as e: # files lie in more ways than one can list
+        meta.note(f"its metadata could not all be read ({e})")
+    try: meta.orientation = _check_exif(meta)
+    except ValueError as e:
+        meta.exif = None
+        meta.note(f"its EXIF is broken and was left out ({e})")
+    if not meta.orientation: # taken from XMP, as Pillow does
+        found = re.search(rb'tiff:Orientation(?:="|>)([1-8])', meta.xmp or b'')
+        if found: meta.orientation = int(found[1])
+    if meta.orientation not in range(1, 9): meta.orientation = 1
+    meta.dpi = _check_dpi(meta.dpi)
+    return meta
+
+# %% ../../nbs/io/02_metadata.ipynb #c036
 _PROGRAM = f'colorize_nb {__version__}'
 _COLOURS = 'colours computed' # for history and software
 
-def _turned(kept): return kept.dpi[::-1] if kept.dpi and kept.orientation > 4 else kept.dpi
+def _upright_dpi(meta): return meta.dpi[::-1] if meta.dpi and meta.orientation > 4 else meta.dpi
 
-def _exif(kept, size, model, description=b'', drop=()):
-    software = f"{_PROGRAM} ({_COLOURS}{f' by the model {model}' if model else ''})"
-    return tidy_exif(kept.exif, size, software, description, _turned(kept), drop)
+def _by(model): return f' by the model {model}' if model else ''
 
-def _xmp(kept, size, model, extension=None):
-    what = f"{_COLOURS}{f' by the model {model}' if model else ''}; lightness is the original's"
-    packet, note = merge_xmp(kept.xmp, size, _PROGRAM, what, extension, kept.orientation)
-    if note: kept.note(note)
+def _exif(meta, size, model, description=b'', drop=()):
+    software = f"{_PROGRAM} ({_COLOURS}{_by(model)})"
+    return tidy_exif(meta.exif, size, software, description, _upright_dpi(meta), drop)
+
+def _xmp(meta, size, model, extension=None):
+    what = f"{_COLOURS}{_by(model)}; lightness is the original's"
+    packet, note = merge_xmp(meta.xmp, size, _PROGRAM, what, extension, meta.orientation)
+    if note: meta.note(note)
     return packet
 
-def _words(kept):
+def _all_comments(meta):
     "Comments and texts as one: a text's name stands before it unless it is only a comment."
-    texts = [v if k.lower() in ('comment', 'description') else f'{k}: {v}' for k, v in (png_text(*c) for c in kept.chunks) if v]
-    return b'\n'.join(c.rstrip(b'\0') for c in [*kept.comments, *(t.encode() for t in texts)])
+    texts = [(k, v) for k, v in (png_text(*c) for c in meta.chunks) if v]
+    texts = [v if k.lower() in ('comment', 'description') else f'{k}: {v}' for k, v in texts]
+    return b'\n'.join(c.rstrip(b'\0') for c in [*meta.comments, *(t.encode() for t in texts)])
 
-def _lost(kept, fmt, *names):
+def _listed(names): return ' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))
+
+_TITLES = dict(IPTC='IPTC captions', texts='comments', resources='Photoshop resources',
+    segments='blocks of other programs')
+
+def _note_lost(meta, fmt, *names):
     "Note what a format has no place for, if it is there."
-    what = dict(EXIF=kept.exif, XMP=kept.xmp, IPTC=kept.iptc, texts=_words(kept), resources=kept.resources and not kept.iptc, segments=kept.segments, resolution=kept.dpi)
-    called = dict(IPTC='IPTC captions', texts='comments', resources="Photoshop resources", segments="blocks of other programs")
-    gone = [called.get(n, n) for n in names if what[n]]
-    if gone: kept.note(f"{fmt} has no place for its {' and '.join(filter(None, [', '.join(gone[:-1]), gone[-1]]))}, which it loses")
+    there = dict(EXIF=meta.exif, XMP=meta.xmp, IPTC=meta.iptc, texts=_all_comments(meta),
+        resources=meta.resources and not meta.iptc, segments=meta.segments, resolution=meta.dpi)
+    lost = [_TITLES.get(n, n) for n in names if there[n]]
+    if lost: meta.note(f"{fmt} has no place for its {_listed(lost)}, which it loses")
 
-# %% ../../nbs/io/02_metadata.ipynb #c039
+# %% ../../nbs/io/02_metadata.ipynb #c038
 _SEGMENT = 65533 # bytes that fit into one, without marker and length
+_PART = 65000 # bytes of a longer block in each of its segments
 
 def _segment(n, data): return struct.pack('>BBH', 0xff, n, len(data) + 2) + data
 
-def _short_exif(kept, block, most):
-    "EXIF that fits."
+def _parts(data): return [(i, data[i:i + _PART]) for i in range(0, len(data), _PART)]
+
+def _largest(tags):
+    "(table, tag) of the largest value in tables of EXIF."
+    tables = [tags, *(v for v in tags.values() if isinstance(v, dict))]
+    places = [(d, t) for d in tables for t, v in d.items() if not isinstance(v, dict)]
+    return max(places, key=lambda p: len(p[0][p[1]].data))
+
+def _short_exif(meta, block, most):
+    "EXIF of at most `most` bytes."
     if len(block) <= most: return block
     order, _, at = tiff_header(BytesIO(block))
     tags, gone = read_tags(BytesIO(block), at, order), []
     while len(block := pack_exif(tags, order)) > most:
-        table, tag = max(((d, t) for d in [tags, *(v for v in tags.values() if isinstance(v, dict))] for t, v in d.items() if not isinstance(v, dict)), key=lambda e: len(e[0][e[1]].data))
-        gone.append(str(tag)); del table[tag]
-    if gone: kept.note(f"its EXIF is longer than a JPEG's may be: {'tags' if len(gone) > 1 else 'tag'} {', '.join(gone)} {'are' if len(gone) > 1 else 'is'} not kept")
+        table, tag = _largest(tags)
+        gone.append(str(tag))
+        del table[tag]
+    if gone:
+        which = f'tags {", ".join(gone)} are' if len(gone) > 1 else f'tag {gone[0]} is'
+        meta.note(f"its EXIF is longer than a JPEG's may be: {which} not kept")
     return block
 
 def _extended(rest):
     "(name, segments) of XMP that has no room in the first piece."
     guid = hashlib.md5(rest, usedforsecurity=False).hexdigest().upper().encode()
-    return guid, b''.join(_segment(0xe1, _EXTENSION + guid + struct.pack('>II', len(rest), i) + rest[i:i + 65000]) for i in range(0, len(rest), 65000))
+    head = _EXTENSION + guid
+    return guid, b''.join(_segment(0xe1, head + struct.pack('>II', len(rest), i) + part) for i, part in _parts(rest))
+
+_FIRST_XMP = '''<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\
+<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+ xmlns:xmpNote="http://ns.adobe.com/xmp/note/" Iptc4xmpExt:DigitalSourceType="{source}" \
+xmpNote:HasExtendedXMP="{guid}"/></rdf:RDF></x:xmpmeta>''' # of a packet that is split
 
 def _split_xmp(packet):
     "(first piece, segments of the rest)."
     if len(packet) <= _SEGMENT - 29: return packet, b''
     guid, segments = _extended(re.sub(rb'<\?xpacket.*?\?>', b'', packet).strip())
-    first = f'''<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
- xmlns:xmpNote="http://ns.adobe.com/xmp/note/" Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}" xmpNote:HasExtendedXMP="{guid.decode()}"/></rdf:RDF></x:xmpmeta>'''
-    return first.encode(), segments
+    return _FIRST_XMP.format(source=SOURCE_TYPE, guid=guid.decode()).encode(), segments
 
-def _for_jpeg(kept, size, model):
-    first, extra = _split_xmp(_xmp(kept, size, model))
-    if kept.extension: # stays as it is, if `first` points to it and no frames in it have to be turned
-        guid, segments = _extended(kept.extension)
-        if guid in first and kept.orientation == 1: extra += segments
-        else: first, extra = _split_xmp(_xmp(kept, size, model, kept.extension))
-    irb = kept.resources or b''
-    extra += b''.join(_segment(0xed, b'Photoshop 3.0\0' + irb[i:i + 65000]) for i in range(0, len(irb), 65000))
-    extra += b''.join(_segment(0xe0 + n, data) for n, data in kept.segments)
-    comments = kept.comments if not kept.chunks else [_words(kept)]
-    if any(len(c) > _SEGMENT for c in comments): kept.note("its comment is longer than a JPEG's may be and was cut")
-    extra += b''.join(_segment(0xfe, c[:_SEGMENT]) for c in comments[:-1])
-    res = dict(exif=b'Exif\0\0' + _short_exif(kept, _exif(kept, size, model), _SEGMENT - 6), xmp=first, extra=extra)
-    return res | (dict(comment=comments[-1][:_SEGMENT]) if comments else {})
+# %% ../../nbs/io/02_metadata.ipynb #c039
+def _jpeg_xmp(meta, size, model):
+    "(first piece, segments of the rest)."
+    first, segments = _split_xmp(_xmp(meta, size, model))
+    if not meta.extension: return first, segments
+    # it stays as it is, if `first` points to it and no frames in it have to be turned
+    guid, extension = _extended(meta.extension)
+    if guid in first and meta.orientation == 1: return first, segments + extension
+    return _split_xmp(_xmp(meta, size, model, meta.extension))
+
+def _for_jpeg(meta, size, model):
+    xmp, extra = _jpeg_xmp(meta, size, model)
+    extra += b''.join(_segment(0xed, b'Photoshop 3.0\0' + part) for _, part in _parts(meta.resources or b''))
+    extra += b''.join(_segment(0xe0 + n, data) for n, data in meta.segments)
+    comments = [_all_comments(meta)] if meta.chunks else meta.comments
+    if any(len(c) > _SEGMENT for c in comments): meta.note("its comment is longer than a JPEG's may be and was cut")
+    comments = [c[:_SEGMENT] for c in comments]
+    extra += b''.join(_segment(0xfe, c) for c in comments[:-1])
+    exif = _short_exif(meta, _exif(meta, size, model), _SEGMENT - 6)
+    res = dict(exif=b'Exif\0\0' + exif, xmp=xmp, extra=extra)
+    return res | dict(comment=comments[-1]) if comments else res
 
 # %% ../../nbs/io/02_metadata.ipynb #c041
-def _for_png(kept, size, model):
+def _for_png(meta, size, model):
     info = PngImagePlugin.PngInfo()
-    for kind, data in kept.chunks: info.add(kind, data)
-    for c in kept.comments:
+    for kind, data in meta.chunks: info.add(kind, data)
+    for c in meta.comments:
         try: info.add_itxt('Comment', c.decode())
         except UnicodeDecodeError: info.add(b'tEXt', b'Comment\0' + c.replace(b'\0', b' '))
-    if kept.resources: info.add_text('Raw profile type iptc', to_raw_profile('iptc', kept.resources), zip=True)
-    info.add_itxt('XML:com.adobe.xmp', _xmp(kept, size, model, kept.extension).decode())
-    _lost(kept, 'PNG', 'segments')
-    return dict(pnginfo=info, exif=_exif(kept, size, model))
+    if meta.resources: info.add_text('Raw profile type iptc', to_raw_profile('iptc', meta.resources), zip=True)
+    info.add_itxt('XML:com.adobe.xmp', _xmp(meta, size, model, meta.extension).decode())
+    _note_lost(meta, 'PNG', 'segments')
+    return dict(pnginfo=info, exif=_exif(meta, size, model))
 
-def _described(kept, size, model, fmt):
+def _with_description(meta, size, model, fmt):
     "EXIF and XMP for formats without comments: they become the description."
-    words = _words(kept)
-    block = _exif(kept, size, model, words, (274,)*(fmt == 'AVIF')) # Pillow rewrites an AVIF's EXIF if there is an orientation
-    if words and words not in block: kept.note(f"{fmt} has no place for its comments beside the description that it has, and loses them")
-    return dict(exif=block, xmp=_xmp(kept, size, model, kept.extension))
+    comments = _all_comments(meta)
+    drop = (274,) if fmt == 'AVIF' else () # Pillow rewrites an AVIF's EXIF if there is an orientation
+    block = _exif(meta, size, model, comments, drop)
+    if comments and comments not in block:
+        meta.note(f"{fmt} has no place for its comments beside the description that it has, and loses them")
+    return dict(exif=block, xmp=_xmp(meta, size, model, meta.extension))
 
-def _for_webp(kept, size, model):
-    _lost(kept, 'WebP', 'IPTC', 'resources', 'segments')
-    return _described(kept, size, model, 'WebP')
-
-# %% ../../nbs/io/02_metadata.ipynb #c042
-_WRITERS = dict(JPEG=_for_jpeg, PNG=_for_png, WEBP=_for_webp)
-
-def _arguments(kept, fmt, size, model):
-    "Keyword arguments for PIL's writer of a format."
+def _arguments(meta, fmt, size, model):
+    "Keyword arguments for Pillow's writer of a format."
     res = dict(icc_profile=SRGB)
-    if kept.dpi: res['dpi'] = _turned(kept)
-    if fmt in _WRITERS: res |= _WRITERS[fmt](kept, size, model)
-    elif fmt == 'AVIF':
-        _lost(kept, fmt, 'IPTC', 'resources', 'segments')
-        res |= _described(kept, size, model, fmt)
-    elif fmt != 'TIFF': _lost(kept, fmt, 'EXIF', 'XMP', 'IPTC', 'resources', 'texts', 'segments', *(('resolution',) if fmt not in ('BMP', 'DIB', 'PCX', 'TGA') else ()))
+    if meta.dpi: res['dpi'] = _upright_dpi(meta)
+    if fmt == 'JPEG': res |= _for_jpeg(meta, size, model)
+    elif fmt == 'PNG': res |= _for_png(meta, size, model)
+    elif fmt in ('WEBP', 'AVIF'):
+        called = 'WebP' if fmt == 'WEBP' else fmt
+        _note_lost(meta, called, 'IPTC', 'resources', 'segments')
+        res |= _with_description(meta, size, model, called)
+    elif fmt != 'TIFF':
+        resolution = () if fmt in ('BMP', 'DIB', 'PCX', 'TGA') else ('resolution',)
+        _note_lost(meta, fmt, 'EXIF', 'XMP', 'IPTC', 'resources', 'texts', 'segments', *resolution)
     return res
 
-# %% ../../nbs/io/02_metadata.ipynb #c052
+# %% ../../nbs/io/02_metadata.ipynb #c048
+def _tiff_tags(meta, size, model):
+    "Tags of a page, in the order '<'."
+    _note_lost(meta, 'TIFF', 'segments')
+    parts = _with_description(meta, size, model, 'TIFF')
+    order, _, at = tiff_header(BytesIO(parts['exif']))
+    tags = read_tags(BytesIO(parts['exif']), at, order)
+    if order == '>': tags = swap_tags(tags)
+    resources = photoshop_resources(meta.resources or b'')
+    others = pack_resources([r for r in resources if r[0] != _IPTC_RESOURCE]) # IPTC has its own tag
+    blobs = {_XMP_TAG: (1, parts['xmp']), _IPTC_TAG: (7, meta.iptc), _PHOTOSHOP_TAG: (1, others), _ICC_TAG: (7, SRGB)}
+    return tags | {t: ExifTag(k, len(v), v) for t, (k, v) in blobs.items() if v}
+
 def finish_tiff(
     path:str|Path, # TIFF just written by Pillow or tifffile, classic or BigTIFF; changed in place
-    kepts:list, # one `Metadata` or None for each page
+    metadata:list, # one `Metadata` or None for each page
     model:str='', # name of the model that computed the colours
 ):
-    "Add to a written TIFF what its pages' sources said: profile, resolution, EXIF, XMP and IPTC."
+    "Add the metadata of its pages to a written TIFF: profile, resolution, EXIF, XMP and IPTC."
     def tags(page, size):
-        if page >= len(kepts) or not (kept := kepts[page]): return None
-        _lost(kept, 'TIFF', 'segments')
-        parts = _described(kept, size, model, 'TIFF')
-        order, _, at = tiff_header(BytesIO(parts['exif']))
-        res = read_tags(BytesIO(parts['exif']), at, order)
-        if order == '>': res = swap_tags(res)
-        others = pack_resources([r for r in photoshop_resources(kept.resources or b'') if r[0] != _IPTC_RESOURCE]) # IPTC has its own tag
-        blobs = {700: (1, parts['xmp']), 33723: (7, kept.iptc), 34377: (1, others), 34675: (7, SRGB)}
-        return res | {t: ExifTag(k, len(v), v) for t, (k, v) in blobs.items() if v}
+        meta = metadata[page] if page < len(metadata) else None
+        return _tiff_tags(meta, size, model) if meta else None
     with open(path, 'r+b') as f: write_tiff_tags(f, tags)

@@ -1,4 +1,4 @@
-"""Photographs that are already on your disk: the ones that scikit-image, scikit-learn and matplotlib carry in their wheels.
+"""Fifteen photographs for a first try, a test or a page of documentation, thirteen of them in the package.
 
 Docs: https://colorize-nb.github.io/colorize_nb/io/samples.html.md"""
 
@@ -8,6 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/io/samples.html.md"""
 __all__ = ['COLOR_SAMPLES', 'GRAY_SAMPLES', 'Sample', 'samples', 'gray_samples', 'sample_path', 'sample', 'gray_sample']
 
 # %% ../../nbs/io/08_samples.ipynb #c003
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -16,69 +17,83 @@ from PIL import Image
 
 # %% ../../nbs/io/08_samples.ipynb #c005
 class Sample(NamedTuple):
-    "One photograph in another package's wheel."
-    package:str # import name of the package that carries it
-    file:str # path inside that package
-    size:tuple # (width, height) in pixels
+    "One sample photograph."
+    file:str # its name in `colorize_nb/io/pictures`, or its path inside `package`
+    size:tuple # (width, height), pixels
     shows:str # what is to be seen
-    terms:str # as that package states them
+    author:str # photographer or publisher
+    licence:str # as the source states it
+    source:str # where the file was taken from
+    package:str='' # import name of the package that carries it; '' if it comes with this one
 
-_SK, _SKL, _MPL = ('skimage', 'data/'), ('sklearn', 'datasets/images/'), ('matplotlib', 'mpl-data/sample_data/')
-def _of(where, file, *rest): return Sample(where[0], where[1] + file, *rest)
+_SKIMAGE = 'scikit-image'
 
 COLOR_SAMPLES = {
-    'astronaut':    _of(_SK,  'astronaut.png', (512, 512), 'portrait of Eileen Collins', 'public domain (NASA)'),
-    'chelsea':      _of(_SK,  'chelsea.png', (451, 300), 'a ginger cat', 'CC0'),
-    'coffee':       _of(_SK,  'coffee.png', (600, 400), 'a cup on a table', 'CC0'),
-    'motorcycle':   _of(_SK,  'motorcycle_left.png', (741, 500), 'a motorcycle in a workshop', 'Middlebury stereo data'),
-    'rocket':       _of(_SK,  'rocket.jpg', (640, 427), 'a rocket before its launch, at night', 'public domain (SpaceX)'),
-    'china':        _of(_SKL, 'china.jpg', (640, 427), 'a temple under trees', 'CC BY 2.0, danielbuechele'),
-    'flower':       _of(_SKL, 'flower.jpg', (640, 427), 'a dahlia', 'CC BY 2.0, vultilion'),
-    'grace_hopper': _of(_MPL, 'grace_hopper.jpg', (512, 600), 'portrait of Grace Hopper', 'public domain (US Navy)')}
+    'astronaut': Sample('astronaut.webp', (512, 512), 'portrait of Eileen Collins', 'NASA', 'public domain', _SKIMAGE),
+    'chelsea': Sample('chelsea.webp', (451, 300), 'a ginger cat', 'Stefan van der Walt', 'CC0', _SKIMAGE),
+    'coffee': Sample('coffee.webp', (600, 400), 'a cup on a table', 'Rachel Michetti', 'CC0', _SKIMAGE),
+    'motorcycle': Sample('data/motorcycle_left.png', (741, 500), 'a motorcycle in a workshop',
+        'Middlebury 2014 stereo benchmark', 'none stated', _SKIMAGE, 'skimage'),
+    'rocket': Sample('rocket.jpg', (640, 427), 'a rocket at its launch, at night', 'SpaceX', 'public domain', _SKIMAGE),
+    'china': Sample('china.jpg', (640, 427), 'a temple under trees', 'danielbuechele', 'CC BY 2.0', 'scikit-learn'),
+    'flower': Sample('flower.jpg', (640, 427), 'a dahlia', 'vultilion', 'CC BY 2.0', 'scikit-learn'),
+    'grace_hopper': Sample('grace_hopper.jpg', (512, 600), 'portrait of Grace Hopper', 'US Navy', 'public domain',
+        'Matplotlib')}
 
 # %% ../../nbs/io/08_samples.ipynb #c007
 GRAY_SAMPLES = {
-    'camera': _of(_SK, 'camera.png', (512, 512), 'a man with a camera', 'CC0'),
-    'clock':  _of(_SK, 'clock_motion.png', (400, 300), 'a wall clock, blurred by motion', 'public domain'),
-    'coins':  _of(_SK, 'coins.png', (384, 303), 'Greek coins from Pompeii', 'no known restrictions'),
-    'moon':   _of(_SK, 'moon.png', (512, 512), 'the surface of the moon', 'none stated'),
-    'brick':  _of(_SK, 'brick.png', (512, 512), 'a brick wall', 'CC0'),
-    'grass':  _of(_SK, 'grass.png', (512, 512), 'grass', 'CC0'),
-    'gravel': _of(_SK, 'gravel.png', (512, 512), 'gravel', 'CC0')}
+    'camera': Sample('camera.webp', (512, 512), 'a man with a camera', 'Lav Varshney', 'CC0', _SKIMAGE),
+    'clock': Sample('clock.webp', (400, 300), 'a wall clock, blurred by motion', 'Stefan van der Walt', 'public domain',
+        _SKIMAGE),
+    'coins': Sample('coins.webp', (384, 303), 'Greek coins from Pompeii', 'Brooklyn Museum',
+        'no known copyright restrictions', _SKIMAGE),
+    'moon': Sample('data/moon.png', (512, 512), 'the surface of the moon', 'not stated', 'none stated', _SKIMAGE,
+        'skimage'),
+    'brick': Sample('brick.webp', (512, 512), 'a brick wall', 'CC0Textures', 'CC0', _SKIMAGE),
+    'grass': Sample('grass.webp', (512, 512), 'grass', 'linolafett', 'CC0', _SKIMAGE),
+    'gravel': Sample('gravel.webp', (512, 512), 'gravel', 'CC0Textures', 'CC0', _SKIMAGE)}
 
-# %% ../../nbs/io/08_samples.ipynb #c012
+# %% ../../nbs/io/08_samples.ipynb #c010
+def _path_of(s):
+    "The file of a sample, or None if its package is not installed."
+    if not s.package: return Path(str(files('colorize_nb')))/'io'/'pictures'/s.file
+    spec = find_spec(s.package)
+    path = spec and Path(spec.origin).parent/s.file
+    return path if path and path.exists() else None
+
 def samples()->list: # names, as `sample` takes them
-    "List the colour photographs."
-    return list(COLOR_SAMPLES)
+    "List the colour photographs that are on this disk."
+    return [n for n, s in COLOR_SAMPLES.items() if _path_of(s)]
 
 def gray_samples()->list: # names, as `gray_sample` takes them
-    "List the photographs that never had a colour."
-    return list(GRAY_SAMPLES)
+    "List the photographs on this disk that never had a colour."
+    return [n for n, s in GRAY_SAMPLES.items() if _path_of(s)]
 
 def sample_path(
     name:str, # one of `samples()` or `gray_samples()`
-)->Path: # the file in the other package's folder: read it, never write there
-    "Find a sample photograph on this disk, without importing the package that carries it."
+)->Path: # a file of an installed package: read it, never write there
+    "Find the file of a sample photograph."
     every = COLOR_SAMPLES | GRAY_SAMPLES
     if name not in every: raise ValueError(f"no sample named {name!r}: take one of {', '.join(every)}")
-    s = every[name]
-    spec = find_spec(s.package)
-    if spec is None: raise FileNotFoundError(f"sample {name!r} lies in the package {s.package}, which is not installed: run `pip install {dict(skimage='scikit-image', sklearn='scikit-learn').get(s.package, s.package)}`")
-    path = Path(spec.origin).parent/s.file
-    if not path.exists(): raise FileNotFoundError(f"this version of {s.package} has no {s.file}: take another sample than {name!r}")
+    path = _path_of(every[name])
+    if path is None:
+        raise FileNotFoundError(f"sample {name!r} comes with scikit-image, which is not installed: "
+            "run `pip install scikit-image`, or take another sample")
     return path
 
-# %% ../../nbs/io/08_samples.ipynb #c017
+# %% ../../nbs/io/08_samples.ipynb #c014
 def sample(
     name:str, # one of `samples()`
 )->Image.Image: # mode RGB
     "Open a colour photograph."
-    if name not in COLOR_SAMPLES: raise ValueError(f"no colour sample named {name!r}: take one of {', '.join(COLOR_SAMPLES)}")
+    if name not in COLOR_SAMPLES:
+        raise ValueError(f"no colour sample named {name!r}: take one of {', '.join(COLOR_SAMPLES)}")
     with Image.open(sample_path(name)) as im: return im.convert('RGB')
 
 def gray_sample(
     name:str, # one of `gray_samples()`
 )->Image.Image: # mode L
     "Open a photograph that never had a colour."
-    if name not in GRAY_SAMPLES: raise ValueError(f"no gray sample named {name!r}: take one of {', '.join(GRAY_SAMPLES)}")
+    if name not in GRAY_SAMPLES:
+        raise ValueError(f"no gray sample named {name!r}: take one of {', '.join(GRAY_SAMPLES)}")
     with Image.open(sample_path(name)) as im: return im.convert('L')

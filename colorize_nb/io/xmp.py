@@ -1,4 +1,4 @@
-"""Say in a picture, where archives look for it, that its colours are computed; and keep all that others said.
+"""Write into a picture's XMP that its colours are computed, and keep everything that others wrote.
 
 Docs: https://colorize-nb.github.io/colorize_nb/io/xmp.html.md"""
 
@@ -13,44 +13,55 @@ from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
 # %% ../../nbs/io/01_xmp.ipynb #c005
-SOURCE_TYPE = 'http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia' # "Edited using Generative AI"; list as of 2024-10-23
-_RDF, _MM, _EVENT = 'http://www.w3.org/1999/02/22-rdf-syntax-ns#', 'http://ns.adobe.com/xap/1.0/mm/', 'http://ns.adobe.com/xap/1.0/sType/ResourceEvent#'
-_IPTC, _TIFF, _EXIF = 'http://iptc.org/std/Iptc4xmpExt/2008-02-29/', 'http://ns.adobe.com/tiff/1.0/', 'http://ns.adobe.com/exif/1.0/'
-_XMP, _PS, _NOTE = 'http://ns.adobe.com/xap/1.0/', 'http://ns.adobe.com/photoshop/1.0/', 'http://ns.adobe.com/xmp/note/'
-_GAIN, _PARTS = 'http://ns.adobe.com/hdr-gain-map/1.0/', 'http://ns.google.com/photos/1.0/container/' # speak of further pictures in the file, which do not come along
+_SOURCES = 'http://cv.iptc.org/newscodes/digitalsourcetype/' # list as of 2024-10-23
+SOURCE_TYPE = _SOURCES + 'compositeWithTrainedAlgorithmicMedia' # "Edited using Generative AI"
+_RDF = 'http://www.w3.org/1999/02/22-rdf-syntax-ns#'
+_MM, _EVENT = 'http://ns.adobe.com/xap/1.0/mm/', 'http://ns.adobe.com/xap/1.0/sType/ResourceEvent#'
+_IPTC, _TIFF = 'http://iptc.org/std/Iptc4xmpExt/2008-02-29/', 'http://ns.adobe.com/tiff/1.0/'
+_EXIF, _XMP = 'http://ns.adobe.com/exif/1.0/', 'http://ns.adobe.com/xap/1.0/'
+_PS, _NOTE = 'http://ns.adobe.com/photoshop/1.0/', 'http://ns.adobe.com/xmp/note/'
+# these two speak of further pictures in the file, which do not come along
+_GAIN, _CONTAINER = 'http://ns.adobe.com/hdr-gain-map/1.0/', 'http://ns.google.com/photos/1.0/container/'
 
 # %% ../../nbs/io/01_xmp.ipynb #c007
-_MOST_BYTES, _MOST_PARTS, _MOST_LEVELS = 4*2**20, 30000, 100 # of a packet; elements and attributes; one in the other
+_MAX_BYTES, _MAX_PARTS, _MAX_LEVELS = 4*2**20, 30000, 100 # of a packet; elements and attributes; nesting
 
 class _TooLarge(ValueError): "Nothing wrong with it but its size."
 
-def _look(text):
-    "Go through XML without building anything; ValueError if it is no XML, or a trap."
+def _check_xml(text):
+    "Go through XML without building anything; raise ValueError if it is no XML, or a trap."
     level = parts = 0
     def start(name, attributes):
         nonlocal level, parts
         level, parts = level + 1, parts + 1 + len(attributes)
-        if level > _MOST_LEVELS: raise ValueError('it is nested too deeply')
-        if parts > _MOST_PARTS: raise _TooLarge
+        if level > _MAX_LEVELS: raise ValueError('it is nested too deeply')
+        if parts > _MAX_PARTS: raise _TooLarge
     def end(name):
         nonlocal level
         level -= 1
-    def declared(*_): raise ValueError('it declares entities')
+    def doctype(*_): raise ValueError('it declares entities')
     parser = expat.ParserCreate()
-    parser.StartElementHandler, parser.EndElementHandler, parser.StartDoctypeDeclHandler = start, end, declared
+    parser.StartElementHandler, parser.EndElementHandler, parser.StartDoctypeDeclHandler = start, end, doctype
     try: parser.Parse(text, True)
     except expat.ExpatError as e: raise ValueError(str(e)) from None
 
-def _parse(packet):
-    "A packet as a DOM and its `rdf:RDF` element; ValueError if it cannot be read."
-    utf16 = {b'\xff\xfe': 'utf-16', b'\xfe\xff': 'utf-16', b'<\0': 'utf-16-le', b'\0<': 'utf-16-be'}.get(packet[:2])
+_UTF16 = {b'\xff\xfe': 'utf-16', b'\xfe\xff': 'utf-16', b'<\0': 'utf-16-le', b'\0<': 'utf-16-be'} # by the first bytes
+
+def _decode(packet):
+    "The text of a packet, without its padding."
+    utf16 = _UTF16.get(packet[:2])
     try: text = packet.decode(utf16, 'replace') if utf16 else packet.decode('utf-8-sig')
-    except UnicodeDecodeError: text = packet.decode('latin-1') # what programs write that do not know better
-    text = text[:text.rfind('>') + 1].lstrip('\0\ufeff \t\r\n') # packets are padded, with zeros too
-    if len(packet) > _MOST_BYTES: raise _TooLarge
-    _look(text)
+    except UnicodeDecodeError: text = packet.decode('latin-1') # some programs write that
+    return text[:text.rfind('>') + 1].lstrip('\0\ufeff \t\r\n') # packets are padded, with zeros too
+
+def _parse(packet):
+    "A packet as a DOM and its `rdf:RDF` element; raise ValueError if it cannot be read."
+    text = _decode(packet)
+    if len(packet) > _MAX_BYTES: raise _TooLarge
+    _check_xml(text)
     try: dom = minidom.parseString(text)
-    except Exception as e: raise ValueError(' '.join(str(e).split())) from None # expat's errors, and what minidom makes of strange names
+    except Exception as e: # expat's errors, and what minidom makes of strange names
+        raise ValueError(' '.join(str(e).split())) from None
     found = dom.getElementsByTagNameNS(_RDF, 'RDF')
     if not found: raise ValueError('there is no rdf:RDF in it')
     return dom, found[0]
@@ -60,12 +71,16 @@ def _xml(node):
     "A DOM node as text."
     if node.nodeType == node.ELEMENT_NODE:
         head = '<' + node.tagName + ''.join(f' {k}={quoteattr(v)}' for k, v in node.attributes.items())
-        return f"{head}>{''.join(map(_xml, node.childNodes))}</{node.tagName}>" if node.childNodes else head + '/>'
+        if not node.childNodes: return head + '/>'
+        return f"{head}>{''.join(map(_xml, node.childNodes))}</{node.tagName}>"
     if node.nodeType in (node.TEXT_NODE, node.CDATA_SECTION_NODE): return escape(node.data, {'\r': '&#13;'})
-    return f'<!--{node.data}-->' if node.nodeType == node.COMMENT_NODE else '' # processing instructions only wrap the packet
+    if node.nodeType == node.COMMENT_NODE: return f'<!--{node.data}-->'
+    return '' # processing instructions only wrap the packet
 
 def _packet(dom):
-    return f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n{_xml(dom.documentElement)}\n<?xpacket end="w"?>'.encode()
+    "A DOM as an XMP packet, bytes."
+    head = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    return f'{head}\n{_xml(dom.documentElement)}\n<?xpacket end="w"?>'.encode()
 
 # %% ../../nbs/io/01_xmp.ipynb #c015
 def _each(rdf, ns, name=None):
@@ -76,98 +91,147 @@ def _each(rdf, ns, name=None):
         for e in list(d.childNodes):
             if e.nodeType == e.ELEMENT_NODE and e.namespaceURI == ns and name in (None, e.localName): yield e, None
 
-def _value(place): return place[1].value if place[1] else ''.join(n.data for n in place[0].childNodes if n.nodeType == n.TEXT_NODE).strip()
+def _get(place):
+    element, attribute = place
+    if attribute: return attribute.value
+    return ''.join(n.data for n in element.childNodes if n.nodeType == n.TEXT_NODE).strip()
 
-def _put(place, v):
-    if place[1]: place[1].value = str(v)
-    else: place[0].childNodes = [place[0].ownerDocument.createTextNode(str(v))]
+def _set(place, v):
+    element, attribute = place
+    if attribute: attribute.value = str(v)
+    else: element.childNodes = [element.ownerDocument.createTextNode(str(v))]
 
 def _remove(place):
     element, attribute = place
     if attribute: element.removeAttributeNode(attribute)
     else: element.parentNode.removeChild(element)
 
+_STALE = [(_XMP, 'Thumbnails'), (_TIFF, 'BitsPerSample'), (_TIFF, 'PhotometricInterpretation'),
+    (_TIFF, 'SamplesPerPixel'), (_GAIN,), (_CONTAINER,)]
+
 def _correct(rdf, size):
-    "Set what is said of the pixels to what is true of the finished picture."
-    now = {(_TIFF, 'Orientation'): 1, (_TIFF, 'ImageWidth'): size[0], (_TIFF, 'ImageLength'): size[1], (_EXIF, 'PixelXDimension'): size[0], (_EXIF, 'PixelYDimension'): size[1],
+    "Set what describes the pixels to what is true of the finished picture."
+    w, h = size
+    now = {(_TIFF, 'Orientation'): 1, (_TIFF, 'ImageWidth'): w, (_TIFF, 'ImageLength'): h,
+        (_EXIF, 'PixelXDimension'): w, (_EXIF, 'PixelYDimension'): h,
         (_EXIF, 'ColorSpace'): 1, (_PS, 'ColorMode'): 3, (_PS, 'ICCProfile'): 'sRGB'}
     for key, v in now.items():
-        for element, attribute in _each(rdf, *key):
-            _put((element, attribute), v)
-    for key in [(_XMP, 'Thumbnails'), (_TIFF, 'BitsPerSample'), (_TIFF, 'PhotometricInterpretation'), (_TIFF, 'SamplesPerPixel'), (_GAIN,), (_PARTS,)]:
+        for place in _each(rdf, *key): _set(place, v)
+    for key in _STALE:
         for place in _each(rdf, *key): _remove(place)
 
 # %% ../../nbs/io/01_xmp.ipynb #c018
-_AREA, _DIMENSIONS, _FACE = 'http://ns.adobe.com/xmp/sType/Area#', 'http://ns.adobe.com/xap/1.0/sType/Dimensions#', 'http://ns.microsoft.com/photo/1.2/t/Region#'
-_TURNS = {2: lambda x, y: (1 - x, y), 3: lambda x, y: (1 - x, 1 - y), 4: lambda x, y: (x, 1 - y), 5: lambda x, y: (y, x), 6: lambda x, y: (1 - y, x), 7: lambda x, y: (1 - y, 1 - x), 8: lambda x, y: (y, 1 - x)} # EXIF 2.3, 4.6.4
+_AREA, _DIMENSIONS = 'http://ns.adobe.com/xmp/sType/Area#', 'http://ns.adobe.com/xap/1.0/sType/Dimensions#'
+_FACE = 'http://ns.microsoft.com/photo/1.2/t/Region#'
+_TURNS = { # EXIF 2.3, 4.6.4: where the point (x, y), in [0,1], comes to lie
+    2: lambda x, y: (1 - x, y),
+    3: lambda x, y: (1 - x, 1 - y),
+    4: lambda x, y: (x, 1 - y),
+    5: lambda x, y: (y, x),
+    6: lambda x, y: (1 - y, x),
+    7: lambda x, y: (1 - y, 1 - x),
+    8: lambda x, y: (y, 1 - x)}
 
-def _parts(e, ns):
+def _places(e, ns):
     "Attributes and elements of a namespace in an element: name -> place."
-    return {a.localName: (e, a) for a in e.attributes.values() if a.namespaceURI == ns} | {c.localName: (c, None) for c in e.childNodes if c.nodeType == c.ELEMENT_NODE and c.namespaceURI == ns}
+    attributes = {a.localName: (e, a) for a in e.attributes.values() if a.namespaceURI == ns}
+    elements = [c for c in e.childNodes if c.nodeType == c.ELEMENT_NODE and c.namespaceURI == ns]
+    return attributes | {c.localName: (c, None) for c in elements}
 
-def _turn_frames(rdf, orientation):
+def _turn_area(area, turn):
+    "Turn the centre of a frame."
+    xy = turn(float(_get(area['x'])), float(_get(area['y'])))
+    for k, v in zip('xy', xy): _set(area[k], f'{v:.6g}')
+
+def _turn_rectangle(face, turn, swap):
+    "Turn a frame of left, top, width, height."
+    x, y, w, h = map(float, _get(face).split(','))
+    cx, cy = turn(x + w/2, y + h/2)
+    if swap: w, h = h, w
+    _set(face, ', '.join(f'{v:.6g}' for v in (cx - w/2, cy - h/2, w, h)))
+
+def _turn_regions(rdf, orientation):
     "Turn the frames around faces as the pixels are turned."
-    turn = _TURNS[orientation]
+    turn, swap = _TURNS[orientation], orientation > 4
     for e in rdf.getElementsByTagName('*'):
-        area, face = _parts(e, _AREA), _parts(e, _FACE).get('Rectangle')
+        area, face = _places(e, _AREA), _places(e, _FACE).get('Rectangle')
         try:
-            if {'x', 'y'} <= set(area):
-                for k, v in zip('xy', turn(float(_value(area['x'])), float(_value(area['y'])))): _put(area[k], f'{v:.6g}')
-            if face:
-                x, y, w, h = map(float, _value(face).split(',')) # left, top
-                (cx, cy), (w, h) = turn(x + w/2, y + h/2), (h, w) if orientation > 4 else (w, h)
-                _put(face, ', '.join(f'{v:.6g}' for v in (cx - w/2, cy - h/2, w, h)))
+            if {'x', 'y'} <= set(area): _turn_area(area, turn)
+            if face: _turn_rectangle(face, turn, swap)
         except ValueError: continue # numbers that are none
-        for sides in area, _parts(e, _DIMENSIONS):
-            if orientation > 4 and {'w', 'h'} <= set(sides):
-                w, h = _value(sides['w']), _value(sides['h'])
-                _put(sides['w'], h); _put(sides['h'], w)
+        for sides in area, _places(e, _DIMENSIONS):
+            if swap and {'w', 'h'} <= set(sides):
+                w, h = _get(sides['w']), _get(sides['h'])
+                _set(sides['w'], h)
+                _set(sides['h'], w)
 
 # %% ../../nbs/io/01_xmp.ipynb #c020
-def _state(dom, rdf, software, what):
+def _source_before(rdf):
+    "Take out the code of the source; return the one that was there, if it is another than ours."
+    places = list(_each(rdf, _IPTC, 'DigitalSourceType'))
+    old = [_get(p) for p in places]
+    for place in places: _remove(place)
+    return next((o for o in old if o and o != SOURCE_TYPE), '')
+
+def _about(rdf):
+    "What the descriptions are about: an address, usually empty."
+    for d in rdf.childNodes:
+        a = d.getAttributeNodeNS(_RDF, 'about') if d.nodeType == d.ELEMENT_NODE else None
+        if a: return a.value
+    return ''
+
+def _add_statements(dom, rdf, software, what):
     "Add the event and the code of the source."
-    old = [_value(p) for p in _each(rdf, _IPTC, 'DigitalSourceType')]
-    for place in list(_each(rdf, _IPTC, 'DigitalSourceType')): _remove(place)
-    if before := [o for o in old if o and o != SOURCE_TYPE]: what += f"; DigitalSourceType was {before[0]}"
+    before = _source_before(rdf)
+    if before: what += f"; DigitalSourceType was {before}"
     r = f'{rdf.prefix}:' if rdf.prefix else ''
-    def element(name, **attributes):
+    def element(name, attributes={}):
         e = dom.createElement(name)
-        for k, v in attributes.items(): e.setAttribute(k.replace('__', ':'), v)
+        for k, v in attributes.items(): e.setAttribute(k, v)
         return e
-    event = element(f'{r}li', xmlns__stEvt=_EVENT, stEvt__action='edited', stEvt__softwareAgent=software, stEvt__changed='/', stEvt__parameters=what)
-    about = next((a.value for d in rdf.childNodes if d.nodeType == d.ELEMENT_NODE and (a := d.getAttributeNodeNS(_RDF, 'about'))), '')
-    ours = element(f'{r}Description', **{f'{r}about'.replace(':', '__'): about, 'xmlns__Iptc4xmpExt': _IPTC, 'Iptc4xmpExt__DigitalSourceType': SOURCE_TYPE})
-    seq = next((s for e, a in _each(rdf, _MM, 'History') if not a for s in e.getElementsByTagNameNS(_RDF, 'Seq')), None)
-    if seq is None and not list(_each(rdf, _MM, 'History')):
+    event = element(f'{r}li', {'xmlns:stEvt': _EVENT, 'stEvt:action': 'edited', 'stEvt:softwareAgent': software,
+        'stEvt:changed': '/', 'stEvt:parameters': what})
+    ours = element(f'{r}Description', {f'{r}about': _about(rdf), 'xmlns:Iptc4xmpExt': _IPTC,
+        'Iptc4xmpExt:DigitalSourceType': SOURCE_TYPE})
+    history = list(_each(rdf, _MM, 'History'))
+    events = next((s for e, a in history if not a for s in e.getElementsByTagNameNS(_RDF, 'Seq')), None)
+    if not history:
         ours.setAttribute('xmlns:xmpMM', _MM)
-        ours.appendChild(element('xmpMM:History')).appendChild(element(f'{r}Seq'))
-        seq = ours.firstChild.firstChild
-    if seq is not None: seq.appendChild(event)
+        events = ours.appendChild(element('xmpMM:History')).appendChild(element(f'{r}Seq'))
+    if events is not None: events.appendChild(event)
     rdf.appendChild(ours)
+
+# %% ../../nbs/io/01_xmp.ipynb #c021
+def _add_extension(dom, rdf, extension):
+    "Add the XMP that a JPEG's first piece had no room for; return what was wrong with it, or ''."
+    note = ''
+    try: rdf.childNodes += [dom.importNode(n, True) for n in _parse(extension)[1].childNodes]
+    except _TooLarge: raise
+    except ValueError as e: note = f'the second part of its XMP is broken and was left out ({e})'
+    for n in rdf.childNodes: n.parentNode = rdf
+    for place in list(_each(rdf, _NOTE, 'HasExtendedXMP')): _remove(place)
+    return note
 
 def merge_xmp(
     packet:bytes|None, # what the file holds; None for nothing
-    size:tuple, # (width, height) of the finished picture
+    size:tuple, # (width, height) of the finished picture, pixels
     software:str, # name and version of the program
     what:str, # what it did, for the history
     extension:bytes|None=None, # of a JPEG: the XMP that its first piece had no room for
-    orientation:int=1, # as EXIF said, 1 to 8: how the pixels have been turned
-)->tuple: # (packet, sentence on what was wrong or '')
+    orientation:int=1, # as EXIF tells, 1 to 8: how the pixels have been turned
+)->tuple: # (packet, message on what was wrong or '')
     "Add to a picture's XMP that its colours are computed."
-    empty, note = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"/></x:xmpmeta>'.encode(), ''
+    empty = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"/></x:xmpmeta>'.encode()
     try:
         dom, rdf = _parse(packet or empty)
-        if extension:
-            try: rdf.childNodes += [dom.importNode(n, True) for n in _parse(extension)[1].childNodes]
-            except _TooLarge: raise
-            except ValueError as e: note = f'the second part of its XMP is broken and was left out ({e})'
-            for n in rdf.childNodes: n.parentNode = rdf
-            for place in list(_each(rdf, _NOTE, 'HasExtendedXMP')): _remove(place)
+        note = _add_extension(dom, rdf, extension) if extension else ''
         _correct(rdf, size)
-        if orientation in _TURNS: _turn_frames(rdf, orientation)
-        _state(dom, rdf, software, what)
+        if orientation in _TURNS: _turn_regions(rdf, orientation)
+        _add_statements(dom, rdf, software, what)
         return _packet(dom), note
-    except _TooLarge: return packet, 'its XMP is too large to be read: it is kept, but does not say that the colours are computed'
+    except _TooLarge:
+        return packet, 'its XMP is too large to be read: it is kept, but does not say that the colours are computed'
     except ValueError as e:
-        dom, rdf = _parse(empty); _state(dom, rdf, software, what)
+        dom, rdf = _parse(empty)
+        _add_statements(dom, rdf, software, what)
         return _packet(dom), f'its XMP is broken and was replaced ({e})'
