@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 from torchvision.transforms.v2 import InterpolationMode, functional as T
 
 from ..models.registry import fill_weights, pack_tensor, pick_device
-from ..models.lite import load_weights
+from ..models.encoders import load_weights
 from ..metrics.image import check_rgb8
 from ..io.write import atomic_path
 from ..models.encoders import encoder_weights

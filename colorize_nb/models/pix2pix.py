@@ -1,4 +1,4 @@
-"""The U-Net of image-to-image translation: eight halvings, eight doublings, every map handed across, and dropout for noise.
+"""The U-Net of image-to-image translation: eight halvings, eight doublings, skips at every size, and dropout as noise.
 
 Docs: https://colorize-nb.github.io/colorize_nb/models/pix2pix.html.md"""
 
@@ -15,43 +15,48 @@ from torch import Tensor, nn
 from .base import init_normal
 
 # %% ../../nbs/models/04_pix2pix.ipynb #c005
-def _evened(x, least):
-    "`x` extended at its right and lower edge to even sides of at least `least`."
+def _pad_even(x, min_size):
+    "Pad `x` at its right and lower edges to even sides of at least `min_size`."
     h, w = x.shape[-2:]
-    dh, dw = max(h + h%2, least) - h, max(w + w%2, least) - w
-    return F.pad(x, (0, dw, 0, dh), mode='replicate') if dh or dw else x
+    pad_h, pad_w = max(h + h%2, min_size) - h, max(w + w%2, min_size) - w
+    return F.pad(x, (0, pad_w, 0, pad_h), mode='replicate') if pad_h or pad_w else x
 
 class _Down(nn.Module):
-    "Leaky rectifier, convolution of stride 2, batch norm: half the size."
+    "Leaky ReLU, convolution of stride 2, batch norm: half the size."
     def __init__(self,
         ni:int, # channels in
         nf:int, # channels out
-        act:bool=True, # rectify first?
-        norm:bool=True, # normalise last?
+        act:bool=True, # start with leaky ReLU?
+        norm:bool=True, # end with batch norm?
     ):
         super().__init__()
         self.act = nn.LeakyReLU(.2) if act else nn.Identity()
-        self.conv, self.norm = nn.Conv2d(ni, nf, 4, 2, 1, bias=False), nn.BatchNorm2d(nf) if norm else nn.Identity()
-        self.least = 4 if norm else 2 # side of the smallest map that it halves
+        self.conv = nn.Conv2d(ni, nf, 4, 2, 1, bias=False)
+        self.norm = nn.BatchNorm2d(nf) if norm else nn.Identity()
+        self.min_size = 4 if norm else 2 # side of the smallest map that it halves
 
-    def forward(self, x): return self.norm(self.conv(self.act(_evened(x, self.least)))) # (bs,nf,ceil(h/2),ceil(w/2))
+    def forward(self, x):
+        x = self.act(_pad_even(x, self.min_size))
+        return self.norm(self.conv(x)) # (bs,nf,ceil(h/2),ceil(w/2))
 
-# %% ../../nbs/models/04_pix2pix.ipynb #c006
 class _Up(nn.Module):
-    "Rectifier, transposed convolution of stride 2, batch norm: double size, cut to what was halved."
+    "ReLU, transposed convolution of stride 2, batch norm: double size, cropped to what was halved."
     def __init__(self,
         ni:int, # channels in
         nf:int, # channels out
-        norm:bool=True, # normalise last?
+        norm:bool=True, # end with batch norm?
     ):
         super().__init__()
-        self.conv, self.norm = nn.ConvTranspose2d(ni, nf, 4, 2, 1, bias=not norm), nn.BatchNorm2d(nf) if norm else nn.Identity()
+        self.conv = nn.ConvTranspose2d(ni, nf, 4, 2, 1, bias=not norm)
+        self.norm = nn.BatchNorm2d(nf) if norm else nn.Identity()
 
-    def forward(self, x, size): return self.norm(self.conv(x.relu()))[..., :size[0], :size[1]] # (bs,nf,*size)
+    def forward(self, x, size):
+        h, w = size
+        return self.norm(self.conv(x.relu()))[..., :h, :w] # (bs,nf,h,w)
 
-# %% ../../nbs/models/04_pix2pix.ipynb #c011
+# %% ../../nbs/models/04_pix2pix.ipynb #c009
 class Pix2PixUnet(nn.Module):
-    "From scaled lightness to scaled Lab: pix2pix's U-Net."
+    "pix2pix's U-Net."
     arch = 'pix2pix_unet'
     def __init__(self,
         nf:int=64, # channels of the first map, doubled in each layer up to eightfold
@@ -62,43 +67,51 @@ class Pix2PixUnet(nn.Module):
         n_out:int=2, # planes out
     ):
         super().__init__()
-        if depth < 2: raise ValueError(f"expected a depth of 2 or more, got {depth}: pix2pix has 8 for 256 pixels, 7 for 128")
-        if not 0 <= dropout < 1: raise ValueError(f"expected a dropout in [0,1), got {dropout}: it is the share that is dropped, pix2pix's is 0.5")
+        if depth < 2:
+            raise ValueError(f"expected a depth of 2 or more, got {depth}: pix2pix has 8 for 256 pixels, 7 for 128")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"expected a dropout in [0,1), got {dropout}: "
+                             "it is the share that is dropped, pix2pix's is 0.5")
         self.config = dict(nf=nf, depth=depth, dropout=dropout, dropout_at_test=dropout_at_test) # of `pix2pix_unet`
         self.dropout, self.dropout_at_test = dropout, dropout_at_test
         nfs = [nf*min(2**i, 8) for i in range(depth)]
         last = depth - 1
-        self.downs = nn.ModuleList(_Down(ni, n, act=i > 0, norm=0 < i < last) for i, (ni, n) in enumerate(zip([n_in, *nfs], nfs)))
-        self.ups = nn.ModuleList(_Up(nfs[i]*(1 if i == last else 2), nfs[i-1] if i else n_out, norm=i > 0) for i in range(last, -1, -1))
+        self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
+        for i, (ni, n) in enumerate(zip([n_in, *nfs], nfs)):
+            self.downs.append(_Down(ni, n, act=i > 0, norm=0 < i < last))
+        for i in range(last, -1, -1):
+            ni = nfs[i] if i == last else 2*nfs[i] # beside the map of the way down
+            self.ups.append(_Up(ni, nfs[i-1] if i > 0 else n_out, norm=i > 0))
         init_normal(self)
 
     def planes(self,
         x:Tensor, # (bs,n_in,h,w), any size
     )->Tensor: # (bs,n_out,h,w) in [-1,1]
-        "Go down, come up."
+        "Run the bare network, with any number of planes in and out."
         maps = [x] # before each halving
         for down in self.downs: maps.append(down(maps[-1]))
         x = maps.pop()
         for i, up in enumerate(self.ups):
             skip = maps.pop()
             x = up(x, skip.shape[-2:])
-            if i < 3 and maps: x = F.dropout(x, self.dropout, self.training or self.dropout_at_test)
-            if maps: x = torch.cat([x, skip], 1)
+            if not maps: break # full size: nothing to concatenate
+            if i < 3: x = F.dropout(x, self.dropout, self.training or self.dropout_at_test)
+            x = torch.cat([x, skip], 1)
         return x.tanh()
 
     def forward(self,
         l:Tensor, # (bs,1,h,w) scaled lightness, any size
     )->Tensor: # (bs,3,h,w) scaled Lab, first plane is `l` itself
-        "Colorize: put the chroma on the lightness that came in."
+        "Colorize: put the predicted chroma on the lightness of the input."
         l = l.as_subclass(Tensor)
         return torch.cat([l, self.planes(l)], 1)
 
-# %% ../../nbs/models/04_pix2pix.ipynb #c026
+# %% ../../nbs/models/04_pix2pix.ipynb #c013
 def pix2pix_unet(
     nf:int=64, # channels of the first map, doubled in each layer up to eightfold
     depth:int=8, # halvings; 8 bring 256 pixels down to one
     dropout:float=.5, # share of values dropped in the first three layers of the way up
-    dropout_at_test:bool=False, # drop in evaluation too, as in pix2pix: every call gives another answer
+    dropout_at_test:bool=False, # drop in evaluation too, as in pix2pix: every call gives another output
 )->Pix2PixUnet: # scaled lightness (bs,1,h,w) to scaled Lab (bs,3,h,w)
     "Build pix2pix's generator; it has no pretrained part."
     return Pix2PixUnet(nf, depth, dropout, dropout_at_test)

@@ -1,4 +1,4 @@
-"""Networks that say how likely each of 313 colours is: Zhang et al.'s, the same on a pretrained ResNet-50, and a light one that a laptop trains.
+"""Generators that predict a probability for each of 313 colours: Zhang et al.'s network and two relatives.
 
 Docs: https://colorize-nb.github.io/colorize_nb/models/zhang.html.md"""
 
@@ -16,26 +16,47 @@ from torch import Tensor, nn
 
 from ..color.bins import ab_bins, annealed_mean
 from ..color.lab import AB_SCALE
-from .lite import LiteGenerator, fold_to_gray, lite_generator, load_weights
 from .base import IndirectGenerator
+from .encoders import fold_to_gray, load_weights
+from .lite import LiteGenerator, lite_generator
 
 # %% ../../nbs/models/07_zhang.ipynb #c010
-_BLOCKS = ((64, 2, 2, 1), (128, 2, 2, 1), (256, 3, 2, 1), (512, 3, 1, 1), (512, 3, 1, 2), (512, 3, 1, 2), (512, 3, 1, 1)) # conv1 to conv7: channels, convolutions, stride of the last, dilation
+_BLOCKS = ( # conv1 to conv7: channels, convolutions, stride of the last, dilation
+    (64, 2, 2, 1), (128, 2, 2, 1), (256, 3, 2, 1), (512, 3, 1, 1), (512, 3, 1, 2), (512, 3, 1, 2), (512, 3, 1, 1))
 
 def _block(ni, nf, n, stride, dilation):
     "`n` convolutions with ReLU, the last one with `stride`, and a batch norm."
     layers = []
-    for i in range(n): layers += [nn.Conv2d(nf if i else ni, nf, 3, stride if i == n - 1 else 1, dilation, dilation), nn.ReLU(inplace=True)]
+    for i in range(n):
+        last = i == n - 1
+        layers.append(nn.Conv2d(ni if i == 0 else nf, nf, 3, stride if last else 1, dilation, dilation))
+        layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers, nn.BatchNorm2d(nf))
+
+def _zhang_encoder():
+    nis = [1] + [block[0] for block in _BLOCKS]
+    return nn.Sequential(*(_block(ni, *block) for ni, block in zip(nis, _BLOCKS)))
 
 def _conv8(ni, nf, n):
     "From an eighth of the size to a quarter, and `n` planes."
-    return nn.Sequential(nn.ConvTranspose2d(ni, nf, 4, stride=2, padding=1), nn.ReLU(inplace=True), nn.Conv2d(nf, nf, 3, padding=1), nn.ReLU(inplace=True),
-                         nn.Conv2d(nf, nf, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(nf, n, 1))
+    return nn.Sequential(
+        nn.ConvTranspose2d(ni, nf, 4, stride=2, padding=1), nn.ReLU(inplace=True),
+        nn.Conv2d(nf, nf, 3, padding=1), nn.ReLU(inplace=True),
+        nn.Conv2d(nf, nf, 3, padding=1), nn.ReLU(inplace=True),
+        nn.Conv2d(nf, n, 1))
 
 # %% ../../nbs/models/07_zhang.ipynb #c015
+def _enlarge(x, l): return F.interpolate(x, size=l.shape[-2:], mode='bilinear', align_corners=False)
+
+def _init_he(net):
+    "Initialize all convolutions for ReLU behind them, as He et al. (2015)."
+    for m in net.modules():
+        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.kaiming_normal_(m.weight, nonlinearity='relu')
+            nn.init.zeros_(m.bias)
+
 class BinGenerator(IndirectGenerator):
-    "From scaled lightness to scaled Lab by way of logits for bins, or of chroma, at a quarter of the size."
+    "From scaled lightness to logits of bins, or to chroma, at a quarter of the size."
     stride = 8
     def __init__(self,
         encoder:nn.Module, # (bs,1,h,w) to (bs,ni,h/8,w/8)
@@ -44,17 +65,19 @@ class BinGenerator(IndirectGenerator):
         head:str='bins', # 'bins' (logits, decoded by the annealed mean) or 'ab' (chroma itself, not bounded)
         T:float=.38, # temperature of the annealed mean; 1 is the plain mean
         step:float=10, # of the grid of bins, ab units; 10 gives 313
-        tail:nn.Module|None=None, # from the encoder's answer to the map that the last layer sees, at a quarter of the size; default: Zhang et al.'s conv8
-        config:dict|None=None, # more arguments of that function
+        tail:nn.Module|None=None, # from the encoder's output to a map at a quarter of the size; default: Zhang et al.'s
+        config:dict|None=None, # more arguments of the function named `arch`
     ):
         super().__init__()
         if head not in ('bins', 'ab'): raise ValueError(f"expected a head 'bins' or 'ab', got {head!r}")
-        if not T > 0: raise ValueError(f"expected a temperature above 0, got {T}: 0.38 is Zhang et al.'s, 1 the plain mean")
+        if not T > 0:
+            raise ValueError(f"expected a temperature above 0, got {T}: 0.38 is Zhang et al.'s, 1 the plain mean")
         self.arch, self.head, self.T, self.step, self.more = arch, head, T, step, dict(config or {})
         n = len(ab_bins(step)) if head == 'bins' else 2
-        self.encoder, self.conv8 = encoder, _conv8(ni, 256, n) if tail is None else nn.Sequential(tail, nn.Conv2d(ni, n, 1))
-        if tail is None: _he(self.conv8)
-        nn.init.normal_(self.conv8[-1].weight, std=1e-3) # an untrained network knows nothing, or answers nearly gray
+        self.encoder = encoder
+        self.conv8 = _conv8(ni, 256, n) if tail is None else nn.Sequential(tail, nn.Conv2d(ni, n, 1))
+        if tail is None: _init_he(self.conv8)
+        nn.init.normal_(self.conv8[-1].weight, std=1e-3) # an untrained network is unsure, or nearly gray
 
     @property
     def config(self): return self.more | dict(head=self.head, T=self.T, step=self.step)
@@ -62,33 +85,27 @@ class BinGenerator(IndirectGenerator):
     def body(self,
         l:Tensor, # (bs,1,h,w) scaled lightness, sides multiples of 8
     )->Tensor: # (bs,313,h/4,w/4) logits, or for head 'ab' (bs,3,h,w) scaled Lab
-        "Compute the raw answer."
+        "Compute the raw output."
         x = self.conv8(self.encoder(l))
         return x if self.head == 'bins' else torch.cat([l, _enlarge(x, l)], 1)
 
     def ab(self,
         raw:Tensor, # what `body` returned
-        l:Tensor, # (bs,1,h,w) scaled lightness that it saw
+        l:Tensor, # (bs,1,h,w) scaled lightness that it was given
     )->Tensor: # (bs,2,h,w) scaled chroma
-        "Turn logits into chroma at full size."
-        return _enlarge(annealed_mean(raw, self.T, self.step)/AB_SCALE, l) if self.head == 'bins' else raw[:, 1:]
+        "Convert logits to chroma at full size."
+        if self.head == 'ab': return raw[:, 1:]
+        return _enlarge(annealed_mean(raw, self.T, self.step)/AB_SCALE, l)
 
-def _enlarge(x, l): return F.interpolate(x, size=l.shape[-2:], mode='bilinear', align_corners=False)
-
-def _he(net):
-    "He et al.'s initialisation of all convolutions, for ReLU behind them."
-    for m in net.modules():
-        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)): nn.init.kaiming_normal_(m.weight, nonlinearity='relu'); nn.init.zeros_(m.bias)
-
-# %% ../../nbs/models/07_zhang.ipynb #c019
+# %% ../../nbs/models/07_zhang.ipynb #c021
 def zhang_net(
     head:str='bins', # 'bins' for logits, 'ab' for chroma (Zhang et al.'s L2 baseline)
     T:float=.38, # temperature of the annealed mean; 1 is the plain mean
     step:float=10, # of the grid of bins, ab units; 10 gives 313
 )->BinGenerator: # scaled lightness (bs,1,h,w) to scaled Lab (bs,3,h,w)
     "Build the dilated VGG-style network of Zhang, Isola and Efros (2016)."
-    encoder = nn.Sequential(*[_block(ni, *o) for ni, o in zip([1] + [o[0] for o in _BLOCKS], _BLOCKS)])
-    _he(encoder)
+    encoder = _zhang_encoder()
+    _init_he(encoder)
     return BinGenerator(encoder, _BLOCKS[-1][0], 'zhang_net', head, T, step)
 
 # %% ../../nbs/models/07_zhang.ipynb #c027
@@ -96,17 +113,19 @@ def zhang_resnet50(
     pretrained:bool=False, # start from torchvision's ImageNet weights (downloaded once)
     weights:str|Path|None=None, # or from a safetensors file with torchvision's key names
     head:str='bins', # 'bins' for logits, 'ab' for chroma
-    T:float=.38, # temperature of the annealed mean; 1 is the plain mean, which paper 004 used
+    T:float=.38, # temperature of the annealed mean; 1 is the plain mean, which the authors used
     step:float=10, # of the grid of bins, ab units; 10 gives 313
 )->BinGenerator: # scaled lightness (bs,1,h,w) to scaled Lab (bs,3,h,w)
-    "Build the network of paper 004: a dilated ResNet-50 with Zhang et al.'s last block."
+    "Build the network of Li, Wang, Zhong and Huang: a dilated ResNet-50 with Zhang et al.'s last block."
     import torchvision
-    m = torchvision.models.resnet50(weights='DEFAULT' if pretrained and weights is None else None, replace_stride_with_dilation=[False, True, True])
+    name = 'DEFAULT' if pretrained and weights is None else None
+    m = torchvision.models.resnet50(weights=name, replace_stride_with_dilation=[False, True, True])
     if weights is not None: load_weights(m, weights, ('fc',))
-    encoder = nn.Sequential(fold_to_gray(m.conv1), m.bn1, m.relu, m.maxpool, m.layer1, m.layer2, m.layer3, m.layer4)
+    stem = fold_to_gray(m.conv1), m.bn1, m.relu, m.maxpool
+    encoder = nn.Sequential(*stem, m.layer1, m.layer2, m.layer3, m.layer4)
     return BinGenerator(encoder, 2048, 'zhang_resnet50', head, T, step)
 
-# %% ../../nbs/models/07_zhang.ipynb #c034
+# %% ../../nbs/models/07_zhang.ipynb #c033
 class _LiteTail(nn.Module):
     "The light generator's decoder without its last layer."
     def __init__(self, lite):

@@ -17,7 +17,7 @@ from fastcore.basics import noops, patch
 from torch import Tensor, nn
 
 from ..color.lab import AB_SCALE, lab2rgb, unscale_lab
-from ..models.lite import load_weights
+from ..models.encoders import load_weights
 from ..metrics.image import batch_colorfulness
 
 # %% ../../nbs/train/02_losses.ipynb #c005
