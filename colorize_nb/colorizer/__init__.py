@@ -1,4 +1,4 @@
-"""Colorize photographs: a model, its engine, guided upsampling, folders. Names load their module when they are first used.
+"""Colorize photographs: a model, its engine, guided upsampling, folders. Each name imports its module when first used.
 
     from colorize_nb.colorizer import Colorizer
 """
@@ -18,7 +18,7 @@ __all__ = list(_WHERE)
 def __getattr__(name):
     if name not in _WHERE: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     value = getattr(import_module(f'{__name__}.{_WHERE[name]}'), name)
-    globals()[name] = value # found once, the next look-up does not come here
+    globals()[name] = value # the next look-up finds it and does not come here
     return value
 
 def __dir__(): return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""A gray photograph of any size in, a colored one of the same size out.
+"""A gray photograph of any size in, a coloured one of the same size out.
 
 Docs: https://colorize-nb.github.io/colorize_nb/colorizer/core.html.md"""
 
@@ -138,7 +138,7 @@ class Colorizer(ChromaModel):
     Parameters of all four:
         saturation: times the predicted chroma, 0 for gray, 1 as predicted; default: the attribute `saturation`
         size: working size of the network in pixels; default: the attribute `size`, which comes with the model
-        tta: average the network's answers over mirror images and sizes: six times the work, calmer colors
+        tta: average the network's answers over mirror images and sizes: six times the work, calmer colours
         exact: compute every pixel by formula instead of by table: slower, hardly to be seen
     """
     def merge_chroma(self,

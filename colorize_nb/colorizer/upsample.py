@@ -179,7 +179,7 @@ def merge_chroma_exact(
 
 # %% ../../nbs/colorizer/01_upsample.ipynb #c034
 _SMALL = 2**20 # pixels up to which a JPEG keeps chroma at its full size: ours; at 256 pixels a side, half the size
-               # made a quarter more of the color run over edges
+               # made a quarter more of the colour run over edges
 
 def _shrink_chroma(ab):
     "A map of chroma of at most about half a megapixel."
