@@ -206,7 +206,10 @@ class Colorizer(ChromaModel):
             for picture, ab in zip(pictures, self.predict_ab(pictures, size, tta)):
                 yield self.merge_chroma(picture, ab, 'rgb', saturation, exact)
 
-    def deep(self, x, saturation:float|None=None, size:int|None=None, tta:bool=False)->np.ndarray:
-        "Old name of `colorize(x, bits=16)`."
-        warnings.warn("`Colorizer.deep(x)` is now `colorize(x, bits=16)`", DeprecationWarning, stacklevel=2)
-        return self.colorize(x, 16, saturation, size, tta)
+# %% ../../nbs/colorizer/02_core.ipynb #c037
+def _deep(self, x, saturation=None, size=None, tta=False):
+    "Old name of `colorize(x, bits=16)`."
+    warnings.warn("`Colorizer.deep(x)` is now `colorize(x, bits=16)`", DeprecationWarning, stacklevel=2)
+    return self.colorize(x, 16, saturation, size, tta)
+
+Colorizer.deep = _deep

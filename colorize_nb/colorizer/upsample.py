@@ -138,15 +138,19 @@ def merge_ycbcr(
     ((a, b), reach), plane, (width, height) = _chroma_bytes(ab), picture.plane(), picture.size
     gray = plane if plane.size == a.size else picture.reduced(a.size[1], a.size[0])
     dy, *chroma = Image.merge('RGB', [gray, a, b]).filter(merge_table(reach, offsets=True)).split()
-    half = [o.resize(((width + 1)//2, (height + 1)//2), Image.Resampling.BILINEAR) for o in chroma]
+    half, whole = ((width + 1)//2, (height + 1)//2), width*height <= _WHOLE
+    if not whole: chroma = [o.resize(half, Image.Resampling.BILINEAR) for o in chroma] # else by a thread each
     def _luma(top, bottom):
         size, box = (width, bottom - top), _map_box(ab, picture, top, bottom)
         rows = plane if bottom - top == height else plane.crop((0, top, width, bottom))
         return ImageChops.add(rows, dy.resize(size, Image.Resampling.BILINEAR, box=box), 1, -128)
+    def _chroma(plane, top, bottom):
+        if whole: plane = plane.resize(half, Image.Resampling.BILINEAR)
+        return _doubled(plane, top, bottom, width)
     def _strip(top, bottom): # `top` is even
-        tasks = [partial(_luma, top, bottom), *(partial(_doubled, o, top, bottom, width) for o in half)]
+        tasks = [partial(_luma, top, bottom), *(partial(_chroma, o, top, bottom) for o in chroma)]
         return Image.merge('YCbCr', list(_ordered_map(lambda f: f(), tasks, threads)))
-    if width*height <= _WHOLE: return _strip(0, height)
+    if whole: return _strip(0, height)
     out = Image.new('YCbCr', picture.size)
     for top, bottom in _strips(picture, _WHOLE//4, even=True): out.paste(_strip(top, bottom), (0, top))
     return out
