@@ -17,7 +17,7 @@ from colorize_nb.evaluate.statistics import Bootstrap, mean_of
 from colorize_nb.color.srgb import gray_of, lightness
 from colorize_nb.metrics.image import colorfulness, psnr
 from colorize_nb.evaluate.methods import rgb8
-from colorize_nb.colorizer.upsample import guided_upsample, paint_rgb, paint_ycbcr
+from colorize_nb.colorizer.upsample import guided_upsample, merge_rgb, merge_ycbcr
 from colorize_nb.io.read import open_picture
 from colorize_nb.color.lab import rgb2lab
 
@@ -30,7 +30,7 @@ def resized(planes, width, height):
 def keep_luma(gray, ab):
     "Chroma on a gray picture whose luma is kept: the offsets of Cb and Cr, none of luma"
     p = open_picture(gray)
-    return Image.merge('YCbCr', [p.plane(), *paint_ycbcr(p, ab).split()[1:]])
+    return Image.merge('YCbCr', [p.plane(), *merge_ycbcr(p, ab).split()[1:]])
 
 def answers(rgb, colorizer):
     "Name -> (answer as PIL image, L* that was asked); the truth is `rgb`"
@@ -42,14 +42,14 @@ def answers(rgb, colorizer):
     ab = colorizer.predict_ab([p])[0]*colorizer.saturation
     small = resized(true[1:], ab.shape[2], ab.shape[1]) # the true chroma, as coarse as the model's
     for name, chroma in [('model', ab), ('true chroma', small)]:
-        yield f'{name}, enlarged', paint_rgb(p, chroma), gray
-        yield f'{name}, along the edges', paint_rgb(p, guided_upsample(p, chroma)), gray
+        yield f'{name}, enlarged', merge_rgb(p, chroma), gray
+        yield f'{name}, along the edges', merge_rgb(p, guided_upsample(p, chroma)), gray
     guided, guided_q, fine = guided_upsample(p, ab), guided_upsample(q, ab), guided_upsample(p, small)
     yield 'gray', Image.fromarray(gray).convert('RGB'), gray
     yield 'gray, luma', Image.fromarray(luma).convert('RGB'), luma
     for kind, g, chroma, best in [('L*', gray, guided, fine), ('luma', luma, guided_q, guided_upsample(q, small))]:
         for who, c in [('model', chroma), ('true chroma', best)]:
-            yield f'{who}, asked by {kind}, L* kept', paint_ycbcr(open_picture(g), c).convert('RGB'), g
+            yield f'{who}, asked by {kind}, L* kept', merge_ycbcr(open_picture(g), c).convert('RGB'), g
             yield f'{who}, asked by {kind}, luma kept', keep_luma(g, c).convert('RGB'), g
     yield 'averaged (--tta)', colorizer.merge_chroma(p, colorizer.predict_ab([p], tta=True)[0]), gray
     for size in SIZES: yield f'size {size}', colorizer.merge_chroma(p, colorizer.predict_ab([p], size)[0]), gray

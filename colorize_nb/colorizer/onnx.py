@@ -1,4 +1,4 @@
-"""A model as one ONNX file, which colours pictures without PyTorch.
+"""Write a model as one ONNX file, which colorizes without PyTorch.
 
 Docs: https://colorize-nb.github.io/colorize_nb/colorizer/onnx.html.md"""
 
@@ -7,7 +7,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/colorizer/onnx.html.md"""
 # %% auto #0
 __all__ = ['parity', 'export_onnx']
 
-# %% ../../nbs/colorizer/06_onnx.ipynb #c003
+# %% ../../nbs/colorizer/06_onnx.ipynb #c004
 import json, logging, warnings
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -17,10 +17,9 @@ from unittest.mock import patch
 import numpy as np
 
 from .engines import OnnxEngine, TorchEngine
-
 from ..models.registry import find_model, load_generator
 
-# %% ../../nbs/colorizer/06_onnx.ipynb #c005
+# %% ../../nbs/colorizer/06_onnx.ipynb #c006
 def _graph(model):
     "`model` with the scaling around it, as a module."
     from torch import nn
@@ -31,10 +30,32 @@ def _graph(model):
             self.model = model
         def forward(self, lightness): # (bs,1,h,w) L*
             l = lightness/L_SCALE - 1
-            return (model.predict_ab(l) if hasattr(model, 'predict_ab') else model(l)[:, 1:])*AB_SCALE
+            ab = model.predict_ab(l) if hasattr(model, 'predict_ab') else model(l)[:, 1:]
+            return ab*AB_SCALE
     return Graph().eval()
 
-# %% ../../nbs/colorizer/06_onnx.ipynb #c009
+# %% ../../nbs/colorizer/06_onnx.ipynb #c010
+def _half_graph(graph):
+    "`graph` with its float32 weights stored as float16, where they hold their values."
+    from torch import float32, nn
+    from torch.func import functional_call
+    class HalfGraph(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.names = {}
+            for name, value in graph.state_dict().items():
+                packed = value.half() if value.dtype == float32 and value.half().isfinite().all() else value
+                self.names[name] = name.replace('.', '_')
+                self.register_buffer(self.names[name], packed.detach().clone())
+        def _weight(self, name):
+            value = getattr(self, self.names[name])
+            return value.float() if value.is_floating_point() else value
+        def forward(self, lightness): # (bs,1,h,w) L*
+            return functional_call(graph_holder[0], {name: self._weight(name) for name in self.names}, (lightness,))
+    graph_holder = [graph] # in a list, so that its float32 weights are not part of the module
+    return HalfGraph().eval()
+
+# %% ../../nbs/colorizer/06_onnx.ipynb #c013
 _OPSET = 18 # ONNX's operators as of 2022: ONNX Runtime 1.14 and later know them; PyTorch's exporter makes no lower
 
 @contextmanager
@@ -47,74 +68,109 @@ def _quiet():
         try: yield
         finally: logging.disable(before)
 
-def _without_notes(graph):
-    "Take out of `graph`, and those within it, what says where they came from."
-    for o in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
-        for field in ('metadata_props', 'doc_string'):
-            if field in o.DESCRIPTOR.fields_by_name: o.ClearField(field)
-    graph.ClearField('value_info')
-    for n in graph.node:
-        for a in n.attribute:
-            a.ClearField('doc_string')
-            for g in [a.g]*a.HasField('g') + list(a.graphs): _without_notes(g)
+def _clear_notes(message):
+    "Take out of a part of the model what says where it came from."
+    for field in ('metadata_props', 'doc_string'):
+        if field in message.DESCRIPTOR.fields_by_name: message.ClearField(field)
 
-def _proto(model, meta):
+def _clear_graph_notes(graph):
+    "Take out of `graph`, and of the graphs within it, what says where its parts came from."
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer): _clear_notes(part)
+    graph.ClearField('value_info')
+    for node in graph.node:
+        for attribute in node.attribute:
+            attribute.ClearField('doc_string')
+            if attribute.HasField('g'): _clear_graph_notes(attribute.g)
+            for inner in attribute.graphs: _clear_graph_notes(inner)
+
+# %% ../../nbs/colorizer/06_onnx.ipynb #c014
+def _proto(model, meta, half=False):
     "An ONNX model of `model`, described by `meta`."
     import torch
     from onnx import helper
     from colorize_nb import __version__
-    dim = torch.export.Dim
-    shapes = dict(lightness={0: dim('bs', min=1, max=2**16), 2: 32*dim('h', min=1, max=2**10), 3: 32*dim('w', min=1, max=2**10)})
+    dim, example = torch.export.Dim, torch.full((2, 1, 96, 160), 50.)
+    bs, h, w = dim('bs', min=1, max=2**16), dim('h', min=1, max=2**10), dim('w', min=1, max=2**10)
+    shapes = dict(lightness={0: bs, 2: 32*h, 3: 32*w})
+    graph = _half_graph(_graph(model)) if half else _graph(model)
     with _quiet(), patch.object(torch.Tensor, 'as_subclass', lambda self, cls: self):
-        program = torch.export.export(_graph(model), (torch.full((2, 1, 96, 160), 50.),), dynamic_shapes=shapes, strict=False) # by ourselves: `torch.onnx.export` makes a size fixed that it cannot keep free
-        made = torch.onnx.export(program, dynamo=True, dynamic_shapes=shapes, input_names=['lightness'], output_names=['ab'], opset_version=_OPSET, verbose=False)
+        # recorded by ourselves: `torch.onnx.export` makes a size fixed that it cannot keep free
+        program = torch.export.export(graph, (example,), dynamic_shapes=shapes, strict=False)
+        made = torch.onnx.export(program, dynamo=True, dynamic_shapes=shapes, input_names=['lightness'],
+                                 output_names=['ab'], opset_version=_OPSET, verbose=False)
     proto = made.model_proto
-    _without_notes(proto.graph)
-    for f in proto.functions:
-        f.ClearField('metadata_props'); f.ClearField('doc_string')
-        for n in f.node: n.ClearField('metadata_props'); n.ClearField('doc_string')
+    _clear_graph_notes(proto.graph)
+    for function in proto.functions:
+        for part in (function, *function.node): _clear_notes(part)
     proto.producer_name, proto.producer_version = 'colorize_nb', __version__
     helper.set_model_props(proto, dict(colorize_nb=json.dumps(meta, ensure_ascii=False)))
     return proto
 
-# %% ../../nbs/colorizer/06_onnx.ipynb #c013
-_SHAPES = (1,160,224), (3,96,32), (1,32,416), (2,224,96) # pictures, height, width
+# %% ../../nbs/colorizer/06_onnx.ipynb #c018
+_SHAPES = (1,160,224), (3,96,32), (1,32,416), (2,224,96) # images, height, width
 _PARITY = 0.01 # Lab units: ours; a tenth of what 8 bits could show, and far below a wrong graph
 
 def parity(
-    one, # engine
+    one, # engine, see `load_engine`
     other, # engine of the same model
     shapes:tuple=_SHAPES, # (bs,h,w) of random lightness to try
 )->float: # Lab units
-    "Largest difference between the answers of two engines."
+    "Measure the largest difference between the answers of two engines."
     rng, worst = np.random.default_rng(0), 0.
     for shape in shapes:
         l = rng.uniform(0, 100, shape).astype(np.float32)
         a, b = one.predict(l), other.predict(l)
-        if a.shape != b.shape: raise ValueError(f"on lightness {shape} {one.name} answers {a.shape} with one engine and {b.shape} with the other")
+        if a.shape != b.shape:
+            raise ValueError(f"on lightness {shape} {one.name} answers {a.shape} with one engine "
+                             f"and {b.shape} with the other")
         worst = max(worst, float(np.abs(a - b).max()))
     return worst
 
-def _first(e, most=200): return next((o.strip() for o in str(e).splitlines() if o.strip()), type(e).__name__)[:most]
+def _first_line(error, most=200):
+    "The first line of an error's text that is not empty."
+    lines = [o.strip() for o in str(error).splitlines() if o.strip()]
+    return (lines or [type(error).__name__])[0][:most]
+
+def _round_weights(net):
+    "Round the float32 weights of `net`, in place, to float16 numbers where float16 holds them."
+    for value in net.state_dict().values():
+        if value.is_floating_point() and value.half().isfinite().all(): value.copy_(value.half())
+
+# %% ../../nbs/colorizer/06_onnx.ipynb #c019
+def _export_checked(net, meta, half):
+    "The ONNX model of `net`; what goes wrong is told in one sentence."
+    meta = {k: v for k, v in meta.items() if k != 'config'}
+    try: return _proto(net, meta, half)
+    except ImportError as e:
+        raise ImportError(f"PyTorch's exporter lacks a part ({_first_line(e)}): "
+                          'pip install -U "colorize_nb[export]"') from None
+    except Exception as e: # PyTorch's exporter raises any kind
+        raise ValueError(f"{meta['arch']} cannot be exported for all sizes ({_first_line(e)}): "
+                         "its forward pass depends on the size in a way that ONNX cannot express") from None
 
 def export_onnx(
     model:str|Path='default', # packaged model's name, or the path of a .safetensors file or of its folder
     out:str|Path='model.onnx', # file to write, ends in .onnx
+    half:bool=False, # store weights as float16: half the bytes; they are computed with as float32
 )->Path: # `out`
-    "Write a model as one ONNX file that takes lightness and gives chroma, tried against PyTorch before it is there."
-    if lack := [o for o in ('torch', 'onnx', 'onnxscript', 'onnxruntime') if not find_spec(o)]: raise ImportError(f"exporting needs {', '.join(lack)}: pip install \"colorize_nb[export]\"")
+    "Write a model as one ONNX file that takes lightness and gives chroma, and compare it with PyTorch first."
+    missing = [o for o in ('torch', 'onnx', 'onnxscript', 'onnxruntime') if not find_spec(o)]
+    if missing: raise ImportError(f"exporting needs {', '.join(missing)}: pip install \"colorize_nb[export]\"")
     from onnx import checker
     from colorize_nb.io.write import atomic_path
     out = Path(out)
-    if out.suffix != '.onnx': raise ValueError(f"expected a name that ends in .onnx, got {out.name}: models are exported in that format only")
+    if out.suffix != '.onnx':
+        raise ValueError(f"expected a name that ends in .onnx, got {out.name}: models are exported in that format only")
     path = find_model(model)
     if path.suffix == '.onnx': raise ValueError(f"{path} is exported already: copy it")
     net, meta = load_generator(path)
-    try: proto = _proto(net, {k: v for k, v in meta.items() if k != 'config'})
-    except ImportError as e: raise ImportError(f"PyTorch's exporter lacks a part ({_first(e)}): pip install -U \"colorize_nb[export]\"") from None
-    except Exception as e: raise ValueError(f"{meta['arch']} cannot be exported for all sizes ({_first(e)}): its forward pass depends on the size in a way that ONNX cannot express") from None # PyTorch's exporter raises any kind
+    if half: _round_weights(net)
+    proto = _export_checked(net, meta, half)
     checker.check_model(proto, full_check=True)
     with atomic_path(out) as tmp:
         tmp.write_bytes(proto.SerializeToString())
-        if not (d := parity(TorchEngine(net, meta, 'cpu'), OnnxEngine(tmp, 'cpu'))) < _PARITY: raise ValueError(f"the exported {meta['name']} differs from the model by up to {d:.3g} Lab units, so it was not written: its forward pass depends on the size or on the batch")
+        worst = parity(TorchEngine(net, meta, 'cpu'), OnnxEngine(tmp, 'cpu'))
+        if not worst < _PARITY:
+            raise ValueError(f"the exported {meta['name']} differs from the model by up to {worst:.3g} Lab units, "
+                             "so it was not written: its forward pass depends on the size or on the batch")
     return out

@@ -1,4 +1,4 @@
-"""A large painting by tiles, and colour for the places where it was lost.
+"""Colorize a large painting by tiles, and fill in colour where it was lost.
 
 Docs: https://colorize-nb.github.io/colorize_nb/colorizer/restore.html.md"""
 
@@ -7,58 +7,69 @@ Docs: https://colorize-nb.github.io/colorize_nb/colorizer/restore.html.md"""
 # %% auto #0
 __all__ = ['tile_chroma', 'colorize_tiles', 'membrane', 'fill_color']
 
-# %% ../../nbs/colorizer/07_restore.ipynb #c003
+# %% ../../nbs/colorizer/07_restore.ipynb #c004
 import numpy as np
-import torch
 from PIL import Image
 
-from ..color.lab import rgb2lab
 from .core import Colorizer, working_shape
-from .upsample import resize_planes, guided_upsample, merge_chroma_exact
-from ..io.read import Picture, open_picture
+from .upsample import guided_upsample, merge_chroma_exact, resize_planes
+from ..io.image import Picture
+from ..io.read import open_picture
 
-# %% ../../nbs/colorizer/07_restore.ipynb #c005
-def _starts(n, win, step):
-    "Where windows of `win` pixels begin on `n`, at most `step` apart, evenly."
-    if win >= n: return [0]
-    k = -(-(n - win)//step)
-    return [round(i*(n - win)/k) for i in range(k + 1)]
+# %% ../../nbs/colorizer/07_restore.ipynb #c006
+def _window_starts(n, window, step):
+    "Where windows of `window` pixels begin on `n`, at most `step` apart, evenly."
+    if window >= n: return [0]
+    gaps = -(-(n - window)//step) # rounded up
+    return [round(i*(n - window)/gaps) for i in range(gaps + 1)]
 
-def _ramps(starts, win):
-    "Weight of each window's pixels (k,win): 1, falling to 0 over the middle half of each overlap."
-    x, res = np.arange(win) + .5, np.ones((len(starts), win), np.float32)
-    for i, (a, b) in enumerate(zip(starts, starts[1:])):
-        if (over := a + win - b) > 0:
-            up = ((x - over/4)/(over/2)).clip(0, 1)
-            res[i], res[i + 1] = np.minimum(res[i], up[::-1]), np.minimum(res[i + 1], up)
-    return res
+def _blend_weights(starts, window):
+    "Weight of each window's pixels (k,window): 1, falling to 0 over the middle half of each overlap."
+    x, weights = np.arange(window) + .5, np.ones((len(starts), window), np.float32)
+    for i, (here, after) in enumerate(zip(starts, starts[1:])):
+        overlap = here + window - after
+        if overlap <= 0: continue
+        rising = ((x - overlap/4)/(overlap/2)).clip(0, 1)
+        weights[i] = np.minimum(weights[i], rising[::-1])
+        weights[i + 1] = np.minimum(weights[i + 1], rising)
+    return weights
 
 # %% ../../nbs/colorizer/07_restore.ipynb #c008
+def _windows(n, window, context):
+    "(side, starts, weights) of windows of at most `window` pixels along a side of `n`."
+    side = min(window, n)
+    starts = _window_starts(n, side, window - 2*context)
+    return side, starts, _blend_weights(starts, side)
+
 def tile_chroma(
     engine, # has `predict`: lightness (bs,h,w) to chroma (bs,2,h',w'), Lab units; see `load_engine`
     picture:Picture, # gives the lightness
-    size:int=512, # working size of the whole picture, pixels: it is brought to about this squared
+    size:int=512, # working size of the whole image, pixels: it is brought to about this squared
     tile:int=192, # of a side of which the answer is kept, working pixels
     context:int=64, # margin around a tile that is seen and not kept, working pixels
     batch_size:int=4, # windows that go through the network together
 )->np.ndarray: # (2,h,w) float32 chroma at the working size, Lab units
     "Predict chroma by tiles."
-    if tile < 32 or context < 0: raise ValueError(f"expected tiles of at least 32 pixels and a context of at least 0, got {tile} and {context}: 192 and 64 are usual")
+    if tile < 32 or context < 0:
+        raise ValueError(f"expected tiles of at least 32 pixels and a context of at least 0, got {tile} and {context}: "
+                         "192 and 64 are usual")
     h, w = working_shape(*picture.size, size)
-    l, win = picture.small(h, w), -(-(tile + 2*context)//32)*32 # networks want multiples of 32
-    (wh, tops), (ww, lefts) = [(min(win, n), _starts(n, min(win, n), win - 2*context)) for n in (h, w)]
-    rows, cols = _ramps(tops, wh), _ramps(lefts, ww)
-    places = [(i, j, np.s_[..., top:top + wh, left:left + ww]) for i, top in enumerate(tops) for j, left in enumerate(lefts)]
+    l, window = picture.small(h, w), -(-(tile + 2*context)//32)*32 # networks want multiples of 32
+    height, tops, row_weights = _windows(h, window, context)
+    width, lefts, column_weights = _windows(w, window, context)
+    places = [(i, j, np.s_[..., top:top + height, left:left + width])
+              for i, top in enumerate(tops) for j, left in enumerate(lefts)]
     ab, total = np.zeros((2, h, w), np.float32), np.zeros((h, w), np.float32)
-    for k in range(0, len(places), batch_size):
-        part = places[k:k + batch_size]
-        for (i, j, at), answer in zip(part, engine.predict(np.stack([l[at] for *_, at in part]))):
-            m = rows[i][:, None]*cols[j]
-            ab[at] += m*resize_planes(np.ascontiguousarray(answer, np.float32), ww, wh)
-            total[at] += m
+    for start in range(0, len(places), batch_size):
+        part = places[start:start + batch_size]
+        answers = engine.predict(np.stack([l[at] for *_, at in part]))
+        for (i, j, at), answer in zip(part, answers):
+            weight = row_weights[i][:, None]*column_weights[j]
+            ab[at] += weight*resize_planes(np.ascontiguousarray(answer, np.float32), width, height)
+            total[at] += weight
     return ab/total
 
-# %% ../../nbs/colorizer/07_restore.ipynb #c012
+# %% ../../nbs/colorizer/07_restore.ipynb #c011
 def colorize_tiles(
     c:Colorizer, # its network sees the tiles
     x, # what `open_picture` takes: path, URL, PIL image, bytes, array, tensor
@@ -67,13 +78,37 @@ def colorize_tiles(
     context:int=64, # as in `tile_chroma`
     saturation:float|None=None, # times the chroma: 0 gray, 1 as predicted; None: the model's
     batch_size:int=4, # as in `tile_chroma`
-)->Image.Image: # RGB, or RGBA if there is an alpha; same size as the (upright) picture
-    "Colorize one picture by tiles."
-    p = open_picture(x)
-    return c.merge_chroma(p, tile_chroma(c.engine, p, size, tile, context, batch_size), saturation=saturation)
+)->Image.Image: # RGB, or RGBA if there is an alpha; same size as the (upright) image
+    "Colorize one image by tiles."
+    picture = open_picture(x)
+    ab = tile_chroma(c.engine, picture, size, tile, context, batch_size)
+    return c.merge_chroma(picture, ab, saturation=saturation)
 
-# %% ../../nbs/colorizer/07_restore.ipynb #c025
-_LEAST = 1e-3 # weight of neighbours across an edge of lightness: ours, so that a place that is edges all round is still joined to the rest
+# %% ../../nbs/colorizer/07_restore.ipynb #c024
+_LEAST = 1e-3 # weight of neighbours across an edge of lightness: ours, so that a place full of edges stays joined
+
+def _edge_weights(one, other, edges):
+    "Weights of pairs of neighbours whose lightness is `one` and `other`."
+    return np.exp(-(one.astype(float) - other)**2/(2*edges**2)) + _LEAST
+
+def _laplace_system(planes, lost, l, edges):
+    "Sparse matrix (n,n) and right side (n,planes) of: each lost pixel is the weighted mean of its neighbours."
+    from scipy import sparse # the import takes a moment
+    n = int(lost.sum())
+    index = np.full(lost.shape, -1)
+    index[lost] = np.arange(n)
+    total, known, links = np.zeros(n), np.zeros((n, len(planes))), []
+    for one, two in (np.s_[..., :-1, :], np.s_[..., 1:, :]), (np.s_[..., :-1], np.s_[..., 1:]):
+        weight = np.ones(lost[one].shape) if l is None else _edge_weights(l[one], l[two], edges)
+        for here, there in (one, two), (two, one):
+            i, j, v = (o[lost[here]] for o in (index[here], index[there], weight))
+            np.add.at(total, i, v)
+            edge = j < 0 # the neighbour is known
+            np.add.at(known, i[edge], v[edge, None]*planes[there][:, lost[here]][:, edge].T)
+            links.append((-v[~edge], i[~edge], j[~edge]))
+    links.append((total, np.arange(n), np.arange(n)))
+    v, i, j = map(np.concatenate, zip(*links))
+    return sparse.csc_matrix((v, (i, j)), shape=(n, n)), known
 
 def membrane(
     planes:np.ndarray, # (n,h,w) values; what stands where they were lost is not looked at
@@ -82,53 +117,60 @@ def membrane(
     edges:float=2., # steps of lightness under this are hardly felt, L units
 )->np.ndarray: # (n,h,w) float32, the known values untouched
     "Stretch known values over the places where they were lost."
-    from scipy import sparse # the import takes a moment
     from scipy.sparse.linalg import splu
-    out, n = np.array(planes, np.float32), int(lost.sum())
-    if not 0 < n < lost.size: return out
-    number = np.full(lost.shape, -1); number[lost] = np.arange(n)
-    total, known, links = np.zeros(n), np.zeros((n, len(planes))), []
-    for one, two in (np.s_[..., :-1, :], np.s_[..., 1:, :]), (np.s_[..., :-1], np.s_[..., 1:]):
-        weight = np.ones(lost[one].shape) if l is None else np.exp(-(l[one].astype(float) - l[two])**2/(2*edges**2)) + _LEAST
-        for here, there in (one, two), (two, one):
-            i, j, v = (o[lost[here]] for o in (number[here], number[there], weight))
-            np.add.at(total, i, v)
-            edge = j < 0
-            np.add.at(known, i[edge], v[edge, None]*out[there][:, lost[here]][:, edge].T)
-            links.append((-v[~edge], i[~edge], j[~edge]))
-    v, i, j = map(np.concatenate, zip(*links, (total, np.arange(n), np.arange(n))))
-    solver = splu(sparse.csc_matrix((v, (i, j)), shape=(n, n)), permc_spec='MMD_AT_PLUS_A', options=dict(SymmetricMode=True))
+    out = np.array(planes, np.float32)
+    if not lost.any() or lost.all(): return out
+    matrix, known = _laplace_system(out, lost, l, edges)
+    solver = splu(matrix, permc_spec='MMD_AT_PLUS_A', options=dict(SymmetricMode=True))
     out[:, lost] = solver.solve(known).T
     return out
 
-# %% ../../nbs/colorizer/07_restore.ipynb #c031
-def _lost(mask, size):
-    "The mask as (h,w) bool, after a look at it."
+# %% ../../nbs/colorizer/07_restore.ipynb #c030
+def _check_mask(mask, size):
+    "The mask as (h,w) bool, if it has the image's size."
     m = np.asarray(mask)
-    if m.ndim != 2 or m.shape[::-1] != tuple(size): raise ValueError(f"expected a mask (h,w) of the picture's size {size[0]}x{size[1]}, got the shape {m.shape}: one value a pixel, True or above 127 where the colour is lost")
+    if m.ndim != 2 or m.shape[::-1] != tuple(size):
+        raise ValueError(f"expected a mask (h,w) of the image's size {size[0]}x{size[1]}, got the shape {m.shape}: "
+                         "one value a pixel, True or above 127 where the colour is lost")
     return m if m.dtype == bool else m > 127
 
+def _chroma_of(im):
+    "Chroma (2,h,w) of an RGB image, Lab units."
+    import torch # takes seconds to import
+    from colorize_nb.color.lab import rgb2lab
+    return rgb2lab(torch.from_numpy(np.array(im)).permute(2, 0, 1))[1:].numpy()
+
+def _bent_guess(guess, rgb, lost, l, edges):
+    "The guess (2,h,w), bent to the known colours at the edge of what is lost."
+    size = guess.shape[2], guess.shape[1]
+    known = _chroma_of(Image.fromarray(rgb).resize(size, Image.Resampling.BOX))
+    touched = np.array(Image.fromarray(lost.astype(np.float32)).resize(size, Image.Resampling.BOX)) > 0
+    return guess + membrane(known - guess, touched, l, edges or 0)
+
+# %% ../../nbs/colorizer/07_restore.ipynb #c031
 def fill_color(
     c:Colorizer, # guesses
-    picture:Image.Image, # mode RGB or L, sRGB; its lightness is there everywhere
-    mask:np.ndarray|Image.Image, # where its colour is lost: (h,w) bool, or uint8 or mode L with more than 127, or mode 1
+    image:Image.Image, # mode RGB or L, sRGB; its lightness is there everywhere
+    mask:np.ndarray|Image.Image, # where its colour is lost: (h,w) bool, or uint8 or mode L above 127, or mode 1
     size:int|None=None, # working size, pixels; None: the model's
     saturation:float|None=None, # times the guess: 0 is the membrane alone, 1 as predicted; None: the model's
     edges:float|None=2., # steps of lightness that the membrane feels, see `membrane`; None: it feels none
     tta:bool=False, # average over mirror images and sizes
 )->Image.Image: # RGB; outside the mask the bytes that came in
-    "Give a picture its colour back where a mask says that it is lost."
-    if picture.mode not in ('RGB', 'L'): raise ValueError(f"expected a picture of mode RGB or L, got {picture.mode}: convert it first")
-    if edges is not None and not edges > 0: raise ValueError(f"expected edges above 0 L units, got {edges}: 2 is usual, None is for a membrane without")
+    "Give an image its colour back where a mask says that it is lost."
+    if image.mode not in ('RGB', 'L'):
+        raise ValueError(f"expected an image of mode RGB or L, got {image.mode}: convert it first")
+    if edges is not None and not edges > 0:
+        raise ValueError(f"expected edges above 0 L units, got {edges}: 2 is usual, None is for a membrane without")
     times = c.saturation if saturation is None else saturation
-    if not 0 <= times <= 100: raise ValueError(f"expected a saturation of 0 (the membrane alone) to 100, got {times}: 1 is the guess as predicted")
-    rgb = np.array(picture.convert('RGB'))
-    lost, p = _lost(mask, picture.size), open_picture(rgb)
+    if not 0 <= times <= 100:
+        raise ValueError(f"expected a saturation of 0 (the membrane alone) to 100, got {times}: 1 is as predicted")
+    rgb = np.array(image.convert('RGB'))
+    lost, picture = _check_mask(mask, image.size), open_picture(rgb)
     if not lost.any(): return Image.fromarray(rgb)
-    guess = guided_upsample(p, c.predict_ab([p], size, tta)[0]*np.float32(times))
-    h, w = guess.shape[1:]
-    def small(im): return np.array(im.resize((w, h), Image.Resampling.BOX))
-    known = rgb2lab(torch.from_numpy(small(Image.fromarray(rgb))).permute(2, 0, 1))[1:].numpy()
-    shift = membrane(known - guess, small(Image.fromarray(lost.astype(np.float32))) > 0, None if edges is None else p.small(h, w), edges or 0)
-    full = np.asarray(merge_chroma_exact(p, guess + shift if not lost.all() else guess))
+    ab = guided_upsample(picture, c.predict_ab([picture], size, tta)[0]*np.float32(times))
+    if not lost.all():
+        l = None if edges is None else picture.small(*ab.shape[1:])
+        ab = _bent_guess(ab, rgb, lost, l, edges)
+    full = np.asarray(merge_chroma_exact(picture, ab))
     return Image.fromarray(np.where(lost[..., None], full, rgb))

@@ -1,0 +1,181 @@
+"The colorizer's front door; its two engines give the same image, ONNX Runtime's in a process that has no PyTorch."
+import inspect
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorize_nb.io.samples import gray_sample, gray_samples, sample, samples
+
+for name in ('onnxruntime', 'onnx', 'onnxscript'):
+    pytest.importorskip(name, reason=f'{name} is not installed: pip install "colorize_nb[export]" to test exporting')
+
+import colorize_nb.colorizer # noqa: E402
+from colorize_nb.colorizer.core import Colorizer # noqa: E402
+from colorize_nb.colorizer.engines import load_engine # noqa: E402
+from colorize_nb.colorizer.onnx import export_onnx # noqa: E402
+from colorize_nb.models.registry import find_model, save_generator # noqa: E402
+
+# One program for both sides. What `import` may not find comes first; then a model, and pairs of an image and a file.
+PROGRAM = '''
+import sys
+banned, model, *paths = sys.argv[1:]
+for name in banned.split(): sys.modules[name] = None
+import numpy as np
+from colorize_nb.colorizer import Colorizer
+c = Colorizer.from_pretrained(model, 'cpu')
+for x, y in zip(paths[::2], paths[1::2]): np.save(y, np.asarray(c(x)))
+large = {'torch', 'torchvision', 'fastai', 'safetensors', 'onnx', 'matplotlib', 'skimage'}
+print(type(c.engine).__name__, sorted(large & {k for k, v in sys.modules.items() if v}))
+'''
+BANNED = 'torch torchvision safetensors fastai timm onnx onnxscript matplotlib skimage sklearn pandas scipy'
+WEIGHTS = find_model('default').with_name('model.safetensors') # `default` by PyTorch
+
+def run_python(code, *args):
+    "Run `code` in a process of its own"
+    command, environment = [sys.executable, '-W', 'ignore', '-c', code, *args], {**os.environ, 'PYTHONUTF8': '1'}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory):
+    "A packaged model exported as one ONNX file, weights as float16"
+    return export_onnx('small', tmp_path_factory.mktemp('onnx')/'small.onnx', half=True)
+
+@pytest.fixture(scope='module')
+def inputs(tmp_path_factory):
+    "A photograph in gray, one in colour, one with alpha and one with 16 bits"
+    d = tmp_path_factory.mktemp('images')
+    gray, cat = gray_sample('camera').convert('L'), sample('chelsea')
+    gray.save(d/'gray.png')
+    cat.save(d/'colour.jpg', quality=90)
+    la = gray.convert('LA')
+    la.putalpha(Image.linear_gradient('L').resize(la.size))
+    la.save(d/'alpha.png')
+    Image.fromarray(np.asarray(gray).astype(np.uint16)*257).save(d/'deep.png')
+    return sorted(d.iterdir())
+
+def colour(model, inputs, out, banned=''):
+    "Colour `inputs` with `model` in a process of its own; what it says, and the images"
+    out.mkdir()
+    files = [out/f'{p.stem}.npy' for p in inputs]
+    done = run_python(PROGRAM, banned, str(model), *(str(o) for pair in zip(inputs, files) for o in pair))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip(), [np.load(f).astype(int) for f in files]
+
+# The front door
+
+def test_the_package_is_lazy():
+    "`from colorize_nb.colorizer import Colorizer` imports no large package, and each name it offers is there"
+    large = "sorted({'torch', 'fastai', 'onnxruntime', 'scipy', 'matplotlib', 'pandas', 'skimage'} & set(sys.modules))"
+    done = run_python(f'import sys; from colorize_nb.colorizer import Colorizer; print(Colorizer.__name__, {large})')
+    assert done.stdout == 'Colorizer []\n', done.stderr
+    for name in colorize_nb.colorizer.__all__: assert getattr(colorize_nb.colorizer, name).__name__ == name
+    assert set(colorize_nb.colorizer.__all__) <= set(dir(colorize_nb.colorizer))
+    with pytest.raises(AttributeError, match='Paint'): colorize_nb.colorizer.Paint
+
+def test_help_explains_the_parameters():
+    "Each public method of `Colorizer` has a docstring, in which its parameters occur (or in the class's)"
+    methods = [f for n, f in inspect.getmembers(Colorizer, callable) if n == '__call__' or n[0] != '_']
+    assert len(methods) >= 9
+    for f in methods:
+        if f.__name__ == 'deep': continue # deprecated
+        text = f.__doc__ + Colorizer.__doc__
+        assert not [p for p in inspect.signature(f).parameters if p not in ('self', 'kwargs') and p not in text], f
+
+def test_deep_is_deprecated():
+    c, wedge = Colorizer.from_pretrained(device='cpu'), np.linspace(0, 65535, 900).astype(np.uint16).reshape(30, 30)
+    with pytest.warns(DeprecationWarning, match='bits=16'): old = c.deep(wedge)
+    assert old.dtype == np.uint16 and np.array_equal(old, c.colorize(wedge, bits=16))
+
+# The two engines
+
+def test_both_engines_give_the_same_images():
+    "`default` by ONNX Runtime, the choice on a CPU, and by PyTorch: at most a gray level apart on all samples"
+    one, other = Colorizer.from_pretrained('default', 'cpu'), Colorizer.load(WEIGHTS, 'cpu')
+    assert [type(c.engine).__name__ for c in (one, other)] == ['OnnxEngine', 'TorchEngine']
+    for x in [sample(n) for n in samples()] + [gray_sample(n) for n in gray_samples()]:
+        exact, by_table = (difference(*(c(x, exact=o) for c in (one, other))) for o in (True, False))
+        assert exact.max() <= 1
+        # the table takes chroma in bytes: where chroma lies between two of them, the last bit decides
+        assert by_table.max() <= 2 and (by_table > 1).mean() < 1e-5
+        assert np.ptp(np.asarray(one(x)).astype(int), axis=2).mean() > 3, 'it stayed gray, so nothing was compared'
+
+def difference(one, other):
+    "Gray levels between two images"
+    assert one.size == other.size
+    return np.abs(np.asarray(one).astype(int) - np.asarray(other))
+
+def test_the_same_image_without_torch(exported, inputs, tmp_path):
+    for i, (onnx, weights) in enumerate([('default', WEIGHTS), (exported, 'small')]):
+        said, without = colour(onnx, inputs, tmp_path/f'{i}_onnx', BANNED)
+        assert said == 'OnnxEngine []'
+        said, want = colour(weights, inputs, tmp_path/f'{i}_torch')
+        assert said.startswith('TorchEngine')
+        for p, a, b in zip(inputs, without, want):
+            assert a.shape == b.shape and np.abs(a - b).max() <= 2 and (np.abs(a - b) > 1).mean() < 1e-5, p.name
+            assert np.ptp(a[..., :3], axis=2).mean() > 4, f'{p.name} stayed gray, so nothing was compared'
+
+def test_torch_is_not_there(tmp_path):
+    "The ban works: a PyTorch model cannot be loaded under it, and says so in one sentence"
+    with pytest.raises(AssertionError, match='take an .onnx file'): colour('small', [], tmp_path/'x', BANNED)
+
+@pytest.mark.parametrize('model', ['default', 'exported'])
+def test_torch_is_not_imported(exported, model):
+    "Where PyTorch is installed, an ONNX file does not import it either"
+    model = exported if model == 'exported' else model
+    load = f"from colorize_nb.colorizer.engines import load_engine; load_engine({str(model)!r}, 'cpu')"
+    assert run_python(f"import sys; {load}; print('torch' in sys.modules)").stdout.strip() == 'False'
+
+def test_the_command_line_needs_no_torch(inputs, tmp_path):
+    "`colorize-nb colorize` where PyTorch cannot be imported"
+    args = ['colorize-nb', 'colorize', str(inputs[2]), '--out', str(tmp_path/'out'), '--device', 'cpu']
+    ban = f'import sys\nfor name in {BANNED.split()!r}: sys.modules[name] = None\n'
+    done = run_python(f'{ban}from colorize_nb.cli.main import main\nsys.argv = {args!r}\nmain()')
+    assert done.returncode == 0, done.stderr
+    assert np.ptp(np.asarray(Image.open(tmp_path/'out'/inputs[2].name).convert('RGB')).astype(int), axis=2).mean() > 4
+
+@pytest.mark.parametrize('bs, height, width', [(1, 160, 224), (1, 224, 160), (3, 96, 96), (2, 32, 416), (1, 512, 512)])
+@pytest.mark.parametrize('model', ['default', 'small'])
+def test_parity_of_the_packaged_models(exported, model, bs, height, width):
+    "Lightness of a photograph, less than a thousandth of a Lab unit apart, and all values are colours"
+    from skimage.color import rgb2lab
+    pair = ('default', WEIGHTS) if model == 'default' else (exported, 'small')
+    one, other = (load_engine(o, 'cpu') for o in pair)
+    photo = rgb2lab(np.asarray(sample('astronaut').resize((width, height))))[..., 0].astype(np.float32)
+    l = np.stack([np.roll(photo, 20*i, 1) for i in range(bs)])
+    a, b = one.predict(l), other.predict(l)
+    assert a.shape == b.shape == (bs, 2, height//4, width//4)
+    assert np.abs(a - b).max() < 1e-3 and np.abs(a).max() > 5
+
+def test_float16_weights_halve_the_file(exported):
+    "Float16 weights and a graph: about as large as the .safetensors file"
+    small = find_model('small').with_name('model.safetensors')
+    for onnx, weights in [(exported, small), (WEIGHTS.with_suffix('.onnx'), WEIGHTS)]:
+        assert onnx.stat().st_size < 1.1*weights.stat().st_size
+
+UNETS = dict(plain=dict(depth=4), attention=dict(depth=4, self_attention=True, norm='spectral', blur=True),
+             shallow=dict(depth=3, last_cross=False, norm='batch'))
+
+@pytest.mark.slow
+@pytest.mark.parametrize('options', UNETS.values(), ids=UNETS)
+def test_unets_keep_their_sizes_free(options, tmp_path):
+    "U-Nets decide by the sizes of their maps; exported at one size they answer rightly at others"
+    import torch
+
+    from colorize_nb.models.unet import unet_generator
+    torch.manual_seed(0)
+    net, weights = unet_generator('resnet18', pretrained=False, **options).eval(), tmp_path/'net.safetensors'
+    with torch.no_grad(): # random weights, answers that are colours
+        net.head.weight.mul_(10/net(torch.rand(1, 1, 64, 64))[:, 1:].abs().max()*.03)
+    save_generator(net, weights, half=False)
+    one, other = load_engine(weights, 'cpu'), load_engine(export_onnx(weights, tmp_path/'net.onnx'), 'cpu')
+    rng = np.random.default_rng(0)
+    for shape in [(1, 160, 224), (3, 96, 32), (2, 32, 352), (1, 288, 96)]:
+        l = rng.uniform(0, 100, shape).astype(np.float32)
+        a, b = one.predict(l), other.predict(l)
+        assert a.shape == b.shape == (len(l), 2, *shape[1:]) and np.abs(a - b).max() < 1e-3, shape
+        assert np.abs(a).max() > 5, 'the network answers gray, so nothing was compared'
+    with pytest.raises(ValueError, match='multiples of 32'): other.predict(np.zeros((1, 97, 131)))
