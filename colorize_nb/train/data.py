@@ -10,8 +10,6 @@ __all__ = ['LabBase', 'TensorLab', 'TensorL', 'show_batch', 'show_results', 'Loa
            'classes_of']
 
 # %% ../../nbs/train/01_data.ipynb #c002
-from dataclasses import dataclass
-
 from fastai.vision.all import *
 from PIL import Image
 
@@ -186,16 +184,17 @@ def ColorizeBlock(
     return TransformBlock(type_tfms=_image_source, item_tfms=load, batch_tfms=RGB2Lab(tfms))
 
 # %% ../../nbs/train/01_data.ipynb #c036
-@dataclass
-class LoaderOptions:
+class LoaderOptions(BasicRepr):
     "How images are read and batched."
-    size:int=128 # height and width of the items, pixels
-    bs:int=16 # batch size; the last batch of a training epoch is left out if it is not full
-    tfms:str|dict|Augment|None='default' # augmentation for training: see `Augment.create`
-    resize:str='crop' # 'crop' a square, 'squish' the whole image, or 'stretch' it (bicubic)
-    repeats:int=1 # how often each training image is seen in an epoch
-    num_workers:int|None=None # processes that read; default: none on a CPU or for under 512 images, at most 8
-    device:str|torch.device|None=None # default: fastai's
+    def __init__(self,
+        size:int=128, # height and width of the items, pixels
+        bs:int=16, # batch size; the last batch of a training epoch is left out if it is not full
+        tfms:str|dict|Augment|None='default', # augmentation for training: see `Augment.create`
+        resize:str='crop', # 'crop' a square, 'squish' the whole image, or 'stretch' it (bicubic)
+        repeats:int=1, # how often each training image is seen in an epoch
+        num_workers:int|None=None, # processes that read; default: 0 on a CPU or for under 512 images, at most 8
+        device:str|torch.device|None=None, # default: fastai's
+    ): store_attr()
 
 # %% ../../nbs/train/01_data.ipynb #c037
 def _default_workers(n, device):
