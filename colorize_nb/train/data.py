@@ -50,7 +50,7 @@ class TensorL(LabBase):
         has_colour = self.shape[-3] == 3 # as of what a generator made of a `TensorL`
         return LabBase._lab(self if has_colour else torch.cat([self, self*0, self*0], -3))
 
-# %% ../../nbs/train/01_data.ipynb #c014
+# %% ../../nbs/train/01_data.ipynb #c015
 def _image_axes(n, k, nrows, ncols, figsize):
     "Axes for `n` groups of `k` images, and the number of groups in a row."
     if ncols is None: ncols = math.ceil(n/nrows) if nrows else min(n, 6//k)
@@ -86,7 +86,7 @@ def show_batch(
     pairs = [s[:2] for s in samples[:max_n]]
     return _show_groups(pairs, ('gray', 'colour'), ctxs, nrows, ncols, figsize)
 
-# %% ../../nbs/train/01_data.ipynb #c018
+# %% ../../nbs/train/01_data.ipynb #c019
 @dispatch
 def show_results(
     x:TensorL, # of the batch; its type decides that this function is called
@@ -104,7 +104,7 @@ def show_results(
     results = [(s[0], o[0], s[1]) for s, o, _ in zip(samples, outs, range(max_n))]
     return _show_groups(results, ('gray', 'predicted', 'truth'), ctxs, nrows, ncols, figsize)
 
-# %% ../../nbs/train/01_data.ipynb #c023
+# %% ../../nbs/train/01_data.ipynb #c024
 class LoadPicture(DisplayedTransform):
     "Read an image as uint8 (3,size,size): a random part for training, otherwise always the same."
     order = 0
@@ -145,7 +145,7 @@ class LoadPicture(DisplayedTransform):
             raise OSError(f"cannot read the image {name} ({e}): {hint}") from e
         return TensorImage(torch.from_numpy(im.transpose(2, 0, 1).copy()))
 
-# %% ../../nbs/train/01_data.ipynb #c028
+# %% ../../nbs/train/01_data.ipynb #c030
 class RGB2Lab(DisplayedTransform):
     "Turn a batch of uint8 sRGB into (`TensorL`, `TensorLab`), augmented for training."
     order = 10
@@ -169,7 +169,7 @@ class RGB2Lab(DisplayedTransform):
         lab = scale_lab(lab)
         return TensorL(lab[:, :1]), TensorLab(lab), *rest
 
-# %% ../../nbs/train/01_data.ipynb #c033
+# %% ../../nbs/train/01_data.ipynb #c036
 def _image_source(o:str|Path|bytes|ndarray|Image.Image):
     "Pass `o` on; its annotation tells fastai what `learn.predict` and `test_dl` accept."
     return o
@@ -183,7 +183,7 @@ def ColorizeBlock(
     load = LoadPicture(size, tfms, resize)
     return TransformBlock(type_tfms=_image_source, item_tfms=load, batch_tfms=RGB2Lab(tfms))
 
-# %% ../../nbs/train/01_data.ipynb #c036
+# %% ../../nbs/train/01_data.ipynb #c039
 class LoaderOptions(BasicRepr):
     "How images are read and batched."
     def __init__(self,
@@ -192,11 +192,11 @@ class LoaderOptions(BasicRepr):
         tfms:str|dict|Augment|None='default', # augmentation for training: see `Augment.create`
         resize:str='crop', # 'crop' a square, 'squish' the whole image, or 'stretch' it (bicubic)
         repeats:int=1, # how often each training image is seen in an epoch
-        num_workers:int|None=None, # processes that read; default: 0 on a CPU or for under 512 images, at most 8
+        num_workers:int|None=None, # processes that read; default: 0 on a CPU or for under 512 images
         device:str|torch.device|None=None, # default: fastai's
     ): store_attr()
 
-# %% ../../nbs/train/01_data.ipynb #c037
+# %% ../../nbs/train/01_data.ipynb #c040
 def _default_workers(n, device):
     "Worker processes for `n` images."
     if torch.device(device).type == 'cpu' or n < 512: return 0
@@ -228,7 +228,7 @@ class ColorizeDataLoaders(DataLoaders):
         "Write down which image was used for what, and which was left out and why."
         return write_split(path, **self.split, root=self.root, dropped=self.dropped)
 
-# %% ../../nbs/train/01_data.ipynb #c039
+# %% ../../nbs/train/01_data.ipynb #c042
 def _common_folder(files):
     "The folder that all `files` lie in, '.' for none."
     return os.path.commonpath([os.path.abspath(f.parent) for f in files]) if files else '.'
@@ -258,7 +258,7 @@ def _check_enough(train, valid, dropped, root):
     raise ValueError("expected colour images to learn from and others to validate on, "
                      f"got {found} in {root}, {len(dropped)} left out{first}: add images")
 
-# %% ../../nbs/train/01_data.ipynb #c040
+# %% ../../nbs/train/01_data.ipynb #c043
 @patch(cls_method=True)
 @delegates(LoaderOptions)
 def from_files(cls:ColorizeDataLoaders,
@@ -291,7 +291,7 @@ def from_files(cls:ColorizeDataLoaders,
     if valid is None: train,valid = split_pictures(train, root, valid_pct, seed)
     return cls._from_split(train, valid, dropped, root, path, options)
 
-# %% ../../nbs/train/01_data.ipynb #c049
+# %% ../../nbs/train/01_data.ipynb #c052
 @patch(cls_method=True)
 @delegates(ColorizeDataLoaders.from_files, but=['files', 'path'])
 def from_folder(cls:ColorizeDataLoaders,
@@ -320,7 +320,7 @@ def from_folder(cls:ColorizeDataLoaders,
     res.split['test'] = parts['test']
     return res
 
-# %% ../../nbs/train/01_data.ipynb #c058
+# %% ../../nbs/train/01_data.ipynb #c061
 @patch
 def again(self:ColorizeDataLoaders,
     keep:Callable|None=None, # path -> bool: take only these; default: all
@@ -338,7 +338,7 @@ def again(self:ColorizeDataLoaders,
     res.path,res.dropped = self.path,self.dropped
     return res
 
-# %% ../../nbs/train/01_data.ipynb #c061
+# %% ../../nbs/train/01_data.ipynb #c064
 @patch(cls_method=True)
 @delegates(ColorizeDataLoaders.from_files, but=['files', 'valid', 'path'])
 def from_df(cls:ColorizeDataLoaders,
@@ -355,7 +355,7 @@ def from_df(cls:ColorizeDataLoaders,
     is_valid = column(valid_col).astype(bool).to_numpy()
     return cls.from_files(files[~is_valid], files[is_valid], path, **kwargs)
 
-# %% ../../nbs/train/01_data.ipynb #c066
+# %% ../../nbs/train/01_data.ipynb #c069
 @patch(cls_method=True)
 @delegates(ColorizeDataLoaders.from_files, but=['files', 'valid', 'path'])
 def from_sample(cls:ColorizeDataLoaders,
@@ -369,7 +369,7 @@ def from_sample(cls:ColorizeDataLoaders,
     train,valid = (L(names).map(sample_path) for names in parts)
     return cls.from_files(train, valid, repeats=repeats, **kwargs)
 
-# %% ../../nbs/train/01_data.ipynb #c070
+# %% ../../nbs/train/01_data.ipynb #c073
 @delegates(ColorizeDataLoaders.from_files, but=['files', 'valid', 'path'])
 def load_pictures(
     data:str|Path, # a folder, as `from_folder` takes it, or NAME or NAME:FOLDER of a public set

@@ -41,7 +41,9 @@ def _check_choice(what, kind, kinds):
 class _Loss(nn.Module):
     "Base of our losses: `reduction`, and answers that are Lab already and need no decoding."
     activation = decodes = noops
-    def __init__(self, reduction):
+    def __init__(self,
+        reduction:str, # 'mean', 'sum' or 'none'
+    ):
         super().__init__()
         if reduction not in ('mean', 'sum', 'none'):
             raise ValueError(f"no reduction {reduction!r}: take 'mean', 'sum' or 'none'")
@@ -76,10 +78,11 @@ class AbLoss(_Loss):
         else: loss = F.smooth_l1_loss(a, b, beta=self.delta/AB_SCALE, reduction='none')
         return self._reduce(loss)
 
-    def extra_repr(self):
+    def extra_repr(self)->str: # for `repr`
+        "Show the options."
         return repr(self.kind) + (f', delta={self.delta}' if self.kind == 'huber' else '')
 
-# %% ../../nbs/train/02_losses.ipynb #c018
+# %% ../../nbs/train/02_losses.ipynb #c019
 class GANLoss(_Loss):
     "The losses of generator and critic, of one of three kinds; scores of any shape (bs, ...)."
     def __init__(self,
@@ -115,11 +118,12 @@ class GANLoss(_Loss):
         else: loss = F.binary_cross_entropy_with_logits(pred, target, reduction='none')
         return self._reduce(loss.mean(1))
 
-    def extra_repr(self):
+    def extra_repr(self)->str: # for `repr`
+        "Show the options."
         options = dict(smooth=self.smooth, flip=self.flip)
         return repr(self.kind) + ''.join(f', {k}={v}' for k, v in options.items() if v)
 
-# %% ../../nbs/train/02_losses.ipynb #c022
+# %% ../../nbs/train/02_losses.ipynb #c024
 @patch
 def critic(self:GANLoss,
     real_pred:Tensor, # (bs, ...) scores of real images
@@ -143,7 +147,7 @@ def generator(self:GANLoss,
     else: loss = F.softplus(-pred) # -log(sigmoid(pred))
     return self._reduce(loss.mean(1))
 
-# %% ../../nbs/train/02_losses.ipynb #c028
+# %% ../../nbs/train/02_losses.ipynb #c030
 @patch
 def activation(self:GANLoss,
     pred:Tensor, # scores
@@ -163,7 +167,7 @@ def middle(self:GANLoss)->float: # 0 for logits and hinge, 0.5 for LSGAN
     "The score of an undecided critic."
     return 0.5 if self.kind == 'lsgan' else 0.
 
-# %% ../../nbs/train/02_losses.ipynb #c034
+# %% ../../nbs/train/02_losses.ipynb #c036
 _VGG_LAYERS = dict(relu1_1=1, relu2_1=6, relu3_1=11, relu4_1=20, relu5_1=29) # in `vgg19().features`
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225) # torchvision's models
 
@@ -214,7 +218,7 @@ class PerceptualLoss(_Loss):
             weights += 2**i
         return self._reduce(total/weights)
 
-# %% ../../nbs/train/02_losses.ipynb #c040
+# %% ../../nbs/train/02_losses.ipynb #c044
 class ColorfulnessLoss(_Loss):
     "Reward colour: `1 - M/100`, M the colourfulness of Hasler and Süsstrunk; needs no truth."
     def __init__(self,
@@ -229,7 +233,7 @@ class ColorfulnessLoss(_Loss):
         rgb = 255*lab2rgb(unscale_lab(_as_float(pred)))
         return self._reduce(1 - batch_colorfulness(rgb, eps=1e-6)/100)
 
-# %% ../../nbs/train/02_losses.ipynb #c047
+# %% ../../nbs/train/02_losses.ipynb #c052
 class SumLoss(_Loss):
     "A weighted sum of losses of scaled Lab images."
     def __init__(self,
@@ -255,7 +259,7 @@ class SumLoss(_Loss):
         "Add the losses up."
         return sum(w*o(pred, targ) for w, o in zip(self.weights, self.losses))
 
-# %% ../../nbs/train/02_losses.ipynb #c050
+# %% ../../nbs/train/02_losses.ipynb #c056
 _LEAK = .01 # of what lies outside [0,1]; ours: keeps a direction, costs next to nothing
 
 def _leaky_rgb(lab):
@@ -294,9 +298,11 @@ class RGBLoss(_Loss):
         distance = F.mse_loss if self.kind == 'l2' else F.l1_loss
         return self._reduce(distance(pred, lab2rgb(unscale_lab(_as_float(targ))), reduction='none'))
 
-    def extra_repr(self): return f'{self.kind!r}, of={self.of!r}'
+    def extra_repr(self)->str: # for `repr`
+        "Show the options."
+        return f'{self.kind!r}, of={self.of!r}'
 
-# %% ../../nbs/train/02_losses.ipynb #c061
+# %% ../../nbs/train/02_losses.ipynb #c068
 _LEAST_MSE = 1e-4 # mean squared error of 40 dB; ours
 
 class PSNRLoss(_Loss):
@@ -313,7 +319,7 @@ class PSNRLoss(_Loss):
         mse = RGBLoss(of='lab', reduction='none')(pred, targ).mean((1,2,3))
         return self._reduce((mse + _LEAST_MSE).log10())
 
-# %% ../../nbs/train/02_losses.ipynb #c065
+# %% ../../nbs/train/02_losses.ipynb #c073
 def _apply_free_bits(kl, free_bits):
     "(bs,z) divergences; those whose mean over the batch is at most `free_bits` have no cost and no gradient."
     return kl*(kl.mean(0, keepdim=True) > free_bits) if free_bits else kl
@@ -362,11 +368,12 @@ class VAELoss(_Loss):
         kl = _apply_free_bits(normal_kl(mean, logvar), self.free_bits)
         return self._reduce(getattr(err, self.pixels)(1) + self.kl_weight*getattr(kl, self.kl)(1))
 
-    def extra_repr(self):
+    def extra_repr(self)->str: # for `repr`
+        "Show the options."
         free = f', free_bits={self.free_bits}' if self.free_bits else ''
         return f'pixels={self.pixels!r}, kl={self.kl!r}, kl_weight={self.kl_weight}{free}'
 
-# %% ../../nbs/train/02_losses.ipynb #c086
+# %% ../../nbs/train/02_losses.ipynb #c095
 class CVAELoss(_Loss):
     "Squared error of chroma plus the divergence of posterior and prior; the raw answer of `conditional_vae`."
     def __init__(self,
@@ -394,11 +401,12 @@ class CVAELoss(_Loss):
         kl = _apply_free_bits(kl, self.free_bits)
         return self._reduce((pred - ab).square().mean((1,2,3)) + self.kl_weight*kl.sum(1))
 
-    def extra_repr(self):
+    def extra_repr(self)->str: # for `repr`
+        "Show the options."
         free = f', free_bits={self.free_bits}' if self.free_bits else ''
         return f'kl_weight={self.kl_weight}{free}'
 
-# %% ../../nbs/train/02_losses.ipynb #c098
+# %% ../../nbs/train/02_losses.ipynb #c108
 def _true_ab(raw, targ, step):
     "Chroma of scaled Lab `targ`, averaged over each place of `raw`: (bs,2,h',w') ab units."
     n_bins = len(ab_bins(step))
@@ -443,11 +451,12 @@ class BinLoss(_Loss):
             loss = weighted if self.report == 'weighted' else plain
         return self._reduce(loss)
 
-    def extra_repr(self):
+    def extra_repr(self)->str: # for `repr`
+        "Show the options."
         report = 'no weights' if self.weights is None else self.report
         return f'k={self.k}, sigma={self.sigma}, {report}'
 
-# %% ../../nbs/train/02_losses.ipynb #c114
+# %% ../../nbs/train/02_losses.ipynb #c125
 def measure_prior(
     dls, # `ColorizeDataLoaders`; the images to learn from are read
     n:int=1000, # read at most so many, spread evenly over the set
@@ -468,7 +477,7 @@ def measure_prior(
             counts = counts + bin_counts(ab, step).sum(0).cpu()
     return ab_prior(counts, smoothing, step)
 
-# %% ../../nbs/train/02_losses.ipynb #c119
+# %% ../../nbs/train/02_losses.ipynb #c130
 def save_prior(
     prior:Tensor, # (n,) share of each bin
     path:str|Path, # JSON file to write
@@ -494,7 +503,7 @@ def load_prior(
         raise ValueError(f"{path} holds no prior: expected shares that sum to 1, measure it again")
     return (p/p.sum()).float()
 
-# %% ../../nbs/train/02_losses.ipynb #c126
+# %% ../../nbs/train/02_losses.ipynb #c137
 def _perceptual_loss(**kwargs):
     "`PerceptualLoss`, with weights from the folder `COLORIZE_NB_WEIGHTS` if they are there."
     return PerceptualLoss(**dict(weights=encoder_weights('vgg19_to_relu3_1')) | kwargs)
@@ -523,7 +532,7 @@ def get_loss(
         raise ValueError(f"no loss named {name!r}: take one of {', '.join(LOSSES)}")
     return LOSSES[name](**kwargs)
 
-# %% ../../nbs/train/02_losses.ipynb #c132
+# %% ../../nbs/train/02_losses.ipynb #c143
 def register_loss(
     name:str, # what a recipe calls it
 )->callable: # decorator of a class, or of a function that builds a loss
