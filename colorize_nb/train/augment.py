@@ -1,4 +1,4 @@
-"""What is done to training pictures at random: geometry to both gray and colour, an old camera's faults to lightness alone.
+"""Random changes to training images: geometry for lightness and colour alike, the faults of film for lightness alone.
 
 Docs: https://colorize-nb.github.io/colorize_nb/train/augment.html.md"""
 
@@ -7,18 +7,19 @@ Docs: https://colorize-nb.github.io/colorize_nb/train/augment.html.md"""
 # %% auto #0
 __all__ = ['Augment']
 
-# %% ../../nbs/train/00_augment.ipynb #c003
+# %% ../../nbs/train/00_augment.ipynb #c002
 import math
 from dataclasses import dataclass, fields
 
-import torch, torch.nn.functional as F
+import torch
+import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor
 
-# %% ../../nbs/train/00_augment.ipynb #c005
+# %% ../../nbs/train/00_augment.ipynb #c006
 @dataclass
 class Augment:
-    "What is done to training pictures at random."
+    "Settings of the random changes to training images."
     hflip:float=.5 # probability of a left-right flip
     vflip:float=0. # probability of an upside-down flip
     rotate:float=0. # largest rotation to either side, degrees
@@ -28,70 +29,92 @@ class Augment:
     lightness:float=0. # largest change of contrast, and of lightness in units of 50 L
     blur:float=0. # largest sigma of a Gaussian blur of lightness, pixels
     grain:float=0. # largest standard deviation of film grain, L units
-    p_film:float=.5 # probability that a picture gets blur and grain
+    p_film:float=.5 # probability that an image gets blur and grain
 
-    @classmethod
-    def create(cls,
-        tfms='default', # 'default', 'film' (as from an old camera), None (nothing at all), a dict of fields to change, or an `Augment`
-    ): # an `Augment`
-        "Make one from what a user or a recipe gives."
-        if isinstance(tfms, cls): return tfms
-        named = {'default': {}, 'film': dict(lightness=.1, blur=1.5, grain=6.), None: dict(hflip=0., scale=(1., 1.), ratio=(1., 1.))}
-        kw = tfms if isinstance(tfms, dict) else named.get(tfms)
-        if kw is None: raise ValueError(f"expected tfms 'default', 'film', None, a dict or an Augment, got {tfms!r}")
-        if wrong := set(kw) - (names := {f.name for f in fields(cls)}): raise ValueError(f"no augmentation named {', '.join(sorted(wrong))}: choose among {', '.join(sorted(names))}")
-        return cls(**kw)
+# %% ../../nbs/train/00_augment.ipynb #c008
+_PRESETS = {
+    'default': {},
+    'film': dict(lightness=.1, blur=1.5, grain=6.), # ours
+    None: dict(hflip=0., scale=(1., 1.), ratio=(1., 1.)),
+}
 
-# %% ../../nbs/train/00_augment.ipynb #c010
-def _some(n, p): return torch.rand(n) < p
-def _col(v, x): return v.to(x.device)[:, None, None, None]
+@patch(cls_method=True)
+def create(cls:Augment,
+    tfms='default', # 'default', 'film', None (no change), a dict of fields, or an `Augment`
+): # an `Augment`
+    "Create settings from a name, a dict of fields, or other settings."
+    if isinstance(tfms, cls): return tfms
+    changes = tfms if isinstance(tfms, dict) else _PRESETS.get(tfms)
+    if changes is None:
+        raise ValueError(f"expected tfms 'default', 'film', None, a dict or an Augment, got {tfms!r}")
+    known = {f.name for f in fields(cls)}
+    unknown = set(changes) - known
+    if unknown:
+        raise ValueError(f"no augmentation named {', '.join(sorted(unknown))}: choose among {', '.join(sorted(known))}")
+    return cls(**changes)
+
+# %% ../../nbs/train/00_augment.ipynb #c015
+def _random_mask(n, p):
+    "(n,) bool, each true with probability `p`."
+    return torch.rand(n) < p
+
+def _per_image(v, x):
+    "`v` (bs) on the device of `x`, as (bs,1,1,1)."
+    return v.to(x.device)[:, None, None, None]
 
 def _rotate(x, deg):
-    "Rotate each picture of `x` (bs,c,h,w) counter-clockwise by its `deg` (bs), as floats."
-    t = torch.deg2rad(deg).to(x.device)
-    c, s, o, r = t.cos(), t.sin(), torch.zeros_like(t), x.shape[-2]/x.shape[-1]
-    to_source = torch.stack([c, -s*r, o, s/r, c, o], -1).view(-1, 2, 3)
+    "Rotate each image of `x` (bs,c,h,w) counter-clockwise by its `deg` (bs), as floats."
+    angle = torch.deg2rad(deg).to(x.device)
+    c, s, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    aspect = x.shape[-2]/x.shape[-1]
+    to_source = torch.stack([c, -s*aspect, zero, s/aspect, c, zero], -1).view(-1, 2, 3)
     grid = F.affine_grid(to_source, list(x.shape), align_corners=False)
     return F.grid_sample(x.float(), grid, padding_mode='reflection', align_corners=False)
 
 @patch
-def geometry(self:Augment,
+def apply_geometry(self:Augment,
     rgb:Tensor, # (bs,3,h,w) sRGB, uint8
 )->Tensor: # (bs,3,h,w) sRGB, uint8
-    "Flip and rotate each picture of a batch at random."
+    "Flip and rotate each image of a batch at random."
     for p, dim in (self.hflip, -1), (self.vflip, -2):
-        if p: rgb = torch.where(_col(_some(len(rgb), p), rgb), rgb.flip(dim), rgb)
-    if self.rotate and (do := _some(len(rgb), self.p_rotate)).any():
-        deg = torch.empty(int(do.sum())).uniform_(-self.rotate, self.rotate)
-        do = do.to(rgb.device)
-        rgb = rgb.index_put((do,), _rotate(rgb[do], deg).round_().to(rgb.dtype))
-    return rgb
+        if not p: continue
+        flips = _per_image(_random_mask(len(rgb), p), rgb)
+        rgb = torch.where(flips, rgb.flip(dim), rgb)
+    if not self.rotate: return rgb
+    turned = _random_mask(len(rgb), self.p_rotate)
+    if not turned.any(): return rgb
+    deg = torch.empty(int(turned.sum())).uniform_(-self.rotate, self.rotate)
+    turned = turned.to(rgb.device)
+    return rgb.index_put((turned,), _rotate(rgb[turned], deg).round_().to(rgb.dtype))
 
-# %% ../../nbs/train/00_augment.ipynb #c015
+# %% ../../nbs/train/00_augment.ipynb #c020
 def _blur(x, sigma):
     "Blur each plane of `x` (bs,1,h,w) with its own `sigma` (bs), pixels; 0 leaves it as it is."
     r = max(1, math.ceil(3*sigma.max().item()))
-    k = torch.exp(-.5*(torch.arange(-r, r + 1)/sigma.clamp_min(1e-3)[:, None])**2)
-    k = (k/k.sum(1, keepdim=True)).to(x)[:, None, None] # (bs,1,1,2r+1)
-    x = x.transpose(0, 1) # (1,bs,h,w): each picture is a group
-    for kk, pad in (k, (r, r, 0, 0)), (k.mT, (0, 0, r, r)): x = F.conv2d(F.pad(x, pad, mode='replicate'), kk, groups=len(k))
+    offsets = torch.arange(-r, r + 1)
+    kernel = torch.exp(-.5*(offsets/sigma.clamp_min(1e-3)[:, None])**2)
+    kernel = (kernel/kernel.sum(1, keepdim=True)).to(x)[:, None, None] # (bs,1,1,2r+1)
+    x = x.transpose(0, 1) # (1,bs,h,w): each image is a group
+    for k, pad in (kernel, (r, r, 0, 0)), (kernel.mT, (0, 0, r, r)):
+        x = F.conv2d(F.pad(x, pad, mode='replicate'), k, groups=len(k))
     return x.transpose(0, 1)
 
-# %% ../../nbs/train/00_augment.ipynb #c019
+# %% ../../nbs/train/00_augment.ipynb #c024
 @patch
-def film(self:Augment,
+def apply_film(self:Augment,
     l:Tensor, # (bs,1,h,w) lightness, in [0,100]
 )->Tensor: # (bs,1,h,w) lightness, in [0,100]
-    "Change lightness, and blur and grain it as an old photograph, at random."
+    "Change lightness and contrast, blur, and add film grain, at random for each image."
     n = len(l)
     if self.lightness:
-        c, d = torch.empty(2, n).uniform_(-self.lightness, self.lightness)
-        l = 50*_col(1 + d, l) + _col(1 + c, l)*(l - 50)
+        contrast, shift = torch.empty(2, n).uniform_(-self.lightness, self.lightness)
+        l = 50*_per_image(1 + shift, l) + _per_image(1 + contrast, l)*(l - 50)
     if self.blur or self.grain:
-        on = _some(n, self.p_film)
-        if self.blur: l = _blur(l, torch.rand(n)*self.blur*on)
+        chosen = _random_mask(n, self.p_film)
+        if self.blur: l = _blur(l, torch.rand(n)*self.blur*chosen)
         if self.grain:
             noise = _blur(torch.randn_like(l), torch.rand(n))
             std = noise.std((-2, -1), keepdim=True, correction=0).clamp_min(1e-6)
-            l = l + noise*(_col(torch.rand(n)*self.grain*on, l)/std)
+            strength = torch.rand(n)*self.grain*chosen
+            l = l + noise*(_per_image(strength, l)/std)
     return l.clamp(0, 100)

@@ -1,4 +1,4 @@
-"""From pictures to batches of lightness and colour: types that show themselves, transforms, a block, loaders.
+"""From image files to batches of lightness and colour: tensor types, transforms, a block, and data loaders.
 
 Docs: https://colorize-nb.github.io/colorize_nb/train/data.html.md"""
 
@@ -6,27 +6,31 @@ Docs: https://colorize-nb.github.io/colorize_nb/train/data.html.md"""
 
 # %% auto #0
 __all__ = ['LabBase', 'TensorLab', 'TensorL', 'show_batch', 'show_results', 'LoadPicture', 'RGB2Lab', 'ColorizeBlock',
-           'ColorizeDataLoaders', 'load_pictures', 'Augment', 'find_pictures', 'check_pictures', 'classes_of']
+           'LoaderOptions', 'ColorizeDataLoaders', 'load_pictures', 'Augment', 'find_pictures', 'check_pictures',
+           'classes_of']
 
-# %% ../../nbs/train/01_data.ipynb #c003
+# %% ../../nbs/train/01_data.ipynb #c002
 from fastai.vision.all import *
 from PIL import Image
-from .augment import Augment
+
 from ..color.lab import lab2rgb, rgb2lab, scale_lab, unscale_lab
 from ..io.datasets import draw_pictures, named_set
-from ..io.files import *
-from ..io.files import write_split as _write_split
+from ..io.files import (center_box, check_pictures, classes_of, find_pictures, random_box,
+    rank_pictures, read_picture, read_split, split_classes, split_pictures, whole_box, write_split)
 from ..io.samples import sample_path, samples
+from .augment import Augment
 
-# %% ../../nbs/train/01_data.ipynb #c004
-_all_ = ['Augment', 'find_pictures', 'check_pictures', 'classes_of'] # what users of the loaders need too
+# %% ../../nbs/train/01_data.ipynb #c003
+_all_ = ['Augment', 'find_pictures', 'check_pictures', 'classes_of'] # for users of the loaders
 
-# %% ../../nbs/train/01_data.ipynb #c006
+# %% ../../nbs/train/01_data.ipynb #c007
 class LabBase(TensorImage):
-    "What `TensorL` and `TensorLab` share: they can be mixed in computations, and show their colours."
+    "Base of `TensorL` and `TensorLab`: they can be mixed in computations, and show their colours."
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
-        return super().__torch_function__(func, tuple(cls if issubclass(t, LabBase) else t for t in types), args, kwargs)
+        "Let `func` treat both types as one."
+        types = tuple(cls if issubclass(t, LabBase) else t for t in types)
+        return super().__torch_function__(func, types, args, kwargs)
 
     def _lab(self): return unscale_lab(self.detach().cpu().as_subclass(Tensor).float())
 
@@ -34,28 +38,36 @@ class LabBase(TensorImage):
         ctx=None, # Matplotlib axes to draw on; default: new ones
         **kwargs # for fastai's `show_image`
     ): # the axes
-        "Draw one picture, (c,h,w)."
+        "Draw one image, (c,h,w)."
         return show_image(lab2rgb(self._lab()), ctx=ctx, **kwargs)
 
-class TensorLab(LabBase): "Lab planes (*,3,h,w), scaled to about [-1,1]."
+class TensorLab(LabBase):
+    "Lab planes (*,3,h,w), scaled to about [-1,1]."
 
 class TensorL(LabBase):
     "Lightness (*,1,h,w), scaled to [-1,1]."
-    def _lab(self): # three channels are what a generator made of a `TensorL`
-        l = self if self.shape[-3] == 3 else torch.cat([self, self*0, self*0], -3)
-        return LabBase._lab(l)
+    def _lab(self):
+        has_colour = self.shape[-3] == 3 # as of what a generator made of a `TensorL`
+        return LabBase._lab(self if has_colour else torch.cat([self, self*0, self*0], -3))
 
-# %% ../../nbs/train/01_data.ipynb #c011
-def _draw_rows(rows, titles, ctxs, nrows, ncols, figsize):
-    "Draw the pictures of each of `rows` side by side, with `titles` above the first ones."
-    k, n = len(titles), len(rows)
-    if ctxs is None:
-        ncols = ncols or (math.ceil(n/nrows) if nrows else min(n, 6//k))
-        nrows = nrows or math.ceil(n/ncols)
-        ctxs = subplots(nrows, ncols*k, figsize=figsize or (1.1*ncols*k, 1.15*nrows + .2), layout='constrained')[1].flatten()
-        for ax in ctxs: ax.set_axis_off()
-    top = len(ctxs) if ncols is None else ncols*k
-    for i, (o, ax) in enumerate(zip([o for r in rows for o in r], ctxs)): o.show(ctx=ax, title=titles[i%k] if i < top else None)
+# %% ../../nbs/train/01_data.ipynb #c015
+def _image_axes(n, k, nrows, ncols, figsize):
+    "Axes for `n` groups of `k` images, and the number of groups in a row."
+    if ncols is None: ncols = math.ceil(n/nrows) if nrows else min(n, 6//k)
+    if nrows is None: nrows = math.ceil(n/ncols)
+    figsize = figsize or (1.1*ncols*k, 1.15*nrows + .2)
+    axs = subplots(nrows, ncols*k, figsize=figsize, layout='constrained')[1].flatten()
+    for ax in axs: ax.set_axis_off()
+    return axs, ncols
+
+def _show_groups(groups, titles, ctxs, nrows, ncols, figsize):
+    "Draw the images of each group side by side, with `titles` above those of the first row."
+    k = len(titles)
+    if ctxs is None: ctxs, ncols = _image_axes(len(groups), k, nrows or None, ncols or None, figsize)
+    n_titles = len(ctxs) if ncols is None else ncols*k
+    images = [o for group in groups for o in group]
+    for i, (o, ax) in enumerate(zip(images, ctxs)):
+        o.show(ctx=ax, title=titles[i%k] if i < n_titles else None)
     return ctxs
 
 @dispatch
@@ -68,12 +80,13 @@ def show_batch(
     nrows=None, # rows of pairs
     ncols=None, # pairs in a row; default: 3
     figsize=None, # (width, height), inches
-    **kwargs
-):
+    **kwargs # ignored, fastai passes more
+): # the axes
     "Draw gray beside colour."
-    return _draw_rows([s[:2] for s in samples[:max_n]], ('gray', 'colour'), ctxs, nrows, ncols, figsize)
+    pairs = [s[:2] for s in samples[:max_n]]
+    return _show_groups(pairs, ('gray', 'colour'), ctxs, nrows, ncols, figsize)
 
-# %% ../../nbs/train/01_data.ipynb #c014
+# %% ../../nbs/train/01_data.ipynb #c019
 @dispatch
 def show_results(
     x:TensorL, # of the batch; its type decides that this function is called
@@ -85,51 +98,56 @@ def show_results(
     nrows=None, # rows of results
     ncols=None, # results in a row; default: 2
     figsize=None, # (width, height), inches
-    **kwargs
-):
+    **kwargs # ignored, fastai passes more
+): # the axes
     "Draw gray, prediction and truth beside each other."
-    rows = [(s[0], o[0], s[1]) for s, o, _ in zip(samples, outs, range(max_n))]
-    return _draw_rows(rows, ('gray', 'predicted', 'truth'), ctxs, nrows, ncols, figsize)
+    results = [(s[0], o[0], s[1]) for s, o, _ in zip(samples, outs, range(max_n))]
+    return _show_groups(results, ('gray', 'predicted', 'truth'), ctxs, nrows, ncols, figsize)
 
-# %% ../../nbs/train/01_data.ipynb #c019
-def _source(o:str|Path|bytes|ndarray|Image.Image): return o # what `learn.predict` and `test_dl` accept, beside the files of a folder
-
+# %% ../../nbs/train/01_data.ipynb #c024
 class LoadPicture(DisplayedTransform):
-    "Read a file or a picture as uint8 (3,size,size): a random part for training, otherwise always the same one."
+    "Read an image as uint8 (3,size,size): a random part for training, otherwise always the same."
     order = 0
     def __init__(self,
         size:int=128, # height and width, pixels
         tfms='default', # see `Augment.create`
-        resize:str='crop', # 'crop' keeps the aspect ratio, 'squish' takes the whole picture, 'stretch' too, by bicubic interpolation
+        resize:str='crop', # 'crop' a square, 'squish' the whole image, or 'stretch' it (bicubic)
     ):
-        if resize not in ('crop', 'squish', 'stretch'): raise ValueError(f"expected resize 'crop', 'squish' or 'stretch', got {resize!r}")
+        if resize not in ('crop', 'squish', 'stretch'):
+            raise ValueError(f"expected resize 'crop', 'squish' or 'stretch', got {resize!r}")
         super().__init__()
-        aug = Augment.create(tfms)
         self.size,self.resize,self.train = size,resize,False
-        self.box = center_box if resize == 'crop' else whole_box
         self.resample = Image.Resampling.BICUBIC if resize == 'stretch' else Image.Resampling.BILINEAR
-        self.train_box = self.box if resize != 'crop' or min(aug.scale) >= 1 else partial(random_box, scale=tuple(aug.scale), ratio=tuple(aug.ratio))
+        self.box = center_box if resize == 'crop' else whole_box
+        aug = Augment.create(tfms)
+        crops = resize == 'crop' and min(aug.scale) < 1
+        part = partial(random_box, scale=tuple(aug.scale), ratio=tuple(aug.ratio))
+        self.train_box = part if crops else self.box
 
     def __call__(self,
-        o, # file, bytes, array or picture, or a tuple of them
+        o, # file, bytes, array or image, or a tuple of them
         split_idx:int=None, # 0 for training
-        **kwargs
+        **kwargs # for fastai's `Transform`
     ): # `TensorImage`, or a tuple
+        "Read `o`, a random part of it for `split_idx` 0."
         self.train = split_idx == 0
         return super().__call__(o, split_idx=split_idx, **kwargs)
 
     def encodes(self,
         o:str|Path|bytes|ndarray|Image.Image, # what `read_picture` takes
-    ):
-        try: im = read_picture(o, self.size, self.train_box if self.train else self.box, self.resample)
-        except Exception as e:
+    ): # `TensorImage` (3,size,size) sRGB, uint8
+        "Read one image."
+        box = self.train_box if self.train else self.box
+        try: im = read_picture(o, self.size, box, self.resample)
+        except Exception as e: # Pillow passes on whatever a decoder meets
             name = o if isinstance(o, (str, Path)) else f'in memory, {type(o).__name__}'
-            raise OSError(f"cannot read the picture {name} ({e}): leave it out, `check_pictures` finds such files") from e
+            hint = 'leave it out, `check_pictures` finds such files'
+            raise OSError(f"cannot read the image {name} ({e}): {hint}") from e
         return TensorImage(torch.from_numpy(im.transpose(2, 0, 1).copy()))
 
-# %% ../../nbs/train/01_data.ipynb #c024
+# %% ../../nbs/train/01_data.ipynb #c030
 class RGB2Lab(DisplayedTransform):
-    "Turn a batch of uint8 sRGB into (`TensorL`, `TensorLab`) on its device; augmented, for training."
+    "Turn a batch of uint8 sRGB into (`TensorL`, `TensorLab`), augmented for training."
     order = 10
     def __init__(self,
         tfms='default', # see `Augment.create`
@@ -140,39 +158,66 @@ class RGB2Lab(DisplayedTransform):
     def __call__(self,
         b, # uint8 sRGB (bs,3,h,w), or a tuple that begins with it
         split_idx:int=None, # 0 for training
-        **kwargs
+        **kwargs # ignored, fastai passes more
     ): # (`TensorL`, `TensorLab`, and the rest of the tuple)
+        "Convert a batch, and augment it for `split_idx` 0."
         rgb,*rest = b if isinstance(b, tuple) else (b,)
         rgb = rgb.as_subclass(Tensor)
-        if split_idx == 0: rgb = self.aug.geometry(rgb)
+        if split_idx == 0: rgb = self.aug.apply_geometry(rgb)
         lab = rgb2lab(rgb)
-        if split_idx == 0: lab = torch.cat([self.aug.film(lab[:, :1]), lab[:, 1:]], 1)
+        if split_idx == 0: lab = torch.cat([self.aug.apply_film(lab[:, :1]), lab[:, 1:]], 1)
         lab = scale_lab(lab)
         return TensorL(lab[:, :1]), TensorLab(lab), *rest
 
-# %% ../../nbs/train/01_data.ipynb #c029
+# %% ../../nbs/train/01_data.ipynb #c036
+def _image_source(o:str|Path|bytes|ndarray|Image.Image):
+    "Pass `o` on; its annotation tells fastai what `learn.predict` and `test_dl` accept."
+    return o
+
 def ColorizeBlock(
     size:int=128, # height and width, pixels
     tfms='default', # augmentation for training: see `Augment.create`
-    resize:str='crop', # 'crop' keeps the aspect ratio, 'squish' takes the whole picture, 'stretch' too, bicubic
+    resize:str='crop', # 'crop' a square, 'squish' the whole image, or 'stretch' it (bicubic)
 )->TransformBlock: # gives input and target at once
-    "Read pictures as gray input and colour target."
-    return TransformBlock(type_tfms=_source, item_tfms=LoadPicture(size, tfms, resize), batch_tfms=RGB2Lab(tfms))
+    "Read images as gray input and colour target."
+    load = LoadPicture(size, tfms, resize)
+    return TransformBlock(type_tfms=_image_source, item_tfms=load, batch_tfms=RGB2Lab(tfms))
 
-# %% ../../nbs/train/01_data.ipynb #c032
-def _workers(n, device): return 0 if torch.device(device).type == 'cpu' or n < 512 else min(defaults.cpus, 8)
+# %% ../../nbs/train/01_data.ipynb #c039
+class LoaderOptions(BasicRepr):
+    "How images are read and batched."
+    def __init__(self,
+        size:int=128, # height and width of the items, pixels
+        bs:int=16, # batch size; the last batch of a training epoch is left out if it is not full
+        tfms:str|dict|Augment|None='default', # augmentation for training: see `Augment.create`
+        resize:str='crop', # 'crop' a square, 'squish' the whole image, or 'stretch' it (bicubic)
+        repeats:int=1, # how often each training image is seen in an epoch
+        num_workers:int|None=None, # processes that read; default: 0 on a CPU or for under 512 images
+        device:str|torch.device|None=None, # default: fastai's
+    ): store_attr()
+
+# %% ../../nbs/train/01_data.ipynb #c040
+def _default_workers(n, device):
+    "Worker processes for `n` images."
+    if torch.device(device).type == 'cpu' or n < 512: return 0
+    return min(defaults.cpus, 8)
 
 class ColorizeDataLoaders(DataLoaders):
-    "`DataLoaders` of (`TensorL`, `TensorLab`) that know their split and the pictures they left out."
+    "`DataLoaders` of (`TensorL`, `TensorLab`) that know their split and the images they left out."
     split,dropped,root = None,(),Path('.')
 
     @classmethod
-    def _create(cls, train, valid, dropped, root, path, size, bs, tfms, resize, repeats, num_workers, device):
-        items = train*repeats
-        block = DataBlock(ColorizeBlock(size, tfms, resize), splitter=IndexSplitter(range(len(items), len(items) + len(valid))))
-        device = default_device() if device is None else torch.device(device)
-        if num_workers is None: num_workers = _workers(len(items), device)
-        dls = block.dataloaders(items + valid, bs=bs, num_workers=num_workers, device=device, drop_last=len(items) >= bs)
+    def _from_split(cls, train, valid, dropped, root, path, options):
+        "Load the files of a split."
+        o = options
+        items = train*o.repeats
+        splitter = IndexSplitter(range(len(items), len(items) + len(valid)))
+        block = DataBlock(ColorizeBlock(o.size, o.tfms, o.resize), splitter=splitter)
+        device = default_device() if o.device is None else torch.device(o.device)
+        num_workers = o.num_workers
+        if num_workers is None: num_workers = _default_workers(len(items), device)
+        dls = block.dataloaders(items + valid, bs=o.bs, drop_last=len(items) >= o.bs,
+                                num_workers=num_workers, device=device)
         res = cls(*dls.loaders, path=path or '.', device=device)
         res.split,res.dropped,res.root = dict(train=train, valid=valid),dropped,Path(root)
         return res
@@ -180,75 +225,84 @@ class ColorizeDataLoaders(DataLoaders):
     def write_split(self,
         path:str|Path, # JSON file to write
     )->Path: # `path`
-        "Write down which picture was used for what, and which was left out and why."
-        return _write_split(path, **self.split, root=self.root, dropped=self.dropped)
-
-    def again(self,
-        keep:Callable|None=None, # path -> bool: take only these; default: all
-        fraction:float=1., # share of the pictures to learn from, in (0,1]
-        seed:int=42, # of which they are
-        **kwargs # for `from_files`: another `size` or `bs`, for instance
-    ): # `ColorizeDataLoaders` of the same split
-        "Load the same pictures in another way, or some of them."
-        tr,va = (L(self.split[k]).filter(keep) if keep else self.split[k] for k in ('train', 'valid'))
-        if fraction < 1: tr = sorted(rank_pictures(tr, self.root, seed)[:max(2, round(len(tr)*fraction))])
-        res = type(self).from_files(tr, va, self.root, **{'device': self.device, **kwargs, 'min_chroma': None})
-        res.path,res.dropped = self.path,self.dropped
-        return res
-
-# %% ../../nbs/train/01_data.ipynb #c033
-@patch(cls_method=True)
-def from_files(cls:ColorizeDataLoaders,
-    files:list, # pictures to learn from; those to validate on are split off, unless `valid` is given
-    valid:list=None, # pictures to validate on
-    path:str|Path=None, # folder that names count from, and the `Learner`'s; default: the one that holds all files, and '.'
-    size:int=128, # height and width of the items, pixels
-    bs:int=16, # batch size; the last batch of a training epoch is left out if it is not full
-    valid_pct:float=.1, # share to validate on, in (0,1)
-    seed:int=42, # of the split
-    tfms='default', # augmentation for training: see `Augment.create`
-    resize:str='crop', # 'crop' keeps the aspect ratio, 'squish' takes the whole picture, 'stretch' too, bicubic
-    min_chroma:float=4., # pictures of less mean chroma are left out, Lab units; None: do not check
-    fraction:float=1., # share of the pictures to use, for trials, in (0,1]
-    limit:int|None=None, # learn from at most so many pictures; validate, where those are named, on at most a quarter as many
-    sure:Callable|None=None, # path -> bool: of these at least two to learn from and, of `valid`, one to validate on, however small the fraction
-    repeats:int=1, # how often each training picture is seen in an epoch
-    num_workers:int=None, # processes that read; default: none on a CPU or for under 512 pictures, otherwise as many as cores, 8 at most
-    device=None, # default: fastai's
-): # `ColorizeDataLoaders`
-    "Load the pictures in a list of files."
-    files,valid = L(files).map(Path),None if valid is None else L(valid).map(Path)
-    if both := set(files) & set(valid or []): raise ValueError(f"expected disjoint training and validation files, {len(both)} are in both (first: {min(both)})")
-    root = path or (os.path.commonpath([os.path.abspath(f.parent) for f in files + L(valid)]) if files else '.')
-    def pick(fs, least, most):
-        n = min(max(2, round(len(fs)*fraction)) if fraction < 1 else len(fs), most or len(fs))
-        if n >= len(fs): return fs
-        ranked = rank_pictures(fs, root, seed)
-        more = [f for f in ranked[n:] if sure(f)][:max(0, least - sum(map(sure, ranked[:n])))] if sure else []
-        return sorted(ranked[:n] + more)
-    def check(fs): return (list(fs), []) if min_chroma is None else check_pictures(fs, min_chroma)
-    train,dropped = check(pick(files, 2, limit))
-    if valid is not None:
-        valid,more = check(pick(valid, 1, limit and max(2, limit//4)))
-        dropped += more
-    if len(train) < (2 if valid is None else 1) or valid == []:
-        raise ValueError(f"expected colour pictures to learn from and others to validate on, got {len(train)}{'' if valid is None else f' and {len(valid)}'} in {root}, "
-                         f"{len(dropped)} left out{' (first: %s: %s)' % dropped[0] if dropped else ''}: add pictures")
-    if valid is None: train,valid = split_pictures(train, root, valid_pct, seed)
-    return cls._create(train, valid, dropped, root, path, size, bs, tfms, resize, repeats, num_workers, device)
+        "Write down which image was used for what, and which was left out and why."
+        return write_split(path, **self.split, root=self.root, dropped=self.dropped)
 
 # %% ../../nbs/train/01_data.ipynb #c042
+def _common_folder(files):
+    "The folder that all `files` lie in, '.' for none."
+    return os.path.commonpath([os.path.abspath(f.parent) for f in files]) if files else '.'
+
+def _subset(files, least, most, fraction, root, seed, sure):
+    "A `fraction` of `files`, at most `most`, and as many of those that are `sure` as make `least`."
+    n = len(files)
+    if fraction < 1: n = max(2, round(n*fraction))
+    if most: n = min(n, most)
+    if n >= len(files): return files
+    ranked = rank_pictures(files, root, seed)
+    chosen,others = ranked[:n],ranked[n:]
+    if sure:
+        missing = max(0, least - sum(map(sure, chosen)))
+        chosen = chosen + [f for f in others if sure(f)][:missing]
+    return sorted(chosen)
+
+def _in_colour(files, min_chroma):
+    "Those of `files` that can be read and have colour, and (path, reason) pairs of the others."
+    return (list(files), []) if min_chroma is None else check_pictures(files, min_chroma)
+
+def _check_enough(train, valid, dropped, root):
+    "Refuse too few files: two if they are to be split, otherwise one in each part."
+    if len(train) >= (2 if valid is None else 1) and (valid is None or valid): return
+    found = f"{len(train)}" if valid is None else f"{len(train)} and {len(valid)}"
+    first = " (first: %s: %s)" % dropped[0] if dropped else ""
+    raise ValueError("expected colour images to learn from and others to validate on, "
+                     f"got {found} in {root}, {len(dropped)} left out{first}: add images")
+
+# %% ../../nbs/train/01_data.ipynb #c043
+@patch(cls_method=True)
+@delegates(LoaderOptions)
+def from_files(cls:ColorizeDataLoaders,
+    files:list, # images to learn from; those to validate on are split off, unless `valid` is given
+    valid:list=None, # images to validate on
+    path:str|Path=None, # folder that names count from, and the `Learner`'s; default: that of all files
+    valid_pct:float=.1, # share to validate on, in (0,1)
+    seed:int=42, # of the split
+    min_chroma:float|None=4., # leave out images of less mean chroma, Lab units; None: do not check
+    fraction:float=1., # share of the images to use, for trials, in (0,1]
+    limit:int|None=None, # learn from at most so many, validate on a quarter as many of `valid`
+    sure:Callable|None=None, # path -> bool: keep two of these (one of `valid`), however small the fraction
+    **kwargs
+): # `ColorizeDataLoaders`
+    "Load the images in a list of files."
+    options = LoaderOptions(**kwargs)
+    files = L(files).map(Path)
+    valid = None if valid is None else L(valid).map(Path)
+    both = set(files) & set(valid or [])
+    if both:
+        raise ValueError("expected disjoint training and validation files, "
+                         f"{len(both)} are in both (first: {min(both)})")
+    root = path or _common_folder(files + L(valid))
+    subset = partial(_subset, fraction=fraction, root=root, seed=seed, sure=sure)
+    train,dropped = _in_colour(subset(files, 2, limit), min_chroma)
+    if valid is not None:
+        valid,more = _in_colour(subset(valid, 1, limit and max(2, limit//4)), min_chroma)
+        dropped += more
+    _check_enough(train, valid, dropped, root)
+    if valid is None: train,valid = split_pictures(train, root, valid_pct, seed)
+    return cls._from_split(train, valid, dropped, root, path, options)
+
+# %% ../../nbs/train/01_data.ipynb #c052
 @patch(cls_method=True)
 @delegates(ColorizeDataLoaders.from_files, but=['files', 'path'])
 def from_folder(cls:ColorizeDataLoaders,
-    path:str|Path, # folder with sub-folders `train` and `valid`, or any folder of pictures
+    path:str|Path, # folder with sub-folders `train` and `valid`, or any folder of images
     train:str='train', # name of the folder to learn from
     valid:str='valid', # name of the folder to validate on
-    split:str|Path=None, # file of `write_split`: use the same pictures for the same again
-    by_class:bool=False, # where there is no `train`: split each sub-folder by itself, 80:10:10; the last tenth is left for a test
+    split:str|Path=None, # file of `write_split`: take the same images for the same purpose
+    by_class:bool=False, # where there is no `train`: split each sub-folder, 80:10:10 with a test part
     **kwargs
 ): # `ColorizeDataLoaders`
-    "Load the pictures in a folder and its sub-folders."
+    "Load the images in a folder and its sub-folders."
     path = Path(path)
     if split is not None:
         tr,va,dropped = read_split(split, path)
@@ -256,52 +310,75 @@ def from_folder(cls:ColorizeDataLoaders,
         res.dropped = dropped
         return res
     tr,va = path/train,path/valid
-    if by_class and not tr.is_dir():
-        cut = split_classes(find_pictures(path), path, kwargs.get('seed', 42))
-        res = cls.from_files(cut['train'], cut['valid'], path, **kwargs)
-        res.split['test'] = cut['test']
-        return res
-    if not tr.is_dir(): return cls.from_files(find_pictures(path), path=path, **kwargs)
-    return cls.from_files(find_pictures(tr), find_pictures(va) if va.is_dir() else None, path, **kwargs)
+    if tr.is_dir():
+        valid_files = find_pictures(va) if va.is_dir() else None
+        return cls.from_files(find_pictures(tr), valid_files, path, **kwargs)
+    files = find_pictures(path)
+    if not by_class: return cls.from_files(files, path=path, **kwargs)
+    parts = split_classes(files, path, kwargs.get('seed', 42))
+    res = cls.from_files(parts['train'], parts['valid'], path, **kwargs)
+    res.split['test'] = parts['test']
+    return res
 
-# %% ../../nbs/train/01_data.ipynb #c050
+# %% ../../nbs/train/01_data.ipynb #c061
+@patch
+def again(self:ColorizeDataLoaders,
+    keep:Callable|None=None, # path -> bool: take only these; default: all
+    fraction:float=1., # share of the images to learn from, in (0,1]
+    seed:int=42, # of which they are
+    **kwargs # for `ColorizeDataLoaders.from_files`: another `size` or `bs`, for instance
+): # `ColorizeDataLoaders` of the same split
+    "Load the same images in another way, or some of them."
+    tr,va = (L(self.split[k]).filter(keep) if keep else self.split[k] for k in ('train', 'valid'))
+    if fraction < 1:
+        n = max(2, round(len(tr)*fraction))
+        tr = sorted(rank_pictures(tr, self.root, seed)[:n])
+    kwargs = {'device': self.device, **kwargs, 'min_chroma': None} # they were checked
+    res = type(self).from_files(tr, va, self.root, **kwargs)
+    res.path,res.dropped = self.path,self.dropped
+    return res
+
+# %% ../../nbs/train/01_data.ipynb #c064
 @patch(cls_method=True)
 @delegates(ColorizeDataLoaders.from_files, but=['files', 'valid', 'path'])
 def from_df(cls:ColorizeDataLoaders,
-    df:pd.DataFrame, # a row for each picture
+    df:pd.DataFrame, # a row for each image
     path:str|Path='.', # folder that names count from
     fn_col:str|int=0, # column of file names
-    valid_col:str|int=None, # column that is true for pictures to validate on; default: split at random
+    valid_col:str|int=None, # column, true for images to validate on; default: split at random
     **kwargs
 ): # `ColorizeDataLoaders`
-    "Load the pictures named in a data frame."
-    col = lambda c: df[c] if isinstance(c, str) else df.iloc[:, c]
-    files = L(Path(path)/f for f in col(fn_col))
+    "Load the images named in a data frame."
+    def column(c): return df[c] if isinstance(c, str) else df.iloc[:, c]
+    files = L(Path(path)/f for f in column(fn_col))
     if valid_col is None: return cls.from_files(files, path=path, **kwargs)
-    is_valid = col(valid_col).astype(bool).to_numpy()
+    is_valid = column(valid_col).astype(bool).to_numpy()
     return cls.from_files(files[~is_valid], files[is_valid], path, **kwargs)
 
-# %% ../../nbs/train/01_data.ipynb #c055
+# %% ../../nbs/train/01_data.ipynb #c069
 @patch(cls_method=True)
 @delegates(ColorizeDataLoaders.from_files, but=['files', 'valid', 'path'])
 def from_sample(cls:ColorizeDataLoaders,
-    repeats:int=8, # how often each training picture is seen in an epoch
+    repeats:int=8, # how often each training image is seen in an epoch
     valid_pct:float=.25, # share to validate on, in (0,1)
     seed:int=42, # of the split
     **kwargs
 ): # `ColorizeDataLoaders`
     "Load the sample photographs: enough to see everything work, too few to learn much."
-    train,valid = (L(names).map(sample_path) for names in split_pictures(samples(), valid_pct=valid_pct, seed=seed))
+    parts = split_pictures(samples(), valid_pct=valid_pct, seed=seed)
+    train,valid = (L(names).map(sample_path) for names in parts)
     return cls.from_files(train, valid, repeats=repeats, **kwargs)
 
-# %% ../../nbs/train/01_data.ipynb #c065
+# %% ../../nbs/train/01_data.ipynb #c073
+@delegates(ColorizeDataLoaders.from_files, but=['files', 'valid', 'path'])
 def load_pictures(
-    data:str|Path, # a folder, as `ColorizeDataLoaders.from_folder` takes it, or NAME or NAME:FOLDER of a public set
-    seed:int=42, # of the split or the draw
-    by_class:bool=False, # of a folder without `train/`: split each sub-folder by itself
-    **kwargs # for `ColorizeDataLoaders.from_files`
-): # `ColorizeDataLoaders`
-    "Load the pictures of a folder or of a public set."
-    if named_set(data) is None: return ColorizeDataLoaders.from_folder(data, by_class=by_class, seed=seed, **kwargs)
+    data:str|Path, # a folder, as `from_folder` takes it, or NAME or NAME:FOLDER of a public set
+    seed:int=42, # of the split, and of the images drawn from a set
+    by_class:bool=False, # of a folder without `train`: split each sub-folder by itself
+    **kwargs
+)->ColorizeDataLoaders: # of the folder, or of images drawn from the set
+    "Load the images of a folder or of a public set."
+    if named_set(data) is None:
+        return ColorizeDataLoaders.from_folder(data, by_class=by_class, seed=seed, **kwargs)
     root, train, valid = draw_pictures(data, seed=seed)
     return ColorizeDataLoaders.from_files(train, valid, root, seed=seed, **kwargs)
