@@ -1,4 +1,4 @@
-"""Many images in one go, in threads or in several processes: read, coloured and written at the same time, with bad files among them, stopped and started again.
+"""Many images in one go, past bad files and interruptions, in one process or in several.
 
 Docs: https://colorize-nb.github.io/colorize_nb/colorizer/batch.html.md"""
 
@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import parent_process
 from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
@@ -27,7 +27,8 @@ from ..color.icc import profile_of, rgb_to_srgb, to_srgb
 from .compare import side_by_side, sizes_sheet
 from .core import Colorizer
 from .engines import available_cores
-from .plan import BatchOptions, Job, Result, plan_files, take_shard
+from .plan import BatchOptions, Job, Result
+from .plan import files_to_write, input_ids, plan_files, take_shard
 from ..io.download import fetch_url, is_url
 from ..io.image import checked_array, decoding, nearest8
 from ..io.read import deep_rows, inspect_pages, open_image, open_pages, open_picture
@@ -35,54 +36,6 @@ from ..io.read import orientation_of, tiff_pages, turn_upright
 from ..io.write import WRITERS, atomic_path, keeps_alpha, save_picture, sweep
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c006
-def _printable(text):
-    "`text` without what a terminal could not show: undecodable bytes, line ends."
-    return ''.join(c if c.isprintable() else '\ufffd' for c in str(text))
-
-def _source_name(source): return 'standard input' if source == '-' else source
-
-def _result(job, status, message, seconds=0.):
-    "The `Result` of a job."
-    return Result(_printable(_source_name(job.source)), job.target, status, _printable(message), seconds)
-
-def _failed(job, error):
-    "The `Result` of a job that an exception has ended."
-    return _result(job, 'failed', _error_message(error, _source_name(job.source)))
-
-def _error_message(error, source):
-    "One line for an exception."
-    text = ' '.join(str(error).split('\n')[0].split()) or type(error).__name__
-    if isinstance(error, MemoryError) or 'out of memory' in text:
-        return f"{source} does not fit the memory: choose a smaller batch or working size"
-    return text if source in text else f'{source}: {text}'
-
-# %% ../../nbs/colorizer/05_batch.ipynb #c009
-def _file_id(path):
-    "What tells a file from all others, whatever its name; None if there is no file."
-    try: s = os.stat(path)
-    except (OSError, ValueError): return None
-    return s.st_dev, s.st_ino
-
-def _missing_files(job, options):
-    "Files of `job` that are still to be written."
-    files = job.files(options.compare, options.sizes)
-    return [f for f in files if options.overwrite or not (f.is_file() and f.stat().st_size)]
-
-def _files_to_write(job, input_ids, options):
-    "The files to write for `job`; its `Result` if there are none."
-    if job.status: return _result(job, job.status, job.message)
-    try:
-        files = _missing_files(job, options)
-        clash = any(_file_id(f) in input_ids for f in [job.target, *files] if f.exists())
-    except (OSError, ValueError) as e: # a name that the disk does not take, a folder that nobody may look into
-        if options.debug: raise
-        return _failed(job, e)
-    if clash:
-        return _result(job, 'failed', f"{job.source} would go to {job.target}, which is an input: "
-                       "name another folder for the results, inputs are never overwritten")
-    return files or _result(job, 'skipped', f'{job.target} is there already')
-
-# %% ../../nbs/colorizer/05_batch.ipynb #c012
 def _fetch(job, options):
     "A path to open, or the bytes of what has none."
     if job.source == '-': return _standard_input()
@@ -108,7 +61,7 @@ def _own_colours(x, picture):
     if picture.alpha is not None: im.putalpha(Image.fromarray(nearest8(picture.alpha)))
     return im
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c014
+# %% ../../nbs/colorizer/05_batch.ipynb #c008
 def _own_colours16(x, picture):
     "(h,w,3) or (h,w,4) uint16; None if no more than 8 bits can be had."
     with decoding(picture.name):
@@ -140,14 +93,14 @@ def _tiff_pixels(x, index, name):
         if int(page.planarconfig) == 2: a = np.moveaxis(a, 0, -1)
         return np.ascontiguousarray(checked_array(a, name)[..., :3]), icc, orientation
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c016
+# %% ../../nbs/colorizer/05_batch.ipynb #c010
 def _run_step(step, job, options, seconds, *args):
     "What `step` gives, and the seconds so far; or the `Result` of the job if it ends with this step."
     start = time.perf_counter()
     try: res = step(job, options, *args)
     except (OSError, ValueError, RuntimeError, MemoryError) as e:
         if options.debug: raise
-        res = _failed(job, e)
+        res = job.failure(e)
     seconds += time.perf_counter() - start
     return res._replace(seconds=seconds) if isinstance(res, Result) else (*res, seconds)
 
@@ -156,7 +109,7 @@ def _format(path): return WRITERS[path.suffix.lower()][0]
 def _read_image(job, options, files):
     "Read an image, and pass it on if it has colours: the picture, and for a TIFF of many pages what opens it again."
     x = _fetch(job, options)
-    picture = open_picture(x, _source_name(job.source))
+    picture = open_picture(x, job.name)
     if picture.pages > 1 and _format(job.target) == 'TIFF': return picture, x
     if picture.pages > 1:
         note = f'{job.target.name} is the first of {picture.pages} pages: TIFF keeps them all'
@@ -165,7 +118,7 @@ def _read_image(job, options, files):
         result, side = job.files(True)
         if result in files: _copy(x, picture, result)
         if side in files: save_picture(side_by_side(picture.plane(), _own_colours(x, picture)), side)
-        return _result(job, 'copied', _describe(picture, result, copied=True))
+        return job.result('copied', _describe(picture, result, copied=True))
     picture.plane() # now, while we are among several threads
     return picture, None
 
@@ -190,7 +143,7 @@ def _describe(picture, target, copied=False):
         notes.append(f'{target.name} has its transparent parts on white: its format knows no transparency')
     return '; '.join(notes)
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c018
+# %% ../../nbs/colorizer/05_batch.ipynb #c012
 def _merge(colorizer, picture, ab, path, options):
     "`picture` with the chroma `ab`, in the way that suits the file at `path`."
     fmt = _format(path)
@@ -206,9 +159,9 @@ def _write_image(job, options, files, picture, ab, sheet, colorizer):
     if side in files: save_picture(side_by_side(picture.plane(), colour), side)
     if sizes in files: save_picture(sheet, sizes)
     if result in files: save_picture(colour, result, kept=picture.kept, model=getattr(colorizer, 'name', ''))
-    return _result(job, 'done', _describe(picture, result))
+    return job.result('done', _describe(picture, result))
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c025
+# %% ../../nbs/colorizer/05_batch.ipynb #c019
 def _predict_batch(colorizer, pictures, options):
     "Chroma of each picture, or the exception that it raised."
     if not pictures: return []
@@ -229,10 +182,10 @@ def _make_sheet(colorizer, picture, job, options, files):
     if job.files(sizes=True)[1] not in files: return None
     return sizes_sheet(colorizer, picture, options.sizes, saturation=options.saturation, exact=options.exact)
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c028
+# %% ../../nbs/colorizer/05_batch.ipynb #c022
 def _colored_pages(job, options, x, colorizer, seen):
     "(picture, colours) of each page of a TIFF; `seen` collects whether it had its own, and what to say about it."
-    for picture in open_pages(x, _source_name(job.source)):
+    for picture in open_pages(x, job.name):
         own = picture.colored and not options.force
         seen[picture.page] = own, picture.notes
         if own: colour = _own_colours(x, picture)
@@ -253,18 +206,18 @@ def _colorize_pages(job, options, files, x, first, colorizer):
     if side in files: save_picture((side_by_side(p.plane(), colour) for p, colour in pages()), side)
     if sizes in files: save_picture(_make_sheet(colorizer, first, job, options, files), sizes)
     own = sum(own for own, _ in seen.values())
-    return _result(job, 'copied' if seen and own == len(seen) else 'done', _describe_pages(job, seen, kept, own))
+    return job.result('copied' if seen and own == len(seen) else 'done', _describe_pages(job, seen, kept, own))
 
 def _describe_pages(job, seen, kept, own):
     "What there is to say about a finished TIFF of many pages, of which `own` had their own colours."
-    name, notes = _source_name(job.source), []
+    name, notes = job.name, []
     for _, page_notes in seen.values(): notes += [n for n in page_notes if n not in notes]
     for o in [o for metadata in kept for o in getattr(metadata, 'notes', ())]: # what came up while they were saved
         if not any(n.endswith(o) for n in notes): notes.append(f'{name}: {o}')
     if own: notes.append(f'{own} of {len(seen)} pages of {name} have colours already and are passed on as they are')
     return '; '.join(notes)
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c031
+# %% ../../nbs/colorizer/05_batch.ipynb #c025
 _MAX_PIXELS = 64_000_000 # in hand at once: ours; 1 byte each while they wait, some 8 while colours are merged
 
 def _count_pixels(source):
@@ -275,7 +228,7 @@ def _count_pixels(source):
         with decoding(source), Image.open(source) as im: return im.width*im.height
     except (OSError, ValueError): return os.path.getsize(source)
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c033
+# %% ../../nbs/colorizer/05_batch.ipynb #c027
 class _GracefulInterrupt:
     "While it lasts the first Ctrl-C is only noted, in `requested`."
     requested, old_handler = False, None
@@ -315,7 +268,7 @@ def _limited_torch_threads():
     try: yield
     finally: torch.set_num_threads(before)
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c036
+# %% ../../nbs/colorizer/05_batch.ipynb #c030
 @dataclass(eq=False)
 class _Task:
     "One job on its way through the pipeline."
@@ -335,9 +288,9 @@ def _finished(result):
     future.set_result(result)
     return future
 
-def _make_task(job, input_ids, options):
+def _make_task(job, protected, options):
     "The task of a job; one that has ended if there is nothing to write."
-    files = _files_to_write(job, input_ids, options)
+    files = files_to_write(job, protected, options)
     if isinstance(files, Result): return _Task(job, [], 0, _finished(files))
     return _Task(job, files, _count_pixels(job.source))
 
@@ -366,7 +319,7 @@ def _check_answer(job, options, files, picture, ab, colorizer):
     if isinstance(ab, Exception): raise ab
     return _make_sheet(colorizer, picture, job, options, files),
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c038
+# %% ../../nbs/colorizer/05_batch.ipynb #c032
 def _pipeline(tasks, colorizer, options):
     "The `Result` of each task, in their order."
     threads = options.threads or min(16, available_cores() + 1) # one of them may wait for the disk
@@ -410,7 +363,7 @@ def _next_batch(tasks, n):
         batch.append(o)
     return batch
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c041
+# %% ../../nbs/colorizer/05_batch.ipynb #c035
 def _with_batch_options(f):
     "Show the fields of `BatchOptions` in the signature of `f`, in the place of `**settings`."
     sig = inspect.signature(f)
@@ -421,22 +374,22 @@ def _with_batch_options(f):
     return f
 
 def _plan_jobs(inputs, out, options, shard):
-    "The jobs of this process, and the ids of files that no result may overwrite."
+    "The jobs of this process, and the files that no result may overwrite."
     jobs = plan_files(inputs, out, options.format, options.compare, bool(options.sizes))
-    return take_shard(jobs, shard), {_file_id(j.source) for j in jobs if not is_url(j.source)} - {None}
+    return take_shard(jobs, shard), input_ids(jobs)
 
 def _sweep_targets(jobs):
     "Remove what dead processes have left half written."
     for folder in {j.target.parent for j in jobs if j.target}: sweep(folder)
 
-def _run_jobs(jobs, input_ids, colorizer, options, shard):
+def _run_jobs(jobs, protected, colorizer, options, shard):
     "The results of `colorize_files`."
     if shard[1] == 1: _sweep_targets(jobs) # processes of other machines cannot be seen from here
-    yield from _pipeline((_make_task(job, input_ids, options) for job in jobs), colorizer, options)
+    yield from _pipeline((_make_task(job, protected, options) for job in jobs), colorizer, options)
 
 @_with_batch_options
 def colorize_files(
-    inputs:str|Path|Iterable, # images, folders (with their sub-folders), patterns, http(s) URLs, and - for standard input
+    inputs:str|Path|Iterable, # images, folders (with sub-folders), patterns, http(s) URLs, - for standard input
     out:str|Path, # folder for the results; made if needed
     colorizer:Colorizer, # or anything with its `predict_ab` and `merge_chroma`
     options:BatchOptions|None=None, # what to do with each image; None: the defaults
@@ -448,7 +401,7 @@ def colorize_files(
     options = replace(options or BatchOptions(), **settings)
     return _run_jobs(*_plan_jobs(inputs, out, options, shard), colorizer, options, shard)
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c052
+# %% ../../nbs/colorizer/05_batch.ipynb #c046
 _colorizer = None # of this process, if it is a worker
 
 def _start_process():
@@ -479,7 +432,7 @@ def _picklable(error):
     except Exception: return RuntimeError(f'{type(error).__name__}: {error}')
     return error
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c056
+# %% ../../nbs/colorizer/05_batch.ipynb #c050
 @contextmanager
 def _quiet_start(threads):
     "Ctrl-C waits, and the environment says how many threads a new process may have."
@@ -526,15 +479,15 @@ class _Worker:
         code = self.context.process.exitcode or 0
         return f"ended with {code}" if code >= 0 else f"was killed by signal {-code}"
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c059
+# %% ../../nbs/colorizer/05_batch.ipynb #c053
 class _WorkerGroup:
     "Workers, what is still to be done, and the results that have come."
-    def __init__(self, jobs, input_ids, make, threads, options, sweeps):
+    def __init__(self, jobs, protected, make, threads, options, sweeps):
         self.make, self.threads, self.options, self.sweeps = make, threads, options, sweeps
         self.workers, self.suspected, self.error = [], set(), None
         self.todo, self.suspects, self.results = deque(), deque(), {} # by number in the plan
         for number, job in enumerate(jobs):
-            files = _files_to_write(job, input_ids, options)
+            files = files_to_write(job, protected, options)
             if isinstance(files, Result): self.results[number] = files
             else: self.todo.append((number, (job, files)))
 
@@ -586,7 +539,7 @@ class _WorkerGroup:
         for number, (job, files) in worker.chunk.items():
             if number in self.suspected:
                 message = f"{job.source} cannot be done: the process that worked on it {ended}, twice"
-                self.results[number] = _result(job, 'failed', message)
+                self.results[number] = job.result('failed', message)
             else: self.suspects.append((number, (job, files)))
             self.suspected.add(number)
         self.add_worker()
@@ -595,12 +548,12 @@ class _WorkerGroup:
         "End all workers: those that are still loading now, the others after their chunk or now."
         for w in self.workers: w.stop(kill or not w.ready)
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c061
-def _run_in_processes(jobs, input_ids, n, make, threads, options, shard):
+# %% ../../nbs/colorizer/05_batch.ipynb #c055
+def _run_in_processes(jobs, protected, n, make, threads, options, shard):
     "The results of `colorize_in_processes`."
     sweeps, told = shard[1] == 1, 0 # processes of other machines cannot be seen from here
     if sweeps: _sweep_targets(jobs)
-    group = _WorkerGroup(jobs, input_ids, make, threads, options, sweeps)
+    group = _WorkerGroup(jobs, protected, make, threads, options, sweeps)
     try:
         with _GracefulInterrupt() as interrupt:
             for _ in range(min(n, len(group.todo))): group.add_worker()
@@ -624,9 +577,9 @@ def _run_in_processes(jobs, input_ids, n, make, threads, options, shard):
 @_with_batch_options
 def colorize_in_processes(
     n:int, # processes
-    inputs:str|Path|Iterable, # images, folders (with their sub-folders), patterns and http(s) URLs
+    inputs:str|Path|Iterable, # images, folders (with sub-folders), patterns, http(s) URLs
     out:str|Path, # folder for the results; made if needed
-    model:str|Path|Callable='default', # a packaged model's name or a model's path; or what makes a colorizer, importable
+    model:str|Path|Callable='default', # name or path of a model; or an importable function that makes a colorizer
     device:str='auto', # where each process computes: auto, cpu, cuda, mps
     options:BatchOptions|None=None, # what to do with each image; None: the defaults, threads shared out
     *,
@@ -634,12 +587,13 @@ def colorize_in_processes(
     **settings, # fields of `BatchOptions` that replace those of `options`
 )->Iterator: # one `Result` for each input, in their order
     "Colorize many images in several processes."
-    if n < 1: raise ValueError(f"expected at least 1 process, got {n}: as many as there are cores is the most that is useful")
+    if n < 1:
+        raise ValueError(f"expected at least 1 process, got {n}: as many as there are cores is the most that is useful")
     threads = max(1, available_cores()//n)
     options = replace(options or BatchOptions(), **settings)
     options = replace(options, threads=options.threads or threads)
-    jobs, input_ids = _plan_jobs(inputs, out, options, shard)
+    jobs, protected = _plan_jobs(inputs, out, options, shard)
     if any(j.source == '-' for j in jobs):
         raise ValueError("standard input cannot be shared by several processes: take one, or name a file")
     make = model if callable(model) else partial(Colorizer.from_pretrained, model, device)
-    return _run_in_processes(jobs, input_ids, n, make, threads, options, shard)
+    return _run_in_processes(jobs, protected, n, make, threads, options, shard)
