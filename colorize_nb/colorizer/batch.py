@@ -212,7 +212,7 @@ def _describe_pages(job, seen, kept, own):
     "What there is to say about a finished TIFF of many pages, of which `own` had their own colours."
     name, notes = job.name, []
     for _, page_notes in seen.values(): notes += [n for n in page_notes if n not in notes]
-    for o in [o for metadata in kept for o in getattr(metadata, 'notes', ())]: # what came up while they were saved
+    for o in [o for metadata in kept for o in getattr(metadata, 'notes', ())]: # from saving
         if not any(n.endswith(o) for n in notes): notes.append(f'{name}: {o}')
     if own: notes.append(f'{own} of {len(seen)} pages of {name} have colours already and are passed on as they are')
     return '; '.join(notes)
@@ -389,12 +389,12 @@ def _run_jobs(jobs, protected, colorizer, options, shard):
 
 @_with_batch_options
 def colorize_files(
-    inputs:str|Path|Iterable, # images, folders (with sub-folders), patterns, http(s) URLs, - for standard input
+    inputs:str|Path|Iterable, # images, folders, patterns, http(s) URLs, and - for standard input
     out:str|Path, # folder for the results; made if needed
     colorizer:Colorizer, # or anything with its `predict_ab` and `merge_chroma`
     options:BatchOptions|None=None, # what to do with each image; None: the defaults
     *,
-    shard:tuple=(0, 1), # (rank, world): this process's share of the plan, see `shard_from_env`
+    shard:tuple=(0, 1), # (rank, world): this process's share, see `shard_from_env`
     **settings, # fields of `BatchOptions` that replace those of `options`
 )->Iterator: # one `Result` for each input, in their order
     "Colorize many images; go on past bad ones, skip what is done."
@@ -460,16 +460,21 @@ class _Worker:
         self.pool = ProcessPoolExecutor(1, self.context, _start_process)
         with _quiet_start(threads): self.future = self.pool.submit(_load_model, make, threads)
 
-    def submit(self, chunk, options):
-        "Hand out a chunk: number in the plan -> (job, files to write)."
+    def submit(self,
+        chunk, # number in the plan -> (job, files to write)
+        options, # `BatchOptions`
+    ):
+        "Hand out a chunk."
         self.chunk = chunk
         try: self.future = self.pool.submit(_colorize_chunk, list(chunk.values()), options)
         except BrokenProcessPool as e: # it has just died
             self.future = Future()
             self.future.set_exception(e)
 
-    def stop(self, kill=False):
-        "End the process: after its chunk, or now."
+    def stop(self,
+        kill=False, # now, not after its chunk
+    ):
+        "End the process."
         if kill: self.context.process.kill()
         self.pool.shutdown(cancel_futures=True)
 
@@ -544,9 +549,11 @@ class _WorkerGroup:
             self.suspected.add(number)
         self.add_worker()
 
-    def stop(self, kill=False):
-        "End all workers: those that are still loading now, the others after their chunk or now."
-        for w in self.workers: w.stop(kill or not w.ready)
+    def stop(self,
+        kill=False, # now, not after their chunks
+    ):
+        "End all workers."
+        for w in self.workers: w.stop(kill or not w.ready) # who is still loading has nothing to lose
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c055
 def _run_in_processes(jobs, protected, n, make, threads, options, shard):
@@ -577,11 +584,11 @@ def _run_in_processes(jobs, protected, n, make, threads, options, shard):
 @_with_batch_options
 def colorize_in_processes(
     n:int, # processes
-    inputs:str|Path|Iterable, # images, folders (with sub-folders), patterns, http(s) URLs
+    inputs:str|Path|Iterable, # images, folders, patterns, and http(s) URLs
     out:str|Path, # folder for the results; made if needed
-    model:str|Path|Callable='default', # name or path of a model; or an importable function that makes a colorizer
+    model:str|Path|Callable='default', # name or path; or an importable function that makes a colorizer
     device:str='auto', # where each process computes: auto, cpu, cuda, mps
-    options:BatchOptions|None=None, # what to do with each image; None: the defaults, threads shared out
+    options:BatchOptions|None=None, # what to do with each image; None: the defaults
     *,
     shard:tuple=(0, 1), # (rank, world): this machine's share of the plan, see `shard_from_env`
     **settings, # fields of `BatchOptions` that replace those of `options`

@@ -131,12 +131,12 @@ def _size_label(size, picture, usual):
     return f'{size}: sees {w}x{h}' + (", the model's own" if size == usual else '')
 
 def sizes_sheet(
-    colorizer, # `Colorizer`, or anything with its `predict_ab(pictures, size)` and `merge_chroma(picture, ab)`
+    colorizer, # `Colorizer`, or anything with its `predict_ab` and `merge_chroma`
     picture, # `Picture`, or what `open_picture` takes
     sizes:tuple=(128, 192, 256, 384), # working sizes to try, pixels
     labels:list|None=None, # what stands above each; None: the size, and what the network sees
     **kwargs # for the colorizer's `merge_chroma`: saturation, exact
-)->Image.Image: # RGB: gray first, then one coloured image for each size, each at most 480 pixels wide
+)->Image.Image: # RGB: gray first, then one for each size, each at most 480 pixels wide
     "Put one image, coloured at several working sizes, on a sheet."
     sizes = list(sizes)
     if not sizes: raise ValueError("expected at least one working size, got none: 192, 256 and 384 are usual")

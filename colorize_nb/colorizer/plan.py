@@ -226,7 +226,7 @@ def _expand_all(inputs, out):
         else: yield x, Path(Path(x).name), *_TAKEN
 
 def plan_files(
-    inputs:str|Path|Iterable, # images, folders (with sub-folders), patterns, http(s) URLs, - for standard input
+    inputs:str|Path|Iterable, # images, folders, patterns, http(s) URLs, and - for standard input
     out:str|Path, # folder for the results
     format:str='keep', # keep, or a suffix of `WRITERS` without its dot: png, jpg...
     compare:bool=False, # a second file with gray and colour side by side
@@ -315,7 +315,7 @@ def take_shard(
 
 def shard_device(
     device:str='auto', # as asked for
-    env=os.environ, # what the launcher set: LOCAL_RANK, which process on this machine this is, or MPI's name for it
+    env=os.environ, # what the launcher set: LOCAL_RANK, or MPI's name for it
 )->str: # the GPU that is this process's, where there is one for each
     "Choose the device of one process among several."
     local = next((env[k] for k in _LOCAL_RANKS if env.get(k, '').isdigit()), None)
