@@ -1,4 +1,4 @@
-"Runs over folders as processes of their own: stopped by signals, shared by `accelerate launch`, and their memory over many pictures."
+"Runs over folders: stopped by signals, shared by `accelerate launch`, and their memory over many pictures."
 import json
 import os
 import signal
@@ -25,16 +25,19 @@ class Tint:
     "Stands in for a network: one colour, after a while"
     name, size, saturation = 'tint', 64, 1.
     def __init__(self, pause=0.): self.pause = pause
-    def chroma(self, pictures, size=None, tta=False): return [np.zeros((2, 2, 2), np.float32) for _ in pictures]
+    def predict_ab(self, pictures, size=None, tta=False): return [np.zeros((2, 2, 2), np.float32) for _ in pictures]
     def merge_chroma(self, picture, ab, target='rgb', saturation=None, exact=False):
         time.sleep(self.pause)
-        im = Image.merge('YCbCr', [picture.plane(), Image.new('L', picture.size, 100), Image.new('L', picture.size, 150)])
+        chroma = [Image.new('L', picture.size, v) for v in (100, 150)]
+        im = Image.merge('YCbCr', [picture.plane(), *chroma])
         return im if target == 'jpeg' else im.convert('RGB')
 def slow(): return Tint(.05)
-def tell(records):
+def tell(results):
     try:
-        for r in records: print(r.status, r.target and r.target.name, flush=True)
-    except KeyboardInterrupt: print('interrupted', flush=True); sys.exit(130)
+        for r in results: print(r.status, r.target and r.target.name, flush=True)
+    except KeyboardInterrupt:
+        print('interrupted', flush=True)
+        sys.exit(130)
 if __name__ == '__main__':
     old, new, how = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.default_int_handler) # a process started in the background ignores it
@@ -50,7 +53,8 @@ if __name__ == '__main__':
         from colorize_nb.colorizer.plan import shard_from_env
         rank, world = shard_from_env()
         done = [str(r.source) for r in colorize_files(old, new, Tint(), shard=(rank, world))]
-        import json; json.dump([rank, world, done], open(f'{new}-{rank}.json', 'w'))
+        import json
+        with open(f'{new}-{rank}.json', 'w') as f: json.dump([rank, world, done], f)
 '''
 
 @pytest.fixture
@@ -65,16 +69,21 @@ def command(place, how): return [sys.executable, place/'tinting.py', place/'old'
 
 def begun(place, how, n=3):
     "A run in a group of its own, once it has written `n` pictures"
-    run = subprocess.Popen(command(place, how), cwd=place, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    run = subprocess.Popen(command(place, how), cwd=place, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           text=True, start_new_session=True)
     end = time.monotonic() + 100
-    while len(list((place/'new').glob('[0-9]*.png'))) < n and run.poll() is None and time.monotonic() < end: time.sleep(.01)
+    while run.poll() is None and time.monotonic() < end:
+        if len(list((place/'new').glob('[0-9]*.png'))) >= n: break
+        time.sleep(.01)
     return run
 
 def check_rest(place, how, whole):
     "What was left is done by a second run, what was done is left alone, and nothing else lies there"
     times = {f: (place/'new'/f).stat().st_mtime_ns for f in whole}
     done = subprocess.run(command(place, how), cwd=place, env=ENV, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0 and Counter(line.split()[0] for line in done.stdout.splitlines()) == {'done': 40 - len(whole), 'skipped': len(whole)}, done.stderr
+    assert done.returncode == 0, done.stderr
+    statuses = Counter(line.split()[0] for line in done.stdout.splitlines())
+    assert statuses == {'done': 40 - len(whole), 'skipped': len(whole)}
     assert sorted(f.name for f in (place/'new').iterdir()) == [f'{i:02}.png' for i in range(40)]
     assert {f: (place/'new'/f).stat().st_mtime_ns for f in whole} == times
 
@@ -82,7 +91,9 @@ def pictures(place):
     "The names of finished pictures, all of which can be read"
     names = sorted(f.name for f in (place/'new').glob('[0-9]*.png'))
     for f in names:
-        with Image.open(place/'new'/f) as im: im.load(); assert im.size == (60, 40)
+        with Image.open(place/'new'/f) as im:
+            im.load()
+            assert im.size == (60, 40)
     return names
 
 @posix
@@ -100,7 +111,9 @@ def test_ctrl_c_finishes_what_is_in_hand(place, how):
 @pytest.mark.parametrize('how', ['threads', 'processes'])
 def test_a_second_ctrl_c_interrupts_at_once(place, how):
     run = begun(place, how)
-    os.killpg(run.pid, signal.SIGINT); time.sleep(.02); os.killpg(run.pid, signal.SIGINT)
+    os.killpg(run.pid, signal.SIGINT)
+    time.sleep(.02)
+    os.killpg(run.pid, signal.SIGINT)
     out, err = run.communicate(timeout=100)
     assert run.returncode == 130 and 'Traceback' not in err, err
     whole = pictures(place)
@@ -112,20 +125,23 @@ def test_a_second_ctrl_c_interrupts_at_once(place, how):
 def test_a_killed_run_leaves_no_half_file(place, how):
     run = begun(place, how)
     os.kill(run.pid, signal.SIGKILL)
-    run.communicate(timeout=100) # workers go when their pipe ends
+    run.communicate(timeout=100) # workers end with their parent
     whole = pictures(place)
     assert 3 <= len(whole) < 40
     check_rest(place, how, whole)
 
-@pytest.mark.parametrize('how, n', [('--multi_gpu', 2), ('--cpu', 1)]) # the second starts one process, unless there is MPI
+@pytest.mark.parametrize('how, n', [('--multi_gpu', 2), ('--cpu', 1)]) # --cpu starts one without MPI
 def test_accelerate_launch_shares_a_folder(place, how, n):
     pytest.importorskip('accelerate')
-    done = subprocess.run([sys.executable, '-m', 'accelerate.commands.launch', how, '--num_processes', '2', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no',
-                           '--main_process_port', '0', *map(str, command(place, 'shards')[1:])], cwd=place, env=ENV, capture_output=True, text=True, timeout=300)
+    launch = [sys.executable, '-m', 'accelerate.commands.launch', how, '--num_processes', '2', '--num_machines', '1',
+              '--mixed_precision', 'no', '--dynamo_backend', 'no', '--main_process_port', '0']
+    done = subprocess.run([*launch, *map(str, command(place, 'shards')[1:])], cwd=place, env=ENV, capture_output=True,
+                          text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     shares = [json.loads(f.read_text()) for f in sorted(place.glob('new-*.json'))]
     assert [(rank, world, len(done)) for rank, world, done in shares] == [(k, n, 40//n) for k in range(n)]
-    assert sorted(f for *_, done in shares for f in done) == sorted(str(f) for f in (place/'old').iterdir()) # every picture exactly once
+    sources = sorted(str(f) for f in (place/'old').iterdir())
+    assert sorted(f for *_, done in shares for f in done) == sources # every picture exactly once
     assert len(pictures(place)) == 40
 
 MEMORY = '''import sys
@@ -139,14 +155,15 @@ for i, r in enumerate(colorize_files(sys.argv[1], sys.argv[2], Tint())):
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='reads /proc')
 def test_memory_stays_flat(place):
-    "2,000 pictures; the heap settles over the first thousand, and what it gains over the second, extrapolated to 10,000, is next to nothing"
+    "2,000 pictures: what the heap gains over the second thousand, extrapolated to 10,000, is next to nothing"
     for f in (place/'old').iterdir(): f.unlink()
     im = gray_sample('camera')
     for i in range(50): im.resize((300 + i, 200)).save(place/f'{i:02}.jpg', quality=80)
     for i in range(2000): os.link(place/f'{i % 50:02}.jpg', place/'old'/f'{i:04}.jpg')
     (place/'memory.py').write_text(MEMORY)
-    done = subprocess.run([sys.executable, 'memory.py', 'old', 'new'], cwd=place, env=ENV, capture_output=True, text=True, timeout=300)
+    script = [sys.executable, 'memory.py', 'old', 'new']
+    done = subprocess.run(script, cwd=place, env=ENV, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     n, rss = np.array([line.split() for line in done.stdout.splitlines()], float).T
     slope = np.polyfit(n[n > 1000], rss[n > 1000], 1)[0]
-    assert slope*10_000 < 60e6, f'{slope*10_000/1e6:.0f} MB' # a picture kept each time would be 600 MB; the allocator's noise is some 10
+    assert slope*10_000 < 60e6, f'{slope*10_000/1e6:.0f} MB' # 600 if pictures were kept, noise is some 10

@@ -143,7 +143,7 @@ def archive(tmp_path_factory, model):
 @pytest.mark.parametrize('name', NAMES)
 def test_good_picture(archive, name):
     old, want, out, records = archive
-    assert records[name].status == 'done', records[name].sentence
+    assert records[name].status == 'done', records[name].message
     see, alpha = want[name]
     with Image.open(result(out, name)) as im:
         assert im.mode == ('RGB' if alpha is None else 'RGBA')
@@ -185,19 +185,19 @@ def test_what_has_colours_is_copied(archive, model, tmp_path):
     assert {n: r.status for n, r in got.items()} == {n: 'copied' if n in ('colour.png', 'phone.jpg', 'web.webp')
         else 'done' for n in names}
     for n in ['colour.png', 'phone.jpg', 'web.webp']:
-        assert (tmp_path/'new'/n).read_bytes() == (old/n).read_bytes() and n in got[n].sentence
+        assert (tmp_path/'new'/n).read_bytes() == (old/n).read_bytes() and n in got[n].message
 
 @pytest.mark.parametrize('name', BAD)
 def test_bad_picture_is_named_in_one_sentence(archive, name):
     old, _, out, records = archive
     r = records[name]
-    assert r.status == 'failed' and name in r.sentence.replace(os.sep, '/') and '\n' not in r.sentence
+    assert r.status == 'failed' and name in r.message.replace(os.sep, '/') and '\n' not in r.message
     assert not result(out, name).exists()
 
 def test_nothing_else_happened(archive):
     old, want, out, records = archive
     assert set(records) == {*NAMES, *BAD, 'notes.txt'}
-    assert records['notes.txt'].status == 'skipped' and 'notes.txt' in records['notes.txt'].sentence
+    assert records['notes.txt'].status == 'skipped' and 'notes.txt' in records['notes.txt'].message
     # no temporary file among them
     assert sorted(files(out)) == sorted(result(out, n).relative_to(out).as_posix() for n in NAMES)
 

@@ -32,8 +32,8 @@ def _run(records, total, out, as_json=False):
         with progress_bar('colorizing', total) as step:
             for r in records:
                 n[r.status] += 1
-                if as_json: rows.append(dict(source=str(r.source), target=r.target and str(r.target), status=r.status, sentence=r.sentence, seconds=round(r.seconds, 3)))
-                if r.sentence and (r.status != 'skipped' or r.target is None): say(('' if r.status == 'failed' else 'note: ') + r.sentence.replace('`force`', '--force'))
+                if as_json: rows.append(dict(source=str(r.source), target=r.target and str(r.target), status=r.status, sentence=r.message, seconds=round(r.seconds, 3)))
+                if r.message and (r.status != 'skipped' or r.target is None): say(('' if r.status == 'failed' else 'note: ') + r.message.replace('`force`', '--force'))
                 step()
         code = 1 if n['failed'] else 0
     except KeyboardInterrupt:
@@ -50,7 +50,7 @@ def _to_stdout(inputs, colorize):
     if not sys.stdout or sys.stdout.isatty(): raise typer.BadParameter('the standard output is a terminal or closed: send it to a file or a program, as in --out - > new.png', param_hint='--out')
     with TemporaryDirectory() as tmp:
         for r in colorize(Path(tmp)):
-            if r.sentence: say(('' if r.status == 'failed' else 'note: ') + r.sentence.replace(str(r.target), 'the result'))
+            if r.message: say(('' if r.status == 'failed' else 'note: ') + r.message.replace(str(r.target), 'the result'))
             if r.status not in ('done', 'copied'): raise typer.Exit(1)
             sys.stdout.buffer.write(Path(r.target).read_bytes())
     sys.stdout.buffer.flush()
