@@ -1,4 +1,4 @@
-"`colorize-nb evaluate` as a program: what it writes, that it streams, and what it leaves when it is interrupted."
+"Evaluation: `colorize-nb evaluate` as a program, its report's pages, and the demo."
 import json
 import os
 import re
@@ -102,19 +102,42 @@ def test_ctrl_c_keeps_what_was_measured(photos, model, tmp_path):
 import os, signal, sys
 from colorize_nb.evaluate import run
 from colorize_nb.cli.main import main
-run = judge.run_evaluation
-def stop(*a, step=None, **kw):
+evaluate = run.run_evaluation
+def interrupted(*args, step=None, **kwargs):
     def one(name):
         step(name)
         if name == '04.png': os.kill(os.getpid(), signal.SIGINT)
-    return run(*a, step=one, **kw)
-judge.run_evaluation = stop
+    return evaluate(*args, step=one, **kwargs)
+run.run_evaluation = interrupted
 sys.argv = ['colorize-nb', 'evaluate', '--model', {f'random={model}'!r}, '--data', {str(tmp_path/'many')!r}, '--out', {str(tmp_path/'r')!r}]
 main()'''
     done = subprocess.run([sys.executable, '-c', script], env=os.environ | ENV, capture_output=True, text=True)
     assert done.returncode == 130, done.stderr
     d = metrics(tmp_path/'r')
     assert 5 <= len(d['pictures']) < 40 and d['notes'][0].startswith('Interrupted') and (tmp_path/'r'/'report.html').exists()
+
+def test_the_demo_needs_the_core_alone():
+    heavy = 'torch', 'fastai', 'skimage', 'matplotlib', 'pandas', 'scipy'
+    code = f'import sys, colorize_nb.evaluate.demo; print([m for m in {heavy!r} if m in sys.modules])'
+    done = subprocess.run([sys.executable, '-c', code], env=os.environ | ENV, capture_output=True, text=True)
+    assert done.stdout.strip() == '[]', done.stdout + done.stderr
+
+def test_pages_and_charts_need_no_torch():
+    code = """
+import sys
+from colorize_nb.evaluate.charts import Row, spread
+from colorize_nb.evaluate.pages import Cell, Column, FigureTable, html_page
+table = FigureTable('One', [Column('a')], [('<b>', '', [Cell('1')])])
+page = html_page('Title', {'Table': [table], 'Chart': [spread([Row('a', [1., 2, 3])], 'Spread')]})
+assert '<table' in page and '<svg' in page and '&lt;b&gt;' in page
+print([m for m in ('torch', 'fastai', 'pandas') if m in sys.modules])"""
+    done = subprocess.run([sys.executable, '-c', code], env=os.environ | ENV, capture_output=True, text=True)
+    assert done.stdout.strip() == '[]', done.stdout + done.stderr
+
+def test_templates_come_with_the_package():
+    from importlib.resources import files
+    found = {p.name for p in (files('colorize_nb.evaluate')/'templates').iterdir()}
+    assert {'page.html', 'pieces.html', 'page.css', 'table.css', 'chart.css', 'page.js'} <= found
 
 @pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='memory is read from /proc')
 def test_memory_does_not_grow_over_300_pictures(model, tmp_path):
