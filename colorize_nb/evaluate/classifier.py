@@ -132,8 +132,8 @@ def _find_arch(arch):
     import timm
     name = arch.removeprefix('timm/')
     if not timm.is_model(name):
-        raise ValueError(f"no classifier named {arch!r}: take one of "
-                         "torchvision.models.list_models(torchvision.models) or timm.list_models(), for instance 'vgg16'")
+        raise ValueError(f"no classifier named {arch!r}: take one of torchvision.models.list_models("
+                         "torchvision.models) or timm.list_models(), for instance 'vgg16'")
     return 'timm', name
 
 def _input_format(arch):
