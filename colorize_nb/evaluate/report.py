@@ -104,7 +104,7 @@ class Case:
     kind:str # best, median, worst; or most, middle, least
     by:str # of what
     images:dict # 'gray', methods, 'truth' -> (h,w,3) or (h,w) uint8, reduced
-    figures:dict # the same names -> metric -> value
+    metrics:dict # the same names -> metric -> value
 
 _SHOWN = 'psnr', 'ciede2000', 'lpips', 'colorfulness' # metrics below an image
 
@@ -141,10 +141,10 @@ def collect_cases(
     return cases
 
 # %% ../../nbs/evaluate/07_report.ipynb #c018
-def _caption(name, figures):
+def _caption(name, metrics):
     "Metrics of one image, one a line; a gray image has no colour to measure."
-    specs = [f for f in METRICS if f.name in figures and not (name == 'gray' and f.name == 'colorfulness')]
-    return [f'{f.title} {format_number(figures[f.name], f.digits)} {f.unit}'.strip() for f in specs]
+    specs = [f for f in METRICS if f.name in metrics and not (name == 'gray' and f.name == 'colorfulness')]
+    return [f'{f.title} {format_number(metrics[f.name], f.digits)} {f.unit}'.strip() for f in specs]
 
 def show_cases(
     cases:list, # of `Case`
@@ -160,7 +160,7 @@ def show_cases(
         for ax, (name, im) in zip(row, c.images.items()):
             ax.imshow(im, cmap='gray', vmin=0, vmax=255)
             head = f'{c.kind}: {c.rel}' if name == 'gray' else name
-            below = ', '.join(_caption(name, c.figures.get(name, {})))
+            below = ', '.join(_caption(name, c.metrics.get(name, {})))
             ax.set_title(f'{head}\n{below}', fontsize=6, parse_math=False)
     return fig
 
@@ -185,7 +185,7 @@ def _strip(case, is_open):
     images = []
     for name, im in case.images.items():
         alt = texts.get(name, f'{case.rel} as coloured by {name}')
-        images.append(Shown(name, im, alt, _caption(name, case.figures.get(name, {}))))
+        images.append(Shown(name, im, alt, _caption(name, case.metrics.get(name, {}))))
     return picture_strip(case.rel, images, case.kind, is_open)
 
 _WORDS = dict(pictures='how pictures were read', n='pictures', gray='question', truth='colours known',
