@@ -71,7 +71,7 @@ def _label(x, y, text, style='t', most=99):
 
 def _tick_label(x): return f'{x:g}'.replace('-', '−')
 
-# %% ../../nbs/evaluate/05_charts.ipynb #c012
+# %% ../../nbs/evaluate/05_charts.ipynb #c013
 @dataclass
 class Row:
     "What is drawn of one method."
@@ -124,7 +124,7 @@ class _Axis(NamedTuple):
         "Texts of the ticks."
         return [o for t in self.ticks() for o in _label(self.x(t), y, _tick_label(t), self.anchor(t, 12))]
 
-# %% ../../nbs/evaluate/05_charts.ipynb #c014
+# %% ../../nbs/evaluate/05_charts.ipynb #c015
 def _area(grid, heights, axis, y, style):
     "A density as a closed path, 30 high."
     points = ''.join(f'L{axis.x(g):.1f} {y - 30*v:.1f}' for g, v in zip(grid, heights))
@@ -173,7 +173,7 @@ def spread(
     summary = '; '.join(f'{r.name} {r.mean.value:.3g} {r.note}'.strip() for r in rows if r.mean)
     return Chart(title, caption, marks, height, f'{title}: {summary}')
 
-# %% ../../nbs/evaluate/05_charts.ipynb #c018
+# %% ../../nbs/evaluate/05_charts.ipynb #c019
 def _forest_row(row, axis, y, line):
     "Marks of one row; lines end where a name stands."
     marks = [*_label(0, y - 14, row.name, 'n', 36), *_label(480, y - 14, row.note, 'e t')]
@@ -203,7 +203,7 @@ def forest(
     summary = '; '.join(f'{r.name} {r.note or format(r.mean.value, ".3g")}' for r in rows)
     return Chart(title, caption, marks, height, f'{title}: {summary}')
 
-# %% ../../nbs/evaluate/05_charts.ipynb #c022
+# %% ../../nbs/evaluate/05_charts.ipynb #c023
 def _panel(name, x, y, left, top, side, high):
     "Marks of one square, 0 to `high` on both axes."
     px, py = (lambda v: left + side*v/high), (lambda v: top + side - side*v/high)

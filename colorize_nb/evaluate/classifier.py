@@ -125,7 +125,7 @@ class PartlyFrozen(nn.Module):
         except Exception: ok = False # `fx` follows no branches that depend on values, and fails in many ways
         return (front, back) if ok else ((lambda x: (x,)), self.net)
 
-# %% ../../nbs/evaluate/01_classifier.ipynb #c015
+# %% ../../nbs/evaluate/01_classifier.ipynb #c016
 def _find_arch(arch):
     "The package that has `arch`, and its name there."
     if arch in torchvision.models.list_models(torchvision.models): return 'torchvision', arch
@@ -160,7 +160,7 @@ def _make(arch, pretrained):
         net.aux_logits = False
     return net
 
-# %% ../../nbs/evaluate/01_classifier.ipynb #c016
+# %% ../../nbs/evaluate/01_classifier.ipynb #c017
 def _head(net):
     "The last layer with a kernel, and its name."
     head = _kernel_layers(net)[-1]
@@ -202,7 +202,7 @@ def classifier_network(
     "Build a classifier with a new head, of which the last layers learn."
     return PartlyFrozen(_network(arch, n_classes, pretrained, weights), trained_layers)
 
-# %% ../../nbs/evaluate/01_classifier.ipynb #c020
+# %% ../../nbs/evaluate/01_classifier.ipynb #c021
 class Classifier(nn.Module):
     "A network that names what is on an 8-bit RGB image."
     def __init__(self,
@@ -251,7 +251,7 @@ class Classifier(nn.Module):
         if label not in self.classes: return torch.full((len(rgb),), math.nan)
         return (self.predict(rgb).argmax(1) == self.classes.index(label)).float()
 
-# %% ../../nbs/evaluate/01_classifier.ipynb #c028
+# %% ../../nbs/evaluate/01_classifier.ipynb #c029
 _FIELDS = ('arch', 'classes', 'size', 'resize', 'mean', 'std')
 
 def _check_suffix(path, wanted):
@@ -308,7 +308,7 @@ def load(cls:Classifier,
     fill_weights(clf, state, path)
     return clf.to(pick_device(device)).eval().requires_grad_(False)
 
-# %% ../../nbs/evaluate/01_classifier.ipynb #c031
+# %% ../../nbs/evaluate/01_classifier.ipynb #c032
 def imagenet_classifier(
     arch:str='mobilenet_v2', # a classifier of torchvision or of timm
     weights:str|Path|None=None, # safetensors file with its weights; default: as in `classifier_network`
@@ -323,7 +323,7 @@ def imagenet_classifier(
     clf = Classifier(net, ImageNetInfo().label_names(), arch, resize='crop', **_input_format(arch))
     return clf.to(pick_device(device)).eval().requires_grad_(False)
 
-# %% ../../nbs/evaluate/01_classifier.ipynb #c035
+# %% ../../nbs/evaluate/01_classifier.ipynb #c036
 def _parts(data, seed):
     "The files of `train`, `valid` and `test`; what has no folder of its own is split off."
     has = {k: (data/k).is_dir() for k in ('train', 'valid', 'test')}
@@ -351,7 +351,7 @@ def class_split(
     kept = {k: sorted(f for f, c in zip(fs, classes_of(fs, data)) if c in names) for k, fs in parts.items()}
     return dict(classes=names) | kept
 
-# %% ../../nbs/evaluate/01_classifier.ipynb #c040
+# %% ../../nbs/evaluate/01_classifier.ipynb #c041
 @dataclass(frozen=True)
 class TrainOptions:
     "How a classifier is trained."
@@ -364,7 +364,7 @@ class TrainOptions:
     weights:str|Path|None=None # or from this safetensors file
     seed:int=42 # of the split, the head, the order of the images
 
-# %% ../../nbs/evaluate/01_classifier.ipynb #c041
+# %% ../../nbs/evaluate/01_classifier.ipynb #c042
 def _read(fn):
     "A file as (1,3,h,w) uint8 RGB, upright."
     try:
@@ -401,7 +401,7 @@ class _Inputs:
         flip = flip.view(-1, *[1]*(plain.ndim - 1))
         return torch.where(flip, mirrored, plain).to(self.device).float()
 
-# %% ../../nbs/evaluate/01_classifier.ipynb #c042
+# %% ../../nbs/evaluate/01_classifier.ipynb #c043
 def _param_groups(net, options):
     "The new head, and what came with it at a lower rate."
     head = {id(p) for p in _kernel_layers(net)[-1].parameters()}
@@ -458,7 +458,7 @@ def _fit(net, clf, split, labels, options, log):
     net.load_state_dict(best[2])
     return rows, best[1]
 
-# %% ../../nbs/evaluate/01_classifier.ipynb #c043
+# %% ../../nbs/evaluate/01_classifier.ipynb #c044
 def _save_run(clf, history, split, data, out):
     "Write the classifier, its history and its split."
     clf.save(out/'classifier.safetensors')
@@ -498,7 +498,7 @@ def train_classifier(
     if out is not None: _save_run(clf, history, split, data, Path(out))
     return clf.eval().requires_grad_(False), history
 
-# %% ../../nbs/evaluate/01_classifier.ipynb #c048
+# %% ../../nbs/evaluate/01_classifier.ipynb #c049
 def recognised(
     clf:Classifier, # decides
     files:list, # images
