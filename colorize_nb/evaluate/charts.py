@@ -173,7 +173,7 @@ def spread(
     summary = '; '.join(f'{r.name} {r.mean.value:.3g} {r.note}'.strip() for r in rows if r.mean)
     return Chart(title, caption, marks, height, f'{title}: {summary}')
 
-# %% ../../nbs/evaluate/05_charts.ipynb #c019
+# %% ../../nbs/evaluate/05_charts.ipynb #c020
 def _forest_row(row, axis, y, line):
     "Marks of one row; lines end where a name stands."
     marks = [*_label(0, y - 14, row.name, 'n', 36), *_label(480, y - 14, row.note, 'e t')]
@@ -203,7 +203,7 @@ def forest(
     summary = '; '.join(f'{r.name} {r.note or format(r.mean.value, ".3g")}' for r in rows)
     return Chart(title, caption, marks, height, f'{title}: {summary}')
 
-# %% ../../nbs/evaluate/05_charts.ipynb #c023
+# %% ../../nbs/evaluate/05_charts.ipynb #c025
 def _panel(name, x, y, left, top, side, high):
     "Marks of one square, 0 to `high` on both axes."
     px, py = (lambda v: left + side*v/high), (lambda v: top + side - side*v/high)

@@ -36,7 +36,7 @@ def render(
     "Render one piece of a page."
     return getattr(_templates().get_template('pieces.html').module, piece)(*values, **named)
 
-# %% ../../nbs/evaluate/04_pages.ipynb #c008
+# %% ../../nbs/evaluate/04_pages.ipynb #c009
 def format_number(
     x:float, # any; nan and infinities too
     digits:int=2, # after the point
@@ -65,7 +65,7 @@ def pluralize(
     if n == 1: return f'one {what}'
     return f"{n} {'people' if what == 'person' else what + 's'}"
 
-# %% ../../nbs/evaluate/04_pages.ipynb #c011
+# %% ../../nbs/evaluate/04_pages.ipynb #c013
 class Cell(NamedTuple):
     "One cell of a table."
     text:str='–' # in full size
@@ -122,7 +122,7 @@ class FigureTable:
     def __html__(self): return self.html()
     def _repr_html_(self): return render('in_notebook', [self])
 
-# %% ../../nbs/evaluate/04_pages.ipynb #c019
+# %% ../../nbs/evaluate/04_pages.ipynb #c023
 def _in_words(value):
     "A setting as text."
     if isinstance(value, dict): return ', '.join(f'{a} {b}' for a, b in value.items())
@@ -136,7 +136,7 @@ def words_table(
     rows = [(name, '', [Cell(_in_words(value))]) for name, value in words.items() if value not in (None, '')]
     return FigureTable(caption, [Column('')], rows)
 
-# %% ../../nbs/evaluate/04_pages.ipynb #c023
+# %% ../../nbs/evaluate/04_pages.ipynb #c027
 @dataclass(repr=False)
 class Piece:
     "Pieces of a page that a notebook shows together."
@@ -145,7 +145,7 @@ class Piece:
     def __repr__(self): return f'{len(self.parts)} elements of a page'
     def _repr_html_(self): return render('in_notebook', self.parts)
 
-# %% ../../nbs/evaluate/04_pages.ipynb #c026
+# %% ../../nbs/evaluate/04_pages.ipynb #c030
 def shrink(
     im:np.ndarray, # (h,w,3) or (h,w) uint8
     long:int=384, # greatest longer side, pixels
@@ -164,7 +164,7 @@ def image_uri(
     Image.fromarray(im).save(out, 'JPEG', quality=quality)
     return 'data:image/jpeg;base64,' + base64.b64encode(out.getvalue()).decode()
 
-# %% ../../nbs/evaluate/04_pages.ipynb #c029
+# %% ../../nbs/evaluate/04_pages.ipynb #c034
 class Shown(NamedTuple):
     "An image of a strip."
     name:str # below it, in bold
@@ -186,7 +186,7 @@ def picture_strip(
     "Put images side by side, to be compared."
     return render('strip', name, pictures, kind, is_open)
 
-# %% ../../nbs/evaluate/04_pages.ipynb #c032
+# %% ../../nbs/evaluate/04_pages.ipynb #c038
 def html_page(
     title:str, # heading of the page
     parts:dict, # heading of each section -> list of pieces: HTML, or anything with `__html__`

@@ -20,8 +20,8 @@ from fastcore.basics import patch
 from .charts import Chart, Row, forest, scatter, spread
 from .evaluation import METRICS, Evaluation, get_metric
 from .methods import Protocol, take_question
-from .pages import Cell, Column, FigureTable, Piece, Shown, format_interval, format_number, html_page
-from .pages import picture_strip, pluralize, render, shrink, words_table
+from .pages import Cell, Column, FigureTable, Piece, Shown, format_interval, format_number
+from .pages import html_page, picture_strip, pluralize, render, shrink, words_table
 from .tables import class_table, differences, harder_gray, is_baseline, models_of, table, verdict
 from .tables import worse_than
 from ..io.write import atomic_path
