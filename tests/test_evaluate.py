@@ -1,4 +1,4 @@
-"`colorize-nb evaluate` as a program: what it writes, that it streams, and what it leaves when it is interrupted."
+"Evaluation: `colorize-nb evaluate` as a program, its report's pages, and the demo."
 import json
 import os
 import re
@@ -19,8 +19,13 @@ SHARED = ROOT.parent/'shared'/'data'
 ENV = {'PYTHONPATH': str(ROOT), 'PYTHONUTF8': '1', 'OMP_NUM_THREADS': '1'}
 
 def command(*args): return [sys.executable, '-m', 'colorize_nb', 'evaluate', *map(str, args)]
-def call(*args): return subprocess.run(command(*args), env=os.environ | ENV, capture_output=True, text=True, encoding='utf-8')
+def run(command): return subprocess.run(command, env=os.environ | ENV, capture_output=True, text=True, encoding='utf-8')
+def call(*args): return run(command(*args))
+def python(code): return run([sys.executable, '-c', code])
 def metrics(out): return json.loads((out/'metrics.json').read_text(encoding='utf-8'))
+
+VOID = 'meta', 'img', 'input', 'br', 'hr', 'link', 'col'
+SHAPES = 'path', 'circle', 'line', 'rect', 'use', 'polyline'
 
 class Page(HTMLParser):
     "Collects a page's tags and text; a tag that is not closed where it must be is an error"
@@ -32,10 +37,10 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.seen.append(tag)
         self.links += [v for k, v in attrs if k in ('src', 'href', 'poster', 'srcset') and v]
-        if tag not in ('meta', 'img', 'input', 'br', 'hr', 'link', 'col', 'path', 'circle', 'line', 'rect', 'use', 'polyline'): self.open.append(tag)
+        if tag not in VOID + SHAPES: self.open.append(tag)
     def handle_endtag(self, tag):
         if self.open and self.open[-1] == tag: self.open.pop()
-        else: assert tag in ('path', 'circle', 'line', 'rect', 'use', 'polyline'), (tag, self.open)
+        else: assert tag in SHAPES, (tag, self.open)
     def handle_data(self, data): self.text.append(data)
 
 @pytest.fixture(scope='module')
@@ -43,7 +48,7 @@ def photos(tmp_path_factory):
     "The sample at a small size, and what a program without colours would make of it"
     d = tmp_path_factory.mktemp('photos')
     for n in samples():
-        im = Image.fromarray(np.array(sample(n).resize((96, 64)))) # without its colour profile, which scikit-image does not read
+        im = Image.fromarray(np.array(sample(n).resize((96, 64)))) # without its profile, which scikit-image ignores
         (d/'true').mkdir(exist_ok=True); (d/'gray').mkdir(exist_ok=True)
         im.save(d/'true'/f'{n}.png'); im.convert('L').save(d/'gray'/f'{n}.png')
     return d
@@ -69,22 +74,27 @@ def test_a_folder_of_results_is_measured_as_scikit_image_does(photos, tmp_path):
     read = lambda p: np.array(Image.open(p).convert('RGB'))
     pairs = [(read(photos/'true'/n), read(photos/'gray'/n)) for n in d['pictures']]
     want = [skimage.metrics.peak_signal_noise_ratio(t, p, data_range=255) for t, p in pairs]
-    assert np.abs(np.subtract(d['values']['theirs']['psnr'], want)).max() < 1e-3, (d['pictures'], d['values']['theirs']['psnr'], want)
+    got = d['values']['theirs']['psnr']
+    assert np.abs(np.subtract(got, want)).max() < 1e-3, (d['pictures'], got, want)
     assert d['values']['theirs']['psnr'] == d['values']['gray, luma']['psnr'] # PIL's gray is luma
 
 def test_two_runs_in_one_report(photos, model, tmp_path):
     assert call('--model', f'random={model}', '--data', photos/'true', '--out', tmp_path/'a').returncode == 0
-    done = call('--pred', f"theirs={photos/'gray'}", '--with', tmp_path/'a'/'metrics.json', '--data', photos/'true', '--out', tmp_path/'b')
+    theirs, old = f"theirs={photos/'gray'}", tmp_path/'a'/'metrics.json'
+    done = call('--pred', theirs, '--with', old, '--data', photos/'true', '--out', tmp_path/'b')
     assert done.returncode == 0, done.stderr
     a, b = metrics(tmp_path/'a'), metrics(tmp_path/'b')
-    assert list(b['methods'])[-2:] == ['theirs', 'random'] and np.allclose(b['summary']['random']['psnr'], a['summary']['random']['psnr'], atol=1e-3) # six digits are kept
-    again = call('--pred', f"random={photos/'gray'}", '--with', tmp_path/'a', '--data', photos/'true', '--out', tmp_path/'c')
+    assert list(b['methods'])[-2:] == ['theirs', 'random']
+    assert np.allclose(b['summary']['random']['psnr'], a['summary']['random']['psnr'], atol=1e-3) # six digits are kept
+    twice = f"random={photos/'gray'}"
+    again = call('--pred', twice, '--with', tmp_path/'a', '--data', photos/'true', '--out', tmp_path/'c')
     assert again.returncode == 1 and "two methods are named 'random'" in again.stderr
 
 def test_a_missing_result_counts_for_nobody(photos, model, tmp_path):
     for n in samples()[1:]: Image.open(photos/'gray'/f'{n}.png').save(tmp_path/f'{n}.jpg')
     done = call('--pred', tmp_path, '--model', f'random={model}', '--data', photos/'true', '--out', tmp_path/'r')
-    assert done.returncode == 1 and 'no result for astronaut.webp' in done.stderr and 'Traceback' not in done.stderr
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert f'no result for {samples()[0]}.png' in done.stderr
     assert len(metrics(tmp_path/'r')['values']['random']['psnr']) == 7
 
 def test_gray_pictures_have_no_truth(model, tmp_path):
@@ -92,29 +102,57 @@ def test_gray_pictures_have_no_truth(model, tmp_path):
     done = call('--model', f'random={model}', '--data', tmp_path, '--out', tmp_path/'r')
     assert done.returncode == 0, done.stderr
     d = metrics(tmp_path/'r')
-    assert not d['protocol']['truth'] and 'psnr' not in d['summary']['random'] and 'colorfulness' in d['summary']['random']
+    assert not d['protocol']['truth']
+    assert 'psnr' not in d['summary']['random'] and 'colorfulness' in d['summary']['random']
     Page((tmp_path/'r'/'report.html').read_text(encoding='utf-8'))
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='SIGINT cannot be sent to one process on Windows')
 def test_ctrl_c_keeps_what_was_measured(photos, model, tmp_path):
-    for i in range(40): (tmp_path/'many').mkdir(exist_ok=True); Image.open(photos/'true'/'china.png').resize((320, 240)).save(tmp_path/'many'/f'{i:02}.png')
+    many, out = tmp_path/'many', tmp_path/'r'
+    many.mkdir()
+    for i in range(40): Image.open(photos/'true'/'china.png').resize((320, 240)).save(many/f'{i:02}.png')
+    args = ['evaluate', '--model', f'random={model}', '--data', str(many), '--out', str(out)]
     script = f'''
 import os, signal, sys
 from colorize_nb.evaluate import run
 from colorize_nb.cli.main import main
-run = judge.run_evaluation
-def stop(*a, step=None, **kw):
+evaluate = run.run_evaluation
+def interrupted(*args, step=None, **kwargs):
     def one(name):
         step(name)
         if name == '04.png': os.kill(os.getpid(), signal.SIGINT)
-    return run(*a, step=one, **kw)
-judge.run_evaluation = stop
-sys.argv = ['colorize-nb', 'evaluate', '--model', {f'random={model}'!r}, '--data', {str(tmp_path/'many')!r}, '--out', {str(tmp_path/'r')!r}]
+    return evaluate(*args, step=one, **kwargs)
+run.run_evaluation = interrupted
+sys.argv = ['colorize-nb', *{args!r}]
 main()'''
-    done = subprocess.run([sys.executable, '-c', script], env=os.environ | ENV, capture_output=True, text=True)
+    done = python(script)
     assert done.returncode == 130, done.stderr
     d = metrics(tmp_path/'r')
-    assert 5 <= len(d['pictures']) < 40 and d['notes'][0].startswith('Interrupted') and (tmp_path/'r'/'report.html').exists()
+    assert 5 <= len(d['pictures']) < 40 and d['notes'][0].startswith('Interrupted')
+    assert (tmp_path/'r'/'report.html').exists()
+
+def test_the_demo_needs_the_core_alone():
+    heavy = 'torch', 'fastai', 'skimage', 'matplotlib', 'pandas', 'scipy'
+    code = f'import sys, colorize_nb.evaluate.demo; print([m for m in {heavy!r} if m in sys.modules])'
+    done = python(code)
+    assert done.stdout.strip() == '[]', done.stdout + done.stderr
+
+def test_pages_and_charts_need_no_torch():
+    code = """
+import sys
+from colorize_nb.evaluate.charts import Row, spread
+from colorize_nb.evaluate.pages import Cell, Column, FigureTable, html_page
+table = FigureTable('One', [Column('a')], [('<b>', '', [Cell('1')])])
+page = html_page('Title', {'Table': [table], 'Chart': [spread([Row('a', [1., 2, 3])], 'Spread')]})
+assert '<table' in page and '<svg' in page and '&lt;b&gt;' in page
+print([m for m in ('torch', 'fastai', 'pandas') if m in sys.modules])"""
+    done = python(code)
+    assert done.stdout.strip() == '[]', done.stdout + done.stderr
+
+def test_templates_come_with_the_package():
+    from importlib.resources import files
+    found = {p.name for p in (files('colorize_nb.evaluate')/'templates').iterdir()}
+    assert {'page.html', 'pieces.html', 'page.css', 'table.css', 'chart.css', 'page.js'} <= found
 
 @pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='memory is read from /proc')
 def test_memory_does_not_grow_over_300_pictures(model, tmp_path):
@@ -133,10 +171,11 @@ def step(name): seen.append(int(Path('/proc/self/statm').read_text().split()[1])
 ev = evaluate([model_method({str(model)!r})], folder, step=step)
 assert len(ev.pictures) == 300, ev.failures[:3]
 print(np.median(seen[80:120]), np.median(seen[-40:]))'''
-    done = subprocess.run([sys.executable, '-c', script], env=os.environ | ENV, capture_output=True, text=True)
+    done = python(script)
     assert done.returncode == 0, done.stderr
     early, late = map(float, done.stdout.split()[-2:])
-    assert late - early < 6, f'{early:.0f} MB after 100 pictures, {late:.0f} MB after 300' # pictures' values take .2 MB; 180 kept pictures would take 10 MB each way
+    # the values of pictures take .2 MB; 180 kept pictures would take 10 MB each way
+    assert late - early < 6, f'{early:.0f} MB after 100 pictures, {late:.0f} MB after 300'
 
 @pytest.mark.skipif(not SHARED.exists(), reason='the pictures for training and testing are not here')
 @pytest.mark.parametrize('data,truth', [('photos/valid', True), ('paintings', True), ('historical', False)])

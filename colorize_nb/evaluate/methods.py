@@ -1,4 +1,4 @@
-"""Models, folders of pictures that any program made, and the answers that need no model: all of them see the same gray pictures.
+"""Models, folders of results that any program made, and baselines: all of them get the same gray images.
 
 Docs: https://colorize-nb.github.io/colorize_nb/evaluate/methods.html.md"""
 
@@ -29,32 +29,34 @@ from ..io.read import PictureError, decoding
 # %% ../../nbs/evaluate/02_methods.ipynb #c005
 @dataclass(frozen=True)
 class Protocol:
-    "How pictures are read before they are judged."
+    "How images are read before they are judged."
     resize:str='own' # 'own', 'crop' or 'squish'
     size:int=256 # pixels, of 'crop' and 'squish'
-    max_pixels:float=4e6 # of 'own': larger pictures are reduced to about so many
+    max_pixels:float=4e6 # of 'own': larger images are reduced to about so many
 
     def __post_init__(self):
-        if self.resize not in ('own', 'crop', 'squish'): raise ValueError(f"no way to read pictures named {self.resize!r}: take own, crop or squish")
+        if self.resize not in ('own', 'crop', 'squish'):
+            raise ValueError(f"no way to read pictures named {self.resize!r}: take own, crop or squish")
 
     def __str__(self):
         if self.resize == 'own': return f'pictures at their own size, at most {self.max_pixels/1e6:g} megapixels'
-        return f"{dict(crop='the square in the middle', squish='the whole picture, stretched')[self.resize]} at {self.size}x{self.size} pixels (bicubic)"
+        part = dict(crop='the square in the middle', squish='the whole picture, stretched')[self.resize]
+        return f'{part} at {self.size}x{self.size} pixels (bicubic)'
 
     def read(self,
-        path:str|Path, # file of a picture
+        path:str|Path, # file of an image
     )->np.ndarray: # (h,w,3) sRGB, uint8
-        "Read a picture; what is wrong with it is said in one sentence."
+        "Read an image; one that cannot be read is a `PictureError`."
         with decoding(str(path)):
             if self.resize == 'own': return read_whole(path, self.max_pixels)
             im = Image.fromarray(read_whole(path))
             box = (center_box if self.resize == 'crop' else whole_box)(*im.size)
             return np.asarray(im.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box))
 
-# %% ../../nbs/evaluate/02_methods.ipynb #c011
+# %% ../../nbs/evaluate/02_methods.ipynb #c012
 @dataclass
 class Question:
-    "One picture of an evaluation: the question, and where it is known, the answer."
+    "One image of an evaluation: the question, and where it is known, the answer."
     rel:str # name below the folder of the set, with forward slashes
     gray:np.ndarray # (h,w) uint8: gray on sRGB's curve
     truth:np.ndarray|None=None # (h,w,3) uint8 sRGB
@@ -62,77 +64,93 @@ class Question:
 def rgb8(
     im:np.ndarray, # (h,w,3) uint8
 )->torch.Tensor: # (1,3,h,w) uint8, as the metrics want it
-    "Make a batch of one picture."
+    "Make a batch of one image."
     return torch.tensor(im).permute(2, 0, 1)[None]
 
 def take_question(
-    rel:str, # name of the picture
+    rel:str, # name of the image
     im:np.ndarray, # (h,w,3) uint8 sRGB
     truth:bool=True, # are its colours the truth?
-)->Question: # with the picture's L* as the question; its luma, if it has no truth
-    "Make the question out of a picture."
+)->Question: # with the image's L* as the question; its luma, if it has no truth
+    "Make the question out of an image."
     gray = gray_rgb(rgb8(im), luma=not truth)[0, 0].numpy()
     return Question(rel, gray, im if truth else None)
 
-# %% ../../nbs/evaluate/02_methods.ipynb #c014
+# %% ../../nbs/evaluate/02_methods.ipynb #c015
 @dataclass
 class Method:
-    "Something that colours gray pictures, under a name."
+    "Something that colorizes gray images, under a name."
     name:str # in tables
     answer:Callable # of a `Question`, returns (h,w,3) uint8 sRGB
     info:dict=field(default_factory=dict) # what `metrics.json` says of it
-    seen:frozenset=frozenset() # names of pictures that it was trained on, as far as we know
+    seen:frozenset=frozenset() # names of images that it was trained on, as far as we know
     baseline:bool=False # needs no model
 
     def __call__(self,
-        shot:Question, # the question
+        question:Question, # gray image
     )->np.ndarray: # (h,w,3) uint8
         "Answer, in the right size."
-        res = np.asarray(self.answer(shot))
-        if res.shape != (*shot.gray.shape, 3) or res.dtype != np.uint8:
-            raise ValueError(f"expected an answer of shape {(*shot.gray.shape, 3)}, uint8, got {res.shape}, {res.dtype} from {self.name}: it must keep the size")
+        res, wanted = np.asarray(self.answer(question)), (*question.gray.shape, 3)
+        if res.shape != wanted or res.dtype != np.uint8:
+            raise ValueError(f"expected an answer of shape {wanted}, uint8, got {res.shape}, {res.dtype} "
+                             f"from {self.name}: it must keep the size")
         return res
 
-# %% ../../nbs/evaluate/02_methods.ipynb #c018
+# %% ../../nbs/evaluate/02_methods.ipynb #c019
 def average_ab(
-    files:list, # pictures
+    files:list, # images
     n:int=500, # at most so many of them, chosen by name
 )->np.ndarray: # (2,) mean a* and b*, Lab units
-    "Measure the mean chroma of pictures; broken ones are left out."
-    got = []
+    "Measure the mean chroma of images; broken ones are left out."
+    means = []
     for f in rank_pictures(files)[:n]:
         try:
-            with decoding(str(f)): got.append(rgb2lab(torch.tensor(read_picture(f, 64, whole_box)).permute(2, 0, 1))[1:].mean((1, 2)).numpy())
-        except PictureError: pass
-    return np.mean(got, 0) if got else np.zeros(2)
+            with decoding(str(f)): small = torch.tensor(read_picture(f, 64, whole_box)).permute(2, 0, 1)
+        except PictureError: continue
+        means.append(rgb2lab(small)[1:].mean((1, 2)).numpy())
+    return np.mean(means, 0) if means else np.zeros(2)
 
-def _mean_color(ab, shot):
-    lab = rgb2lab(rgb8(np.repeat(shot.gray[..., None], 3, 2)))
+def _image(x): return x[0].permute(1, 2, 0).numpy() # (1,3,h,w) to (h,w,3)
+def _gray_answer(question): return np.repeat(question.gray[..., None], 3, 2)
+def _luma_answer(question): return _image(gray_rgb(rgb8(question.truth), luma=True))
+
+def _mean_color_answer(ab, question):
+    lab = rgb2lab(rgb8(_gray_answer(question)))
     lab[:, 1:] = torch.tensor(ab, dtype=lab.dtype).view(2, 1, 1)
-    return lab2rgb8(clip_gamut(lab))[0].permute(1, 2, 0).numpy()
-
-def _luma(shot): return gray_rgb(rgb8(shot.truth), luma=True)[0].permute(1, 2, 0).numpy()
+    return _image(lab2rgb8(clip_gamut(lab)))
 
 def baselines(
     ab, # (2,) mean a* and b*, Lab units
     source:str='', # where `ab` was measured
     truth:bool=True, # is there one? Without it there is no luma of it
 )->list: # of `Method`
-    "Make the answers that need no model."
-    gray = Method('gray', lambda s: np.repeat(s.gray[..., None], 3, 2), dict(about='no colour, L* of the truth'), baseline=True)
-    luma = Method('gray, luma', _luma, dict(about='no colour, luma of the truth'), baseline=True)
-    mean = Method('mean colour', partial(_mean_color, np.asarray(ab, float)), dict(about='one chroma everywhere', ab=[round(float(x), 2) for x in ab], source=source), baseline=True)
-    return [gray, luma, mean] if truth else [gray]
+    "Make the methods that need no model."
+    gray = Method('gray', _gray_answer, dict(about='no colour, L* of the truth'), baseline=True)
+    if not truth: return [gray]
+    luma = Method('gray, luma', _luma_answer, dict(about='no colour, luma of the truth'), baseline=True)
+    about = dict(about='one chroma everywhere', ab=[round(float(x), 2) for x in ab], source=source)
+    mean = Method('mean colour', partial(_mean_color_answer, np.asarray(ab, float)), about, baseline=True)
+    return [gray, luma, mean]
 
-# %% ../../nbs/evaluate/02_methods.ipynb #c023
+# %% ../../nbs/evaluate/02_methods.ipynb #c024
 def names_seen(
     path:str|Path, # file of a model or a classifier
     parts:tuple=('train',), # of its split: 'train', 'valid', 'test'
 )->frozenset: # names below the folder that it was trained on; empty where nothing is known
-    "Read from the `split.json` beside a model which pictures it has seen."
+    "Read from the `split.json` beside a model which images it has seen."
     try: split = json.loads(Path(path).with_name('split.json').read_text(encoding='utf-8'))
     except (OSError, ValueError): return frozenset()
     return frozenset(n for p in parts for n in split.get(p, ()))
+
+def _model_name(model, path):
+    "A packaged model's name, or that of the file or its folder."
+    if path.parent.name == str(model): return str(model)
+    return path.parent.name if path.stem == 'model' else path.stem
+
+def _parameters(colorizer):
+    "How many parameters its network has; None where that is not known."
+    network = getattr(colorizer.engine, 'model', None)
+    return sum(p.numel() for p in network.parameters()) if hasattr(network, 'parameters') else None
 
 def model_method(
     model:str|Path='default', # a packaged model's name, or a .safetensors file
@@ -140,29 +158,33 @@ def model_method(
     size:int|None=None, # working size, pixels; default the model's
     saturation:float|None=None, # times the predicted chroma; default the model's
     device:str='auto', # auto, cpu, cuda or mps
-)->Method: # colorizes pictures end to end, at full size
-    "Let a model answer."
+)->Method: # colorizes images end to end, at full size
+    "Make a method of a model."
     path = find_model(model)
     c = Colorizer.load(path, device)
-    if name is None: name = str(model) if path.parent.name == str(model) else (path.parent.name if path.stem == 'model' else path.stem)
+    if name is None: name = _model_name(model, path)
     if size is not None: name, c.size = f'{name}, {size} px', size
-    info = dict(model=c.meta.get('name', name), arch=c.meta.get('arch'), size=c.size, saturation=c.saturation if saturation is None else saturation, device=str(c.device),
-                parameters=sum(p.numel() for p in c.engine.model.parameters()) if hasattr(c.engine, 'model') else None, megabytes=round(path.stat().st_size/1e6, 1))
-    return Method(name, lambda s: np.asarray(c(Image.fromarray(s.gray), saturation=saturation)), info, names_seen(path))
+    info = dict(model=c.meta.get('name', name), arch=c.meta.get('arch'), size=c.size,
+                saturation=c.saturation if saturation is None else saturation, device=str(c.device),
+                parameters=_parameters(c), megabytes=round(path.stat().st_size/1e6, 1))
+    def answer(question): return np.asarray(c(Image.fromarray(question.gray), saturation=saturation))
+    return Method(name, answer, info, names_seen(path))
 
-# %% ../../nbs/evaluate/02_methods.ipynb #c028
+# %% ../../nbs/evaluate/02_methods.ipynb #c029
 def _fit(im, height, width, name):
-    "The picture at the size of the truth, if it has its shape."
+    "The image at the size of the truth, if it has its shape."
     h, w = im.shape[:2]
     if (h, w) == (height, width): return im
-    if abs(math.log(w/h*height/width)) > .02: raise PictureError(f"{name} is {w}x{h} pixels and the true picture {width}x{height}: another shape, so it was cropped or is another picture")
+    if abs(math.log(w/h*height/width)) > .02:
+        raise PictureError(f"{name} is {w}x{h} pixels and the true picture {width}x{height}: "
+                           "another shape, so it was cropped or is another picture")
     return np.asarray(Image.fromarray(im).resize((width, height), Image.Resampling.BICUBIC))
 
 class _Folder:
-    "Finds the result that belongs to a picture."
+    "Finds the result that belongs to an image."
     def __init__(self,
         folder, # of results
-        protocol, # how the true pictures are read
+        protocol, # how the true images are read
     ):
         self.folder, self.protocol, self.exact, self.stem, self.bare = folder, protocol, {}, {}, {}
         for f in find_pictures(folder):
@@ -170,30 +192,34 @@ class _Folder:
             self.exact[rel.as_posix()] = f
             self.stem.setdefault(rel.with_suffix('').as_posix(), []).append(f)
             self.bare.setdefault(rel.stem, []).append(f)
-        if not self.exact: raise ValueError(f"expected pictures in {folder}, found none: give the folder that a colorizer wrote")
+        if not self.exact:
+            raise ValueError(f"expected pictures in {folder}, found none: give the folder that a colorizer wrote")
 
     def _find(self, rel):
         if rel in self.exact: return self.exact[rel]
         for found in self.stem.get(Path(rel).with_suffix('').as_posix(), []), self.bare.get(Path(rel).stem, []):
             if len(found) == 1: return found[0]
-            if found: raise PictureError(f"{len(found)} results in {self.folder} could belong to {rel} ({', '.join(f.name for f in found[:3])}): keep one")
+            if found:
+                names = ', '.join(f.name for f in found[:3])
+                raise PictureError(f"{len(found)} results in {self.folder} could belong to {rel} ({names}): keep one")
         raise PictureError(f"no result for {rel} in {self.folder}")
 
     def __call__(self,
-        shot, # the question
+        question, # `Question`
     ): # (h,w,3) uint8
-        f = self._find(shot.rel)
-        h, w = shot.gray.shape
+        f = self._find(question.rel)
+        h, w = question.gray.shape
         with decoding(str(f)): im = read_whole(f)
-        if im.shape[:2] != (h, w) and self.protocol.resize == 'crop' and im.shape[0] != im.shape[1]: im = self.protocol.read(f)
-        elif im.shape[:2] != (h, w) and self.protocol.resize == 'squish': im = self.protocol.read(f)
+        other_size, square = im.shape[:2] != (h, w), im.shape[0] == im.shape[1]
+        as_truth = self.protocol.resize == 'squish' or (self.protocol.resize == 'crop' and not square)
+        if other_size and as_truth: im = self.protocol.read(f)
         return _fit(im, h, w, f)
 
 def folder_method(
-    folder:str|Path, # of results: colour pictures named like the true ones
+    folder:str|Path, # of results: colour images named like the true ones
     name:str|None=None, # in tables; default the folder's
-    protocol:Protocol=Protocol(), # how the true pictures are read
-)->Method: # gives each picture's result; one that is missing or does not fit is a `PictureError`
-    "Let a folder of results answer."
+    protocol:Protocol=Protocol(), # how the true images are read
+)->Method: # gives each image's result; one that is missing or does not fit is a `PictureError`
+    "Make a method of a folder of results."
     folder = Path(folder)
     return Method(name or folder.resolve().name, _Folder(folder, protocol), dict(folder=folder.name))

@@ -1,4 +1,4 @@
-"""How far a mean can be trusted: the bootstrap over pictures, for one model, for the difference of two, and for figures that are no means.
+"""How far a mean can be trusted: the bootstrap over images, for one model, for differences, and beyond means.
 
 Docs: https://colorize-nb.github.io/colorize_nb/evaluate/statistics.html.md"""
 
@@ -15,25 +15,27 @@ import numpy as np
 
 # %% ../../nbs/evaluate/00_statistics.ipynb #c005
 class Interval(NamedTuple):
-    "A figure with the ends of its bootstrap interval."
-    value:float # what was measured on the pictures as they are
+    "A value with the ends of its bootstrap interval."
+    value:float # what was measured on the images as they are
     low:float # lower end; nan where there is no interval
     high:float # upper end
 
-    def __str__(self): return f'{self.value:.2f}' if np.isnan(self.low) else f'{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]'
+    def __str__(self):
+        ends = '' if np.isnan(self.low) else f' [{self.low:.2f}, {self.high:.2f}]'
+        return f'{self.value:.2f}{ends}'
 
     def excludes(self,
         x:float=0., # a value, for a difference usually 0
     )->bool: # False also where there is no interval
-        "Say whether `x` lies outside."
+        "Decide whether `x` lies outside."
         return bool(x < self.low or x > self.high)
 
 # %% ../../nbs/evaluate/00_statistics.ipynb #c008
 class Bootstrap:
-    "Draw pictures again and again, and see how far a statistic moves."
+    "Bootstrap over images: resample them and see how far a statistic moves."
     def __init__(self,
-        n:int, # pictures
-        draws:int=2000, # resamples; 2000 puts the ends of a 95 % interval right to about a tenth of its width
+        n:int, # images
+        draws:int=2000, # resamples; 2000 put the ends of a 95 % interval right to about a tenth of its width
         level:float=.95, # share of the resamples inside
         seed:int=42, # of the draws
     ):
@@ -46,19 +48,20 @@ class Bootstrap:
         rng = np.random.default_rng(self.seed)
         for i in range(0, self.draws, self._chunk):
             b = min(self._chunk, self.draws - i)
-            at = rng.integers(self.n, size=(b, self.n)) + self.n*np.arange(b)[:, None]
-            yield np.bincount(at.ravel(), minlength=b*self.n).reshape(b, self.n).astype(np.uint8 if self.n < 256 else np.uint16)
+            drawn = rng.integers(self.n, size=(b, self.n)) + self.n*np.arange(b)[:, None]
+            counts = np.bincount(drawn.ravel(), minlength=b*self.n).reshape(b, self.n)
+            yield counts.astype(np.uint8 if self.n < 256 else np.uint16)
 
     def weights(self): # (<=chunk,n) arrays, together `draws` rows; each row sums to n
-        "Give the resamples, some rows at a time, the same ones at each call."
+        "Iterate over the resamples, some rows at a time, the same ones at each call."
         if self._kept is None and self.n*self.draws <= 2**27: self._kept = list(self._draw()) # at most 256 MB
         for w in self._kept or self._draw(): yield w.astype(float)
 
     def around(self,
-        value:float, # what was measured on the pictures as they are
-        got, # (draws,) the same figure of each resample; nan where it has none
-    )->Interval: # no ends where fewer than half of the resamples have a figure
-        "Make the percentile interval of a figure that was computed on all resamples."
+        value:float, # what was measured on the images as they are
+        got, # (draws,) the same value of each resample; nan where it has none
+    )->Interval: # no ends where fewer than half of the resamples have a value
+        "Make the percentile interval of a value that was computed on all resamples."
         ok = got[np.isfinite(got)]
         if len(ok)*2 <= self.draws: return Interval(float(value), np.nan, np.nan)
         return Interval(float(value), *np.quantile(ok, [(1 - self.level)/2, (1 + self.level)/2]).tolist())
@@ -68,13 +71,14 @@ class Bootstrap:
     )->Interval: # percentile interval, see `around`
         "Compute a statistic and its interval."
         value = float(stat(np.ones((1, self.n)))[0])
-        return self.around(value, np.concatenate([stat(w) for w in self.weights()]) if self.n > 1 and np.isfinite(value) else np.empty(0))
+        if self.n == 1 or not np.isfinite(value): return self.around(value, np.empty(0))
+        return self.around(value, np.concatenate([stat(w) for w in self.weights()]))
 
-# %% ../../nbs/evaluate/00_statistics.ipynb #c012
+# %% ../../nbs/evaluate/00_statistics.ipynb #c015
 def mean_of(
-    values, # (n,) one figure for each picture; nan and inf are left out
+    values, # (n,) one value for each image; nan and inf are left out
 )->Callable: # of weights (b,n), returns (b,)
-    "Make the statistic 'mean over pictures'."
+    "Make the statistic 'mean over images'."
     v = np.asarray(values, float)
     ok = np.isfinite(v)
     filled = np.where(ok, v, 0.)
@@ -82,10 +86,10 @@ def mean_of(
         with np.errstate(invalid='ignore', divide='ignore'): return (w@filled)/(w@ok)
     return _mean
 
-# %% ../../nbs/evaluate/00_statistics.ipynb #c020
+# %% ../../nbs/evaluate/00_statistics.ipynb #c023
 def pooled_psnr(
-    rmse, # (n,) root mean squared error of each picture, 8-bit steps
-    pixels, # (n,) pixels of each picture
+    rmse, # (n,) root mean squared error of each image, 8-bit steps
+    pixels, # (n,) pixels of each image
 )->Callable: # of weights (b,n), returns (b,) dB
     "Make the statistic 'PSNR of all pixels together', peak 255."
     pixels = np.asarray(pixels, float)
@@ -95,8 +99,8 @@ def pooled_psnr(
     return _pooled
 
 def gap_of_means(
-    values, # (n,) one figure for each picture
-    truth, # (n,) likewise, of the true pictures
+    values, # (n,) one value for each image
+    truth, # (n,) likewise, of the true images
 )->Callable: # of weights (b,n), returns (b,), never negative
     "Make the statistic 'absolute difference of the two means'."
     a, b = mean_of(values), mean_of(truth)
