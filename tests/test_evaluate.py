@@ -101,7 +101,7 @@ def test_ctrl_c_keeps_what_was_measured(photos, model, tmp_path):
     script = f'''
 import os, signal, sys
 from colorize_nb.evaluate import run
-from colorize_nb.cli.main import main
+from colorize_nb.cli.app import main
 run = judge.run_evaluation
 def stop(*a, step=None, **kw):
     def one(name):

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if not any(o[0] in '._' for o in p.relative_to(ROOT).parts))
 LIGHT = ['color.srgb', 'color.icc', 'io.metadata', 'io.download', 'io.read', 'io.write', 'colorizer.upsample', 'models.registry', 'colorizer.engines', 'colorizer.core',
-         'colorizer.compare', 'io.samples', 'colorizer.plan', 'colorizer.batch', 'cli.main'] # from file to file: no torch before a torch model is loaded
+         'colorizer.compare', 'io.samples', 'colorizer.plan', 'colorizer.batch', 'cli.app'] # from file to file: no torch before a torch model is loaded
 USE_WING = ['color.lab', 'models.lite', *LIGHT] # what colorizes without fastai
 
 def sources(nb):
@@ -52,7 +52,7 @@ def test_files_need_no_torch():
     assert done.returncode == 0, done.stderr
 
 def test_help_needs_no_torch():
-    done = python('import sys, colorize_nb.cli.main\nassert "torch" not in sys.modules')
+    done = python('import sys\nfrom colorize_nb.cli.app import load_commands\nload_commands()\nassert "torch" not in sys.modules')
     assert done.returncode == 0, done.stderr
 
 def test_all_holds_every_public_name():

@@ -11,7 +11,7 @@ from skimage.color import rgb2lab
 SIDE = 10_000
 RUN = '''import resource, sys
 sys.argv = ["colorize-nb", *sys.argv[1:]]
-from colorize_nb.cli.main import main
+from colorize_nb.cli.app import main
 try: main()
 finally:
     try: kb = next(int(o.split()[1]) for o in open("/proc/self/status") if o.startswith("VmHWM")) # Linux counts the parent's peak into ru_maxrss

@@ -46,7 +46,7 @@ def inputs(tmp_path_factory):
 
 def test_the_command_line_needs_no_torch(exported, inputs, tmp_path):
     "`colorize-nb colorize --model X.onnx` where PyTorch cannot be imported"
-    code = f"import sys\nfor name in {BANNED.split()!r}: sys.modules[name] = None\nfrom colorize_nb.cli.main import main\nsys.argv = ['colorize-nb', 'colorize', {str(inputs[2])!r}, '--out', {str(tmp_path/'out')!r}, '--model', {str(exported)!r}, '--device', 'cpu']\nmain()"
+    code = f"import sys\nfor name in {BANNED.split()!r}: sys.modules[name] = None\nfrom colorize_nb.cli.app import main\nsys.argv = ['colorize-nb', 'colorize', {str(inputs[2])!r}, '--out', {str(tmp_path/'out')!r}, '--model', {str(exported)!r}, '--device', 'cpu']\nmain()"
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, env={**os.environ, 'PYTHONUTF8': '1'})
     assert done.returncode == 0, done.stderr
     assert np.ptp(np.asarray(Image.open(tmp_path/'out'/inputs[2].name).convert('RGB')).astype(int), axis=2).mean() > 4
