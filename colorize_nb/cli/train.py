@@ -150,7 +150,7 @@ def _print_evaluation(ev, out):
     if len(ev.failures) > 20: echo(f'and {len(ev.failures) - 20} more, see metrics.json')
     typer.echo(f"{len(ev.pictures)} pictures, {len(ev.failures)} failed; everything is in {out/'report.html'}")
 
-# %% ../../nbs/cli/02_train.ipynb #n019
+# %% ../../nbs/cli/02_train.ipynb #n020
 @app.command()
 def evaluate(
     data:Annotated[str, Option(metavar='DIR',
