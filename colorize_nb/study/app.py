@@ -259,11 +259,11 @@ class _Site:
         self.plan = lru_cache(4096)(self.study.plan)
         self.total = len(self.plan(0))
 
-    def who(self, req):
+    def who(self, req): # a request
         "The serial number of the participant, by the cookie; None for a stranger."
         return self.answers.serial(req.cookies.get(self.cookie))
 
-    def home(self, req):
+    def home(self, req): # a request
         "The first page."
         t, who = self.texts, self.who(req)
         if who is None: return _read(t, self.study.title, *_consent(self.study, t, self.total))
@@ -275,7 +275,7 @@ class _Site:
         text = h.P(text.format(done=done, total=self.total), cls='big')
         return _read(t, self.study.title, text, h.Div(go_on, anew, cls='row'), _withdraw(t))
 
-    def begin(self, req, data):
+    def begin(self, req, data): # a request, and what was sent with it
         "Enter a participant."
         go = RedirectResponse('run', 303)
         # who comes by a link from another site sends no cookie with the first request, but does with this one
@@ -286,7 +286,7 @@ class _Site:
                       secure=req.url.scheme == 'https')
         return go
 
-    def run(self, req):
+    def run(self, req): # a request
         "The page with trials."
         who = self.who(req)
         if who is None: return RedirectResponse('./', 303)
@@ -297,7 +297,7 @@ class _Site:
 def _stranger(): return JSONResponse(dict(error='nobody has this cookie: begin anew'), 401)
 
 @patch
-def trials(self:_Site, req):
+def trials(self:_Site, req): # a request
     "The remaining trials of a participant: what to show, and nothing about what it is."
     who = self.who(req)
     if who is None: return _stranger()
@@ -308,7 +308,7 @@ def trials(self:_Site, req):
         trials=[_trial(s, t) for t in self.plan(who)[done:]]))
 
 @patch
-def answer(self:_Site, req, data):
+def answer(self:_Site, req, data): # a request, and what was sent with it
     "Store an answer. The reply says how many there are, and in practice which answer is right."
     who = self.who(req)
     if who is None: return _stranger()
@@ -323,7 +323,7 @@ def answer(self:_Site, req, data):
 
 # %% ../../nbs/study/03_app.ipynb #c032
 @patch
-def picture(self:_Site, req):
+def picture(self:_Site, req): # a request
     "An image of the study; its headers do not tell when it was made."
     name = req.path_params['name']
     if name not in self.files: raise HTTPException(404)
@@ -331,14 +331,14 @@ def picture(self:_Site, req):
     return Response(data, media_type='image/jpeg', headers={'cache-control': _FOREVER})
 
 @patch
-def asset(self:_Site, req):
+def asset(self:_Site, req): # a request
     "The script, the style sheet or the icon."
     data, kind = _ASSETS[req.url.path.rpartition('/')[2]]
     return Response(data, media_type=kind, headers={'cache-control': _FOREVER})
 
 # %% ../../nbs/study/03_app.ipynb #c034
 @patch
-def thanks(self:_Site, req):
+def thanks(self:_Site, req): # a request
     "The last page, with the participant's score."
     who = self.who(req)
     if who is None: return RedirectResponse('./', 303)
@@ -349,7 +349,7 @@ def thanks(self:_Site, req):
     return _read(t, t['thanks'], h.P(score, cls='big'), h.P(t['close']), _withdraw(t))
 
 @patch
-def withdraw(self:_Site, req):
+def withdraw(self:_Site, req): # a request
     "Delete a participant's answers."
     who = self.who(req)
     if who is not None: self.answers.withdraw(who)
@@ -358,7 +358,7 @@ def withdraw(self:_Site, req):
     return page
 
 @patch
-def report(self:_Site, req, data):
+def report(self:_Site, req, data): # a request, and what was sent with it
     "The report, or the answers as CSV, for whoever has the token."
     if req.method != 'POST': return _token_form(self.texts)
     if not self.study.unlocks(str(data.get('token', '')).strip()):
