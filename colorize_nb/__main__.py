@@ -1,4 +1,4 @@
 "`python -m colorize_nb` is the command `colorize-nb`."
-from colorize_nb.cli.main import main
+from colorize_nb.cli.app import main
 
 if __name__ == '__main__': main()

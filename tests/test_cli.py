@@ -18,7 +18,20 @@ ENV = {'PYTHONPATH': str(ROOT), 'PYTHONUTF8': '1', 'OMP_NUM_THREADS': '1'}
 COMMANDS = ['colorize', 'demo', 'train', 'evaluate', 'recipes', 'models', 'study']
 
 def command(*args): return [sys.executable, '-m', 'colorize_nb', *map(str, args)]
-def call(*args, cwd=None): return subprocess.run(command(*args), cwd=cwd, env=os.environ | ENV, capture_output=True, text=True, encoding='utf-8')
+
+def call(*args, cwd=None):
+    pipes = dict(capture_output=True, text=True, encoding='utf-8')
+    return subprocess.run(command(*args), cwd=cwd, env=os.environ | ENV, **pipes)
+
+def call_without(blocked, *args, cwd=None):
+    "The command in a process that cannot import `blocked`; the last line of its output is the set of what it imported"
+    code = f'''import sys
+for name in {list(blocked)!r}: sys.modules[name] = None
+sys.argv = {['colorize-nb', *map(str, args)]!r}
+from colorize_nb.cli.app import main
+try: main()
+finally: print("\\n" + repr(set(k for k, v in sys.modules.items() if v)))'''
+    return subprocess.run([sys.executable, '-c', code], cwd=cwd, env=os.environ | ENV, capture_output=True, text=True)
 
 def one_sentence(done, *parts):
     "Did it fail with exit code 1 and one line that has all `parts`, and nothing else?"
@@ -49,17 +62,26 @@ def test_version():
     assert (done.returncode, done.stdout.split()) == (0, ['colorize_nb', version('colorize_nb')])
 
 @pytest.mark.parametrize('args,word', [
-    (['colour'], 'colour'), (['colorize'], 'INPUT'), (['colorize', 'x.png'], '--out'), (['colorize', 'x.png', '--out', 'o', '--colour'], '--colour'),
-    (['colorize', 'x.png', '--out', 'o', '--format', 'gif'], 'gif'), (['colorize', 'x.png', '--out', 'o', '--batch-size', '0'], '--batch-size'),
-    (['train', 'lite', '--out', 'o'], '--data'), (['train', 'lite', '--data', 'd', '--out', 'o', '--scale', '2'], '--scale'), (['train', 'no-such', '--data', 'd', '--out', 'o'], 'no-such')])
+    (['colour'], 'colour'),
+    (['colorize'], 'INPUT'),
+    (['colorize', 'x.png'], '--out'),
+    (['colorize', 'x.png', '--out', 'o', '--colour'], '--colour'),
+    (['colorize', 'x.png', '--out', 'o', '--format', 'gif'], 'gif'),
+    (['colorize', 'x.png', '--out', 'o', '--batch-size', '0'], '--batch-size'),
+    (['train', 'lite', '--out', 'o'], '--data'),
+    (['train', 'lite', '--data', 'd', '--out', 'o', '--scale', '2'], '--scale'),
+    (['train', 'no-such', '--data', 'd', '--out', 'o'], 'no-such'),
+])
 def test_wrong_usage_is_2(args, word, tmp_path):
     done = call(*args, cwd=tmp_path)
-    assert done.returncode == 2 and word in done.stderr and 'Traceback' not in done.stderr and not done.stdout, done.stderr
+    assert done.returncode == 2 and not done.stdout, done.stderr
+    assert word in done.stderr and 'Traceback' not in done.stderr, done.stderr
     assert list(tmp_path.iterdir()) == []
 
 def test_what_is_missing_is_named(model, photo, tmp_path):
     done = call('colorize', tmp_path/'gone.jpg', '--out', tmp_path/'new', '--model', model)
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and 'gone.jpg' in done.stderr and '1 failed' in done.stdout
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert 'gone.jpg' in done.stderr and '1 failed' in done.stdout
     one_sentence(call('colorize', photo, '--out', tmp_path/'new', '--model', 'no-such'), "'no-such'")
     one_sentence(call('demo', '--out', tmp_path/'new', '--model', tmp_path/'no.safetensors'), 'no.safetensors')
     one_sentence(call('train', 'lite', '--data', tmp_path/'none', '--out', tmp_path/'run'), 'none')
@@ -68,14 +90,35 @@ def test_debug_shows_where(photo, tmp_path):
     done = call('colorize', photo, '--out', tmp_path/'new', '--model', 'no-such', '--debug')
     assert done.returncode == 1 and 'Traceback' in done.stderr and 'find_model' in done.stderr
 
+@pytest.mark.parametrize('args,missing,extra', [
+    (['train', 'lite', '--data', 'PHOTO', '--out', 'run'], 'fastai', 'train'),
+    (['train', 'lite', '--data', 'PHOTO', '--out', 'run'], 'torch', 'train'),
+    (['evaluate', '--model', 'MODEL', '--data', 'sample', '--out', 'judged'], 'torch', 'evaluate'),
+    (['export', 'MODEL', '--out', 'model.onnx'], 'torch', 'export'),
+    (['study', 'serve', 'study'], 'fasthtml', 'study'),
+    (['study', 'serve', 'study'], 'uvicorn', 'study'),
+])
+def test_a_missing_package_names_its_extra(args, missing, extra, model, photo, tmp_path):
+    args = [{'PHOTO': str(photo), 'MODEL': str(model)}.get(a, a) for a in args]
+    done = call_without([missing], *args, cwd=tmp_path)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 1 and len(lines) == 1 and 'Traceback' not in done.stderr, done.stderr
+    assert missing in lines[0] and f'"colorize_nb[{extra}]"' in lines[0], done.stderr
+
+def test_a_torch_model_without_torch(model, photo, tmp_path):
+    done = call_without(['torch'], 'colorize', photo, '--out', tmp_path/'new', '--model', model)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert 'model.safetensors needs torch' in done.stderr
+
 def test_tables_for_programs():
     from colorize_nb.models.registry import list_models
     done = call('models', '--json')
     assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, list_models(), '')
     done = call('recipes', '--json')
     rows = json.loads(done.stdout)
-    assert done.returncode == 0 and {'unet-gan-pretrained', 'lite'} <= {r['name'] for r in rows} and all(p['epochs'] > 0 for r in rows for p in r['phases'])
-    assert not done.stderr
+    assert done.returncode == 0 and not done.stderr
+    assert {'unet-gan-pretrained', 'lite'} <= {r['name'] for r in rows}
+    assert all(p['epochs'] > 0 for r in rows for p in r['phases'])
 
 def test_demo(model, tmp_path):
     done = call('demo', '--out', tmp_path/'demo', '--model', model)
@@ -95,25 +138,35 @@ def test_the_packaged_model_shows_colours(tmp_path):
     mean = json.loads((tmp_path/'demo'/'report.json').read_text())['mean']
     assert done.returncode == 0 and mean['colorfulness'] > mean['colorfulness_true']/4
 
+HEAVY = {'torch', 'fastai', 'timm', 'skimage', 'matplotlib', 'pandas', 'scipy'}
+
 @pytest.mark.parametrize('args,banned', [
-    (['--help'], {'torch', 'fastai', 'PIL', 'numpy', 'rich.progress'}), (['colorize', '--help'], {'torch', 'fastai', 'PIL', 'numpy'}), (['colorize', 'x', '--colour'], {'torch', 'fastai'}),
-    (['models'], {'fastai', 'timm', 'skimage', 'matplotlib'}), (['colorize', 'PHOTO', '--out', 'new', '--model', 'MODEL'], {'fastai', 'timm', 'skimage', 'sklearn', 'matplotlib', 'pandas'})])
+    (['--help'], HEAVY | {'PIL', 'numpy', 'rich.progress'}),
+    (['colorize', '--help'], HEAVY | {'PIL', 'numpy'}),
+    (['colorize', 'x', '--colour'], HEAVY),
+    (['models'], HEAVY),
+    (['recipes'], HEAVY),
+    (['train', 'no-such', '--data', 'd', '--out', 'o'], HEAVY),
+    (['colorize', 'PHOTO', '--out', 'new', '--model', 'MODEL'], (HEAVY | {'sklearn'}) - {'torch'}),
+])
 def test_imports_wait(args, banned, model, photo, tmp_path):
     args = [{'PHOTO': str(photo), 'MODEL': str(model)}.get(a, a) for a in args]
-    code = f'import sys; sys.argv = {["colorize-nb", *args]}\nfrom colorize_nb.cli.main import main\ntry: main()\nfinally: print("\\n" + repr(set(sys.modules)))'
-    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=os.environ | ENV, capture_output=True, text=True)
+    done = call_without([], *args, cwd=tmp_path)
     assert not banned & ast.literal_eval(done.stdout.splitlines()[-1])
 
 @pytest.mark.skipif(os.name != 'posix', reason='sends a POSIX signal')
 def test_ctrl_c_says_what_is_left(model, tmp_path):
+    (tmp_path/'old').mkdir()
     im = sample('motorcycle').convert('L').resize((1500, 1000))
-    for i in range(12): (tmp_path/'old').mkdir(exist_ok=True); im.save(tmp_path/'old'/f'{i:02}.png')
+    for i in range(12): im.save(tmp_path/'old'/f'{i:02}.png')
     args = ['colorize', 'old', '--out', 'new', '--model', model, '--batch-size', 1]
-    run = subprocess.Popen(command(*args), cwd=tmp_path, env=os.environ | ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(command(*args), cwd=tmp_path, env=os.environ | ENV, **pipes)
     while run.poll() is None and not (tmp_path/'new'/'00.png').exists(): time.sleep(.02)
     run.send_signal(signal.SIGINT)
     out, err = run.communicate(timeout=120)
-    assert run.returncode == 130 and 'interrupted' in err and 'start it again' in err and 'Traceback' not in err, out + err
+    assert run.returncode == 130, out + err
+    assert 'interrupted' in err and 'start it again' in err and 'Traceback' not in err, out + err
     before = {f.name: f.stat().st_mtime_ns for f in (tmp_path/'new').iterdir()}
     assert 0 < len(before) < 12 and not [f for f in before if f.startswith('.')]
     done = call(*args, cwd=tmp_path)

@@ -133,7 +133,7 @@ def test_the_command_line_needs_no_torch(inputs, tmp_path):
     "`colorize-nb colorize` where PyTorch cannot be imported"
     args = ['colorize-nb', 'colorize', str(inputs[2]), '--out', str(tmp_path/'out'), '--device', 'cpu']
     ban = f'import sys\nfor name in {BANNED.split()!r}: sys.modules[name] = None\n'
-    done = run_python(f'{ban}from colorize_nb.cli.main import main\nsys.argv = {args!r}\nmain()')
+    done = run_python(f'{ban}from colorize_nb.cli.app import main\nsys.argv = {args!r}\nmain()')
     assert done.returncode == 0, done.stderr
     assert np.ptp(np.asarray(Image.open(tmp_path/'out'/inputs[2].name).convert('RGB')).astype(int), axis=2).mean() > 4
 

@@ -115,7 +115,7 @@ def test_ctrl_c_keeps_what_was_measured(photos, model, tmp_path):
     script = f'''
 import os, signal, sys
 from colorize_nb.evaluate import run
-from colorize_nb.cli.main import main
+from colorize_nb.cli.app import main
 evaluate = run.run_evaluation
 def interrupted(*args, step=None, **kwargs):
     def one(name):

@@ -314,7 +314,7 @@ def test_broken_files(tmp_path, count):
 
 PEAK = '''import resource, sys
 sys.argv = ["colorize-nb", *sys.argv[1:]]
-from colorize_nb.cli.main import main
+from colorize_nb.cli.app import main
 try: main()
 finally:
     try: # Linux counts the parent's peak into ru_maxrss

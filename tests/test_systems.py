@@ -11,10 +11,11 @@ from unittest.mock import patch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT/'tools'))
 import run_systems
-from colorize_nb.cli.main import app
+from colorize_nb.cli.app import app, load_commands
 from colorize_nb.train.run import recipes
 from run_systems import KEPT, PLANS
 
+load_commands()
 KNOWN = {o.name: o for o in PLANS}
 RUNS = sorted(p.parent.name for p in KEPT.glob('*/run.json'))
 

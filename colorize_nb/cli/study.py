@@ -1,4 +1,4 @@
-"""`colorize-nb study make`, `serve` and `report`: ask people which pictures are real, from a terminal.
+"""`colorize-nb study make`, `serve` and `report`: ask people which images are real.
 
 Docs: https://colorize-nb.github.io/colorize_nb/cli/study.html.md"""
 
@@ -16,67 +16,83 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from .app import Device, app, helped, progress_bar, say
+from .app import Device, app, echo, progress_bar
 
 # %% ../../nbs/cli/03_study.ipynb #c005
 study = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-app.add_typer(study, name='study', help='Ask people which pictures are real: make a study, serve it, report what they said.')
+app.add_typer(study, name='study',
+              help='Ask people which pictures are real: make a study, serve it, report what they answered.')
 
 # %% ../../nbs/cli/03_study.ipynb #c007
 class Design(str, Enum):
     "What a participant is asked."
-    pairs = 'pairs'; single = 'single'
+    pairs = 'pairs'
+    single = 'single'
 
-def _shown(s):
+def _summary(s):
     "What a study shows, in a line."
-    what = f"{s.trials} {'pairs' if s.design == 'pairs' else 'pictures'}"
-    seen = 'as long as one likes' if s.exposure is None else f'{s.exposure:g} s each'
-    return f"{what} for each participant, {seen}, {s.practice} more to practise and {s.checks} to check attention; {', '.join(s.models)} on {', '.join(s.sets)}"
+    what = f"{s.trials} {'pairs' if s.design == 'pairs' else 'pictures'} for each participant"
+    exposure = 'as long as one likes' if s.exposure is None else f'{s.exposure:g} s each'
+    more = f'{s.practice} more to practise and {s.checks} to check attention'
+    return f"{what}, {exposure}, {more}; {', '.join(s.models)} on {', '.join(s.sets)}"
 
 @study.command()
-@helped
 def make(
-    folder:Annotated[Path, Argument(metavar='DIR')], # folder of the new study
-    real:Annotated[list[str]|None, Option(metavar='DIR')]=None, # true pictures: a folder, with valid/ or test/ or without; again for more sets; SET=DIR names one; default: the packaged photographs
-    fake:Annotated[list[str]|None, Option(metavar='DIR')]=None, # results of any program, named like the true pictures; again for more; THEIRS=DIR calls them THEIRS
-    model:Annotated[list[str]|None, Option(metavar='NAME|FILE')]=None, # a packaged model or a .safetensors file, which colours them now; again for more; MINE=FILE calls it MINE; default: the packaged model
-    design:Annotated[Design, Option()]=Design.pairs, # pairs: the real beside the colorized, which one is colorized? single: one picture, real or colorized?
-    trials:Annotated[int|None, Option(min=1)]=None, # of each participant; default: 40 pairs or 30 single pictures, or as many as there are
-    practice:Annotated[int|None, Option(min=0)]=None, # trials before them, with the answer told; default: 10, at most a quarter of the pictures
-    checks:Annotated[int|None, Option(min=0)]=None, # trials among them with a picture that is plainly painted; default: a tenth
-    exposure:Annotated[float|None, Option(min=0)]=None, # seconds that a picture is shown, 0 for no limit; default: 1 for pairs, no limit for single pictures
-    size:Annotated[int, Option(min=64)]=512, # longer side of the pictures, at most, pixels
-    limit:Annotated[int|None, Option(min=1)]=None, # at most so many pictures of a set, chosen by --seed
-    split:Annotated[str|None, Option(metavar='NAME')]=None, # train, valid, test or all; default: test, valid or all, what there is
-    title:Annotated[str|None, Option()]=None, # on the first page
-    contact:Annotated[str, Option()]='', # whom participants may ask: a name and an address
-    saturation:Annotated[float|None, Option(min=0)]=None, # times the models' chroma; default: each model's
-    device:Annotated[Device, Option()]=Device.auto, # where to compute
-    seed:Annotated[int, Option()]=42, # of every random choice
+    folder:Annotated[Path, Argument(metavar='DIR', help='Folder of the new study.')],
+    real:Annotated[list[str]|None, Option(metavar='DIR',
+        help='True pictures: a folder, with valid/ or test/ or without; again for more sets; SET=DIR names one; '
+             'default: the packaged photographs.')]=None,
+    fake:Annotated[list[str]|None, Option(metavar='DIR',
+        help='Results of any program, named like the true pictures; again for more; THEIRS=DIR calls them '
+             'THEIRS.')]=None,
+    model:Annotated[list[str]|None, Option(metavar='NAME|FILE',
+        help='A packaged model or a .safetensors file, which colorizes them now; again for more; MINE=FILE calls it '
+             'MINE; default: the packaged model.')]=None,
+    design:Annotated[Design, Option(
+        help='pairs: the real beside the colorized, which one is colorized? single: one picture, real or '
+             'colorized?')]=Design.pairs,
+    trials:Annotated[int|None, Option(min=1,
+        help='Of each participant; default: 40 pairs or 30 single pictures, or as many as there are.')]=None,
+    practice:Annotated[int|None, Option(min=0,
+        help='Trials before them, with the answer told; default: 10, at most a quarter of the pictures.')]=None,
+    checks:Annotated[int|None, Option(min=0,
+        help='Trials among them with a picture that is plainly painted; default: a tenth.')]=None,
+    exposure:Annotated[float|None, Option(min=0,
+        help='Seconds that a picture is shown, 0 for no limit; default: 1 for pairs, no limit for single '
+             'pictures.')]=None,
+    size:Annotated[int, Option(min=64, help='Longer side of the pictures, at most, pixels.')]=512,
+    limit:Annotated[int|None, Option(min=1, help='At most so many pictures of a set, chosen by --seed.')]=None,
+    split:Annotated[str|None, Option(metavar='NAME',
+        help='train, valid, test or all; default: test, valid or all, what there is.')]=None,
+    title:Annotated[str|None, Option(help='Heading of the first page.')]=None,
+    contact:Annotated[str, Option(help='Whom participants may ask: a name and an address.')]='',
+    saturation:Annotated[float|None, Option(min=0, help="Times the models' chroma; default: each model's.")]=None,
+    device:Annotated[Device, Option(help='Where to compute.')]=Device.auto,
+    seed:Annotated[int, Option(help='Of every random choice.')]=42,
 ):
     "Make a study of true pictures and what models make of them."
     from colorize_nb.study.make import make_study
-    kw = {} if title is None else dict(title=title)
-    if exposure is not None: kw['exposure'] = exposure or None
+    given = {} if title is None else dict(title=title)
+    if exposure is not None: given['exposure'] = exposure or None
     with progress_bar('preparing', None) as step:
-        s, token = make_study(folder, real or ['sample'], fake or [], model or [], design.value, trials, practice, checks, size=size, limit=limit, split=split, contact=contact,
-                              seed=seed, device=device.value, saturation=saturation, log=say, step=step, **kw)
-    typer.echo(_shown(s))
+        s, token = make_study(
+            folder, real or ['sample'], fake or [], model or [], design=design.value, trials=trials, practice=practice,
+            checks=checks, size=size, limit=limit, split=split, contact=contact, seed=seed, device=device.value,
+            saturation=saturation, log=echo, step=step, **given)
+    typer.echo(_summary(s))
     typer.echo(f'the token for the report is {token} (also in {folder/"token"}: keep it to yourself)')
     typer.echo(f'show it to people: colorize-nb study serve {folder} --port 5001')
 
 # %% ../../nbs/cli/03_study.ipynb #c013
 @study.command()
-@helped
 def serve(
-    folder:Annotated[Path, Argument(metavar='DIR')], # of the study
-    port:Annotated[int, Option(min=0, max=65535)]=5001, # to listen at; 0 for any free one
-    host:Annotated[str, Option()]='127.0.0.1', # address to listen at; 0.0.0.0 lets the network in
+    folder:Annotated[Path, Argument(metavar='DIR', help='Folder of the study.')],
+    port:Annotated[int, Option(min=0, max=65535, help='Port to listen at; 0 for any free one.')]=5001,
+    host:Annotated[str, Option(help='Address to listen at; 0.0.0.0 lets the network in.')]='127.0.0.1',
 ):
     "Show a study to people, in their browsers."
     from colorize_nb.study.app import serve_study
-    def ready(url): say(f'{folder} is at {url} (Ctrl-C ends it)')
-    serve_study(folder, host, port, ready)
+    serve_study(folder, host, port, lambda url: echo(f'{folder} is at {url} (Ctrl-C ends it)'))
 
 # %% ../../nbs/cli/03_study.ipynb #c016
 def _token(folder, token):
@@ -84,18 +100,22 @@ def _token(folder, token):
     token = token or os.environ.get('COLORIZE_NB_STUDY_TOKEN')
     if token: return token.strip()
     try: return (folder/'token').read_text(encoding='utf-8').strip()
-    except OSError: raise ValueError(f'a report needs the token that `study make` printed: give --token, or put it into the file {folder/"token"}') from None
+    except OSError:
+        raise ValueError(f'a report needs the token that `study make` printed: give --token, '
+                         f'or put it into the file {folder/"token"}') from None
 
 @study.command()
-@helped
 def report(
-    folder:Annotated[Path, Argument(metavar='DIR')], # of the study
-    token:Annotated[str|None, Option()]=None, # printed by `study make`; default: the variable COLORIZE_NB_STUDY_TOKEN, or the file DIR/token
-    out:Annotated[Path|None, Option(metavar='DIR')]=None, # folder for report.html, answers.csv and results.json; default: DIR/report
+    folder:Annotated[Path, Argument(metavar='DIR', help='Folder of the study.')],
+    token:Annotated[str|None, Option(
+        help='Printed by `study make`; default: the variable COLORIZE_NB_STUDY_TOKEN, or the file DIR/token.')]=None,
+    out:Annotated[Path|None, Option(metavar='DIR',
+        help='Folder for report.html, answers.csv and results.json; default: DIR/report.')]=None,
 ):
     "Report how many were fooled, by which model, with intervals."
     from colorize_nb.study.design import load_study
-    if not load_study(folder).unlocks(_token(folder, token)): raise ValueError(f'this token does not open the report of {folder}: give the one that `study make` printed')
+    if not load_study(folder).unlocks(_token(folder, token)):
+        raise ValueError(f'this token does not open the report of {folder}: give the one that `study make` printed')
     from colorize_nb.study.report import write_study_report
     out = out or folder/'report'
     for line in write_study_report(folder, out)['sentences']: typer.echo(line)

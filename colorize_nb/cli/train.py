@@ -1,4 +1,4 @@
-"""`colorize-nb train`, `recipes` and `evaluate`: the learn wing and the judge from a terminal.
+"""`colorize-nb train`, `recipes` and `evaluate`.
 
 Docs: https://colorize-nb.github.io/colorize_nb/cli/train.html.md"""
 
@@ -18,48 +18,54 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from .app import Device, app, helped, print_table, progress, progress_bar, say
+from .app import Device, app, echo, print_table, progress, progress_bar
 
 # %% ../../nbs/cli/02_train.ipynb #c005
 def _epochs(phases):
     "The epochs of each kind of phase, added up, in words."
-    kinds = dict.fromkeys(p['kind'] for p in phases)
-    return ' + '.join(f"{sum(p['epochs'] for p in phases if p['kind'] == k)} {k}" for k in kinds)
+    total = {}
+    for p in phases: total[p['kind']] = total.get(p['kind'], 0) + p['epochs']
+    return ' + '.join(f'{n} {kind}' for kind, n in total.items())
+
+def _weights(n):
+    "A number of weights, in thousands or millions."
+    return f'{n/1e6:.1f} M' if n >= 1e5 else f'{n/1e3:.0f} k'
 
 @app.command()
-@helped
-def recipes(
-    as_json:Annotated[bool, Option('--json')]=False, # for programs
-):
+def recipes(as_json:Annotated[bool, Option('--json', help='For programs: the whole recipes as JSON.')]=False):
     "List what `train` can train."
     from dataclasses import asdict
-    from colorize_nb.train.run import recipes as known
-    rows = [asdict(r) for r in known().values()]
-    if as_json: typer.echo(json.dumps(rows, indent=1, default=str))
-    else: print_table([r | dict(epochs=_epochs(r['phases']), weights=f"{r['parameters']/1e6:.1f} M" if r['parameters'] >= 1e5 else f"{r['parameters']/1e3:.0f} k") for r in rows], dict(name='recipe', epochs='epochs', size='pixels', weights='weights', title='what it is'))
+    from colorize_nb.train.recipe import recipes as all_recipes
+    rows = [asdict(r) for r in all_recipes().values()]
+    if as_json: return typer.echo(json.dumps(rows, indent=1, default=str))
+    shown = [r | dict(epochs=_epochs(r['phases']), weights=_weights(r['parameters'])) for r in rows]
+    print_table(shown, dict(name='recipe', epochs='epochs', size='pixels', weights='weights', title='what it is'))
 
 # %% ../../nbs/cli/02_train.ipynb #c011
 @contextmanager
 def _training_bar():
-    "A fastai callback that shows how far the phase is, on a terminal; its bar is wiped away whatever happens."
+    "A fastai callback that shows how far the phase is, on a terminal; its bar is removed whatever happens."
     from fastai.callback.core import Callback
     class TrainingBar(Callback):
         "A rich progress bar over the training batches of a phase."
         order, bar = 90, None # after what is shown
         def before_fit(self):
             "Start the bar of this phase."
-            self.bar, self.drawn = progress(auto_refresh=False), 0.
+            self.bar, self.refreshed = progress(auto_refresh=False), 0.
             self.task = self.bar.add_task('', total=self.n_epoch*len(self.dls.train))
             self.bar.start()
         def before_epoch(self):
-            "Say which epoch this is."
-            self.bar.update(self.task, completed=self.epoch*len(self.dls.train), description=f'epoch {self.epoch + 1} of {self.n_epoch}', refresh=True)
+            "Show which epoch this is."
+            batches, text = self.epoch*len(self.dls.train), f'epoch {self.epoch + 1} of {self.n_epoch}'
+            self.bar.update(self.task, completed=batches, description=text, refresh=True)
         def after_batch(self):
-            "Move on, and draw five times a second."
+            "Advance, and refresh five times a second."
             if self.training: self.bar.advance(self.task)
-            if time.perf_counter() - self.drawn > .2: self.bar.refresh(); self.drawn = time.perf_counter()
+            if time.perf_counter() - self.refreshed > .2:
+                self.bar.refresh()
+                self.refreshed = time.perf_counter()
         def after_fit(self):
-            "Wipe the bar away."
+            "Remove the bar."
             if self.bar is not None: self.bar.stop()
     res = TrainingBar()
     try: yield res
@@ -67,86 +73,128 @@ def _training_bar():
 
 # %% ../../nbs/cli/02_train.ipynb #c013
 @app.command()
-@helped
 def train(
-    recipe:Annotated[str, Argument(metavar='RECIPE')], # what to train: see `colorize-nb recipes`
-    data:Annotated[list[str], Option(metavar='DIR')], # colour pictures: a folder with train/ and valid/, or any folder, which is then split; coco, oxford-flowers, imagenette: downloaded; celeba:DIR; again for more, which makes a grid
-    out:Annotated[Path, Option(metavar='DIR')], # folder for model, history, previews, metrics and checkpoint
-    scale:Annotated[float, Option(max=1)]=1., # share of epochs and data: 0.01 for a trial
-    epochs:Annotated[int|None, Option(min=1)]=None, # of all phases together; default: the recipe's
-    limit:Annotated[int|None, Option(min=2)]=None, # learn from at most so many pictures, chosen by --seed
-    size:Annotated[int|None, Option(min=32)]=None, # pixels; default: the recipe's
-    batch_size:Annotated[int|None, Option(min=1)]=None, # pictures per step; default: the recipe's
-    model:Annotated[list[str]|None, Option(metavar='NAME|FILE')]=None, # start from this trained model; finetune without it: from the packaged one; again for more; MINE=FILE calls it MINE
-    only:Annotated[str|None, Option(metavar='NAMES')]=None, # sub-folders of --data, one artist for instance, for recipes that end with some only; default: the one with most pictures
-    bf16:Annotated[bool, Option('--bf16')]=False, # compute in bfloat16: twice as fast where the processor or GPU has it
-    compiled:Annotated[bool, Option('--compile')]=False, # compile the networks first: long runs are faster for it
-    resume:Annotated[bool, Option('--resume')]=False, # go on with the run in --out
-    seed:Annotated[int, Option()]=42, # of the split and every random choice
+    recipe:Annotated[str, Argument(metavar='RECIPE', help='What to train: see `colorize-nb recipes`.')],
+    data:Annotated[list[str], Option(metavar='DIR',
+        help='Colour pictures: a folder with train/ and valid/, or any folder, which is then split; coco, '
+             'oxford-flowers, imagenette: downloaded; celeba:DIR; again for more, which makes a grid.')],
+    out:Annotated[Path, Option(metavar='DIR', help='Folder for model, history, previews, metrics and checkpoint.')],
+    scale:Annotated[float, Option(max=1, help='Share of epochs and data: 0.01 for a trial.')]=1.,
+    epochs:Annotated[int|None, Option(min=1, help="Of all phases together; default: the recipe's.")]=None,
+    limit:Annotated[int|None, Option(min=2, help='Learn from at most so many pictures, chosen by --seed.')]=None,
+    size:Annotated[int|None, Option(min=32, help="Side of the pictures, pixels; default: the recipe's.")]=None,
+    batch_size:Annotated[int|None, Option(min=1, help="Pictures per step; default: the recipe's.")]=None,
+    model:Annotated[list[str]|None, Option(metavar='NAME|FILE',
+        help='Start from this trained model; finetune without it: from the packaged one; again for more; '
+             'MINE=FILE calls it MINE.')]=None,
+    only:Annotated[str|None, Option(metavar='NAMES',
+        help='Sub-folders of --data, one artist for instance, for recipes that end with some only; default: the one '
+             'with most pictures.')]=None,
+    bf16:Annotated[bool, Option('--bf16',
+        help='Compute in bfloat16: twice as fast where the processor or GPU has it.')]=False,
+    compiled:Annotated[bool, Option('--compile',
+        help='Compile the networks first: long runs are faster for it.')]=False,
+    resume:Annotated[bool, Option('--resume', help='Go on with the run in --out.')]=False,
+    seed:Annotated[int, Option(help='Of the split and every random choice.')]=42,
 ):
     "Train a colorizer on your pictures."
-    if scale <= 0: raise typer.BadParameter('give a number in (0,1]: 1 is the whole recipe, 0.01 a trial', param_hint='--scale')
-    from colorize_nb.train.run import run_grid, short_names
-    from colorize_nb.train.run import recipes as known, run_recipe
-    if recipe not in known(): raise typer.BadParameter(f"no recipe named {recipe!r}: take one of {', '.join(known())}", param_hint='RECIPE')
+    if scale <= 0:
+        raise typer.BadParameter('give a number in (0,1]: 1 is the whole recipe, 0.01 a trial', param_hint='--scale')
+    from colorize_nb.train.recipe import recipes as all_recipes
+    names = list(all_recipes())
+    if recipe not in names:
+        raise typer.BadParameter(f"no recipe named {recipe!r}: take one of {', '.join(names)}", param_hint='RECIPE')
+    from colorize_nb.train.run import run_grid, run_recipe, short_names
     sets, models = short_names(data), short_names(model) if model else {'start': None}
-    how = dict(scale=scale, epochs=epochs, limit=limit, size=size, bs=batch_size, bf16=bf16, compiled=compiled, only=only, resume=resume, seed=seed, log=partial(print, flush=True))
+    n_runs = len(sets)*len(models)
+    options = dict(scale=scale, epochs=epochs, limit=limit, size=size, bs=batch_size, bf16=bf16, compiled=compiled,
+                   only=only, resume=resume, seed=seed, log=partial(print, flush=True))
     try:
         with _training_bar() as bar:
-            if len(sets)*len(models) == 1: run_recipe(recipe, *sets.values(), out, model=[*models.values()][0], cbs=[bar], **how)
-            else: run_grid(recipe, sets, models, out, cbs=[bar], **how)
-    except KeyboardInterrupt: say(f'interrupted: the last whole epoch is in {out}; the same command with --resume goes on'); raise typer.Exit(130)
-    if len(sets)*len(models) > 1: typer.echo(f"{len(sets)*len(models)} runs, their figures side by side in {out/'grid.csv'}"); return
-    typer.echo(f"the model is {out/'model.safetensors'}: colorize-nb colorize INPUT --out DIR --model {out/'model.safetensors'}")
+            if n_runs > 1: run_grid(recipe, sets, models, out, cbs=[bar], **options)
+            else: run_recipe(recipe, *sets.values(), out, model=[*models.values()][0], cbs=[bar], **options)
+    except KeyboardInterrupt:
+        echo(f'interrupted: the last whole epoch is in {out}; the same command with --resume goes on')
+        raise typer.Exit(130)
+    if n_runs > 1: return typer.echo(f"{n_runs} runs, their figures side by side in {out/'grid.csv'}")
+    file = out/'model.safetensors'
+    typer.echo(f'the model is {file}: colorize-nb colorize INPUT --out DIR --model {file}')
 
 # %% ../../nbs/cli/02_train.ipynb #c018
 class Resize(str, Enum):
-    "How pictures are read before they are judged."
-    own = 'own'; crop = 'crop'; squish = 'squish'
+    "How pictures are read before they are measured."
+    own = 'own'
+    crop = 'crop'
+    squish = 'squish'
 
-def _summary(ev):
-    "The figures that fit a terminal, as rows of words."
-    names = dict(psnr='PSNR, dB', ciede2000='CIEDE2000', ssim='SSIM', colorfulness='colourfulness', top1='top-1', gap='gap recovered', seconds='seconds')
-    def show(m, n): i = ev.figure(m, n); return '' if i is None else f'{i.value:.3f}' if n in ('ssim', 'top1', 'seconds') else f'{i.value:.2f}'
-    rows = [dict(name=m) | {n: show(m, n) for n in names} for m in [*ev.methods, *(['truth'] if 'truth' in ev.values else [])]]
-    print_table(rows, dict(name='method') | {n: t for n, t in names.items() if any(r[n] for r in rows)})
+_COLUMNS = dict(psnr='PSNR, dB', ciede2000='CIEDE2000', ssim='SSIM', colorfulness='colourfulness', top1='top-1',
+                gap='gap recovered', seconds='seconds')
 
+def _print_figures(ev):
+    "Print the figures that fit a terminal, as a table."
+    def text(method, name):
+        figure = ev.figure(method, name)
+        if figure is None: return ''
+        return f'{figure.value:.3f}' if name in ('ssim', 'top1', 'seconds') else f'{figure.value:.2f}'
+    methods = [*ev.methods, *(['truth'] if 'truth' in ev.values else [])]
+    rows = [dict(name=m) | {name: text(m, name) for name in _COLUMNS} for m in methods]
+    measured = {name: title for name, title in _COLUMNS.items() if any(r[name] for r in rows)}
+    print_table(rows, dict(name='method') | measured)
+
+def _print_evaluation(ev, out):
+    "Print what an evaluation found, and what failed."
+    from colorize_nb.evaluate.report import models_of, verdict
+    _print_figures(ev)
+    for m in models_of(ev): typer.echo(verdict(ev, m))
+    for name, why in ev.failures[:20]: echo(f'{name}: {why}')
+    if len(ev.failures) > 20: echo(f'and {len(ev.failures) - 20} more, see metrics.json')
+    typer.echo(f"{len(ev.pictures)} pictures, {len(ev.failures)} failed; everything is in {out/'report.html'}")
+
+# %% ../../nbs/cli/02_train.ipynb #n020
 @app.command()
-@helped
 def evaluate(
-    data:Annotated[str, Option(metavar='DIR')], # pictures: a folder, judged on its test/ or valid/ if it has one; or the word sample
-    out:Annotated[Path, Option(metavar='DIR')], # folder for metrics.json and report.html
-    model:Annotated[list[str]|None, Option(metavar='NAME|FILE')]=None, # a packaged model or a .safetensors file; again for more; MINE=FILE calls it MINE
-    pred:Annotated[list[str]|None, Option(metavar='DIR')]=None, # results of any program, named like the pictures; again for more; THEIRS=DIR calls them THEIRS
-    earlier:Annotated[list[Path]|None, Option('--with', metavar='FILE')]=None, # a metrics.json of the same pictures, to stand beside; again for more
-    split:Annotated[str|None, Option(metavar='NAME')]=None, # train, valid, test or all; default: test, valid or all, what there is
-    resize:Annotated[Resize, Option()]=Resize.own, # own: at their own size; crop: the middle square; squish: the whole, stretched to a square
-    pixels:Annotated[int, Option(min=16)]=256, # side of that square
-    size:Annotated[int|None, Option(min=32)]=None, # working size of the models; default: each model's
-    saturation:Annotated[float|None, Option(min=0)]=None, # times the models' chroma; default: each model's
-    device:Annotated[Device, Option()]=Device.auto, # where to compute
-    truth:Annotated[bool|None, Option('--truth/--no-truth')]=None, # are the pictures' colours the truth? default: yes, unless all are gray
-    limit:Annotated[int|None, Option(min=1)]=None, # judge at most so many, chosen by --seed
-    classifier:Annotated[str|None, Option(metavar='NAME|FILE')]=None, # also judge meaning: vgg16 or another network is trained on the folders' classes; imagenet:NAME; a trained one's file
-    classes:Annotated[int, Option(min=2)]=10, # so many classes, those with most pictures
-    trained_layers:Annotated[int, Option(min=0)]=3, # of the classifier, from its end; 0: all
-    download:Annotated[bool, Option('--download')]=False, # fetch the weights of FID and LPIPS
-    cases:Annotated[int, Option(min=0)]=3, # best, median and worst pictures in the report, of each so many; 0 for none
-    seed:Annotated[int, Option()]=42, # of every random choice
+    data:Annotated[str, Option(metavar='DIR',
+        help='Pictures: a folder, of which test/ or valid/ is used if it has one; or the word sample.')],
+    out:Annotated[Path, Option(metavar='DIR', help='Folder for metrics.json and report.html.')],
+    model:Annotated[list[str]|None, Option(metavar='NAME|FILE',
+        help='A packaged model or a .safetensors file; again for more; MINE=FILE calls it MINE.')]=None,
+    pred:Annotated[list[str]|None, Option(metavar='DIR',
+        help='Results of any program, named like the pictures; again for more; THEIRS=DIR calls them THEIRS.')]=None,
+    earlier:Annotated[list[Path]|None, Option('--with', metavar='FILE',
+        help='A metrics.json of the same pictures, to stand beside; again for more.')]=None,
+    split:Annotated[str|None, Option(metavar='NAME',
+        help='train, valid, test or all; default: test, valid or all, what there is.')]=None,
+    resize:Annotated[Resize, Option(
+        help='own: at their own size; crop: the middle square; squish: the whole, stretched to a square.')]=Resize.own,
+    pixels:Annotated[int, Option(min=16, help='Side of that square.')]=256,
+    size:Annotated[int|None, Option(min=32, help="Working size of the models; default: each model's.")]=None,
+    saturation:Annotated[float|None, Option(min=0, help="Times the models' chroma; default: each model's.")]=None,
+    device:Annotated[Device, Option(help='Where to compute.')]=Device.auto,
+    truth:Annotated[bool|None, Option('--truth/--no-truth',
+        help="Are the pictures' colours the truth? Default: yes, unless all are gray.")]=None,
+    limit:Annotated[int|None, Option(min=1, help='Measure at most so many, chosen by --seed.')]=None,
+    classifier:Annotated[str|None, Option(metavar='NAME|FILE',
+        help="Also measure meaning: vgg16 or another network is trained on the folders' classes; imagenet:NAME; or the "
+             'file of a trained one.')]=None,
+    classes:Annotated[int, Option(min=2, help='So many classes, those with most pictures.')]=10,
+    trained_layers:Annotated[int, Option(min=0, help='Layers of the classifier to train, from its end; 0: all.')]=3,
+    download:Annotated[bool, Option('--download', help='Fetch the weights of FID and LPIPS.')]=False,
+    cases:Annotated[int, Option(min=0,
+        help='Best, median and worst pictures in the report, of each so many; 0 for none.')]=3,
+    seed:Annotated[int, Option(help='Of every random choice.')]=42,
 ):
     "Measure models, or any program's results, beside the answers that need no model."
-    if not (model or pred or earlier): raise typer.BadParameter('give at least one --model, --pred or --with', param_hint='--model')
+    if not (model or pred or earlier):
+        raise typer.BadParameter('give at least one --model, --pred or --with', param_hint='--model')
     from colorize_nb.evaluate.evaluation import find_set
-    from colorize_nb.evaluate.run import run_evaluation
     from colorize_nb.evaluate.methods import Protocol
-    from colorize_nb.evaluate.report import models_of, verdict
-    with progress_bar('judging', len(find_set(data, split, limit, seed))) as step:
-        ev = run_evaluation(model or [], pred or [], data, out, split, Protocol(resize.value, pixels), size, saturation, device.value, truth, limit, classifier, classes,
-                            trained_layers or None, download=download, earlier=earlier or [], cases=cases, seed=seed, log=say, step=step)
-    _summary(ev)
-    for m in models_of(ev): typer.echo(verdict(ev, m))
-    for name, why in ev.failures[:20]: say(f'{name}: {why}')
-    if len(ev.failures) > 20: say(f'and {len(ev.failures) - 20} more, see metrics.json')
-    typer.echo(f"{len(ev.pictures)} pictures, {len(ev.failures)} failed; everything is in {out/'report.html'}")
+    from colorize_nb.evaluate.run import run_evaluation
+    with progress_bar('evaluating', len(find_set(data, split, limit, seed))) as step:
+        ev = run_evaluation(
+            models=model or [], preds=pred or [], earlier=earlier or [], data=data, out=out, split=split, limit=limit,
+            protocol=Protocol(resize.value, pixels), size=size, saturation=saturation, device=device.value, truth=truth,
+            classifier=classifier, classes=classes, trained_layers=trained_layers or None, download=download,
+            cases=cases, seed=seed, log=echo, step=step)
+    _print_evaluation(ev, out)
     if any(n.startswith('Interrupted') for n in ev.notes): raise typer.Exit(130)
     if ev.failures: raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""How often people take a model's pictures for real ones, how sure that is, whose answers count, and how many people it needs.
+"""How often people take a model's images for real ones, how sure that is, and how many people it needs.
 
 Docs: https://colorize-nb.github.io/colorize_nb/study/analysis.html.md"""
 
@@ -12,6 +12,7 @@ __all__ = ['simulate_answers', 'rules_in_words', 'excluded_by', 'exclude', 'Cros
 
 # %% ../../nbs/study/04_analysis.ipynb #c003
 import math
+from dataclasses import dataclass
 from itertools import combinations
 from types import SimpleNamespace
 
@@ -20,121 +21,145 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import expit, logit, ndtri
 
-from .responses import answer_table
+from ..evaluate.report import Cell, Column, FigureTable, Row, forest, spread
+from ..evaluate.report import format_interval, format_number, pluralize
 from ..evaluate.statistics import Bootstrap, Interval
 from .design import Study
+from .responses import answer_table
 
 # %% ../../nbs/study/04_analysis.ipynb #c005
 def _intercept(rate, sd):
-    "Logit whose mean probability over normal amounts of deviation `sd` is `rate`."
+    "Logit whose mean probability over normal deviates of standard deviation `sd` is `rate`."
     if not 0 <= rate <= 1: raise ValueError(f"expected rates between 0 and 1, got {rate}: divide per cents by 100")
     if rate in (0, 1) or sd == 0: return logit(rate)
     x, w = np.polynomial.hermite_e.hermegauss(40)
-    return brentq(lambda b: expit(b + sd*x)@w/w.sum() - rate, logit(rate)*(1 + sd) - 9, logit(rate)*(1 + sd) + 9)
+    middle = logit(rate)*(1 + sd)
+    return brentq(lambda b: expit(b + sd*x)@w/w.sum() - rate, middle - 9, middle + 9)
 
 def _asked(study, n):
     "All trials of `n` people."
-    return pd.DataFrame([dict(participant=k, number=t.number, kind=t.kind, picture=t.picture, condition=t.condition, right=t.right) for k in range(n) for t in study.plan(k)])
+    columns = 'number', 'kind', 'picture', 'condition', 'right'
+    rows = [dict(participant=k) | {c: getattr(t, c) for c in columns} for k in range(n) for t in study.plan(k)]
+    return pd.DataFrame(rows)
 
 # %% ../../nbs/study/04_analysis.ipynb #c009
 def _taken(study, asked, rates, real_rate, spread_people, spread_pictures, careless, rng):
-    "Which pictures are taken for real, and who presses at random."
+    "Which images are taken for real, and who presses at random."
     sd, who = float(np.hypot(spread_people, spread_pictures)), asked.participant.to_numpy()
-    lean = {m: _intercept(rates[m], sd) for m in study.models} | dict(real=_intercept(real_rate, sd), spoilt=-np.inf)
+    b = {m: _intercept(rates[m], sd) for m in study.models} | dict(real=_intercept(real_rate, sd), spoilt=-np.inf)
     n = who.max(initial=-1) + 1
-    u, v, idle = rng.normal(0, spread_people, n), rng.normal(0, spread_pictures, len(study.pictures)), rng.random(n) < careless
-    p = expit(asked.condition.map(lean).to_numpy(float) + u[who] + v[asked.picture])
+    u = rng.normal(0, spread_people, n)
+    v = rng.normal(0, spread_pictures, len(study.pictures))
+    idle = rng.random(n) < careless
+    p = expit(asked.condition.map(b).to_numpy(float) + u[who] + v[asked.picture])
     return rng.random(len(asked)) < np.where(idle[who], .5, p), idle[who]
 
 def simulate_answers(
     study:Study, # what is asked
     n:int, # people; each answers all trials
-    rates:dict, # model -> share of its pictures that are taken for real, [0,1]
-    real_rate:float=.7, # single design: share of the real pictures that are called real, [0,1]
+    rates:dict, # model -> share of its images that are taken for real, [0,1]
+    real_rate:float=.7, # single design: share of the real images that are called real, [0,1]
     spread_people:float=0., # standard deviation between people, on the logit scale
-    spread_pictures:float=0., # standard deviation between pictures, on the logit scale
+    spread_pictures:float=0., # standard deviation between images, on the logit scale
     careless:float=0., # share of people who press at random, [0,1]
-    seed:int=42, # of all draws
+    seed:int=42, # of every random choice
 )->pd.DataFrame: # a table of answers; its `attrs` say that it is simulated
-    "Make up answers whose truth is known."
-    if missing := set(study.models) - set(rates): raise ValueError(f"expected a rate for each model, got none for {', '.join(sorted(missing))}")
+    "Simulate answers whose truth is known."
+    missing = set(study.models) - set(rates)
+    if missing:
+        raise ValueError(f"expected a rate for each model, got none for {', '.join(sorted(missing))}")
     if n < 1: raise ValueError(f"expected at least one person to simulate, got {n}")
     rng, asked = np.random.default_rng(seed), _asked(study, n)
     yes, idle = _taken(study, asked, rates, real_rate, spread_people, spread_pictures, careless, rng)
     (a, b), right = study.choices, asked.right.to_numpy()
-    choice = np.where(yes, 'real', 'fake') if study.design == 'single' else np.where(yes, np.where(right == a, b, a), right)
-    response = np.round(160 + np.where(idle, 250, 800)*np.exp(rng.normal(0, .4, len(asked)))) # ms; log-normal, as such times are
+    if study.design == 'single': choice = np.where(yes, 'real', 'fake')
+    else: choice = np.where(yes, np.where(right == a, b, a), right)
+    # milliseconds; log-normal, as response times are
+    response = np.round(160 + np.where(idle, 250, 800)*np.exp(rng.normal(0, .4, len(asked))))
     exposure = np.round(1000*study.exposure + rng.normal(0, 4, len(asked)), 1) if study.exposure else response
     began = 1_750_000_000 + 900*asked.participant
-    rows = asked[['participant', 'number']].assign(choice=choice, exposure_ms=exposure, response_ms=response, shows=1, hidden=False, began=began, answered=began + 4*asked.number)
+    rows = asked[['participant', 'number']].assign(
+        choice=choice, exposure_ms=exposure, response_ms=response, shows=1, hidden=False,
+        began=began, answered=began + 4*asked.number)
     res = answer_table(study, SimpleNamespace(rows=lambda: rows.to_dict('records'), path='a simulation'))
     res.attrs['simulated'] = True
     return res
 
 # %% ../../nbs/study/04_analysis.ipynb #c014
-_RULE = dict(
+_RULE_TEXTS = dict( # of the threshold and the study
     min_share=lambda x, s: f'people who answered fewer than {100*x:.0f} % of the {s.trials} measured trials',
     max_failed_checks=lambda x, s: f'people who failed more than {100*x:.0f} % of the attention checks',
     one_button=lambda x, s: f'people who pressed one and the same button in all measured trials, {x} or more',
     min_response_ms=lambda x, s: f'answers given within {x:g} ms',
-    max_exposure_error=lambda x, s: f'answers to pictures that were on the screen for a time off by more than {100*x:.0f} %, more than once, or hidden meanwhile')
+    max_exposure_error=lambda x, s: ('answers to pictures that were on the screen for a time off by more than '
+                                     f'{100*x:.0f} %, more than once, or hidden meanwhile'))
 
 def rules_in_words(
     study:Study, # any
-)->dict: # name of each rule in force -> words
-    "Say which answers are left out."
-    return {k: words(study.rules[k], study) for k, words in _RULE.items() if study.rules[k] is not None and (k != 'max_exposure_error' or study.exposure)}
+)->dict: # name of each rule in force -> a phrase
+    "Describe which answers are excluded."
+    def applies(rule): return study.rules[rule] is not None and (rule != 'max_exposure_error' or study.exposure)
+    return {rule: text(study.rules[rule], study) for rule, text in _RULE_TEXTS.items() if applies(rule)}
+
+def _broken(rule, x, table, study):
+    "Which answers break a rule with the threshold `x`, a boolean `Series`."
+    who, main, check = table.participant, table.kind.eq('trial'), table.kind.eq('check')
+    def of_person(values, rows, how): return who.map(values[rows].groupby(who[rows]).agg(how)).astype(float)
+    answered = of_person(main, main, 'size')
+    if rule == 'min_share': return answered.fillna(0)/study.trials < x
+    if rule == 'max_failed_checks': return of_person(~table.correct.astype(bool), check, 'mean') > x
+    if rule == 'one_button': return of_person(table.choice, main, 'nunique').eq(1) & (answered >= x)
+    if rule == 'min_response_ms': return main & (table.response_ms.astype(float) < x)
+    off = (table.exposure_ms.astype(float)/(1000*study.exposure) - 1).abs() > x # max_exposure_error
+    return main & (off | table.hidden.astype(bool) | (table.shows.astype(float) > 1))
 
 def excluded_by(
-    table:pd.DataFrame, # of answers
+    table:pd.DataFrame, # answers
     study:Study, # that was answered
 )->pd.Series: # for each row the rule that excludes it, in words, or ''
-    "Find what is to be left out, and why."
-    who, main, check = table.participant, table.kind.eq('trial'), table.kind.eq('check')
-    each = lambda of, rows, how: who.map(of[rows].groupby(who[rows]).agg(how)).astype(float)
-    off = lambda x: (table.exposure_ms.astype(float)/(1000*study.exposure) - 1).abs() > x
-    broken = dict(
-        min_share=lambda x: each(main, main, 'size').fillna(0)/study.trials < x,
-        max_failed_checks=lambda x: each(~table.correct.astype(bool), check, 'mean') > x,
-        one_button=lambda x: each(table.choice, main, 'nunique').eq(1) & (each(main, main, 'size') >= x),
-        min_response_ms=lambda x: main & (table.response_ms.astype(float) < x),
-        max_exposure_error=lambda x: main & (off(x) | table.hidden.astype(bool) | (table.shows.astype(float) > 1)))
+    "Find which answers are excluded, and why."
     res = pd.Series('', index=table.index, dtype=object)
-    for rule, words in rules_in_words(study).items(): res[broken[rule](study.rules[rule]) & res.eq('')] = words
+    for rule, text in rules_in_words(study).items():
+        res[_broken(rule, study.rules[rule], table, study) & res.eq('')] = text
     return res
 
 def exclude(
-    table:pd.DataFrame, # of answers
+    table:pd.DataFrame, # answers
     study:Study, # that was answered
 )->tuple: # (measured answers that count, list of (rule in words, people out, measured answers out))
     "Apply the study's rules."
-    why, main = excluded_by(table, study), table.kind.eq('trial')
-    whole = lambda words: table.participant[why.eq(words)].nunique() if words.startswith('people') else 0
-    return table[main & why.eq('')].reset_index(drop=True), [(w, whole(w), int((main & why.eq(w)).sum())) for w in rules_in_words(study).values()]
+    why, main, rules = excluded_by(table, study), table.kind.eq('trial'), []
+    for text in rules_in_words(study).values():
+        people = table.participant[why.eq(text)].nunique() if text.startswith('people') else 0
+        rules.append((text, people, int((main & why.eq(text)).sum())))
+    return table[main & why.eq('')].reset_index(drop=True), rules
 
 # %% ../../nbs/study/04_analysis.ipynb #c019
 class CrossedBootstrap(Bootstrap):
-    "Draw people and pictures, each for itself, and see how far a statistic of answers moves."
+    "Resample people and images independently, to see how far a statistic of answers moves."
     def __init__(self,
-        people, # (n,) who gave each answer
-        pictures, # (n,) what it was about
-        draws:int=2000, # resamples
+        people, # (n,) the person who gave each answer
+        pictures, # (n,) the image it was about
+        draws:int=2000, # number of resamples
         level:float=.95, # share of the resamples inside
-        seed:int=42, # of the draws
+        seed:int=42, # of the resamples
     ):
         super().__init__(len(people), draws, level, seed)
-        (a, self._i), (b, self._j) = (np.unique(np.asarray(o), return_inverse=True) for o in (people, pictures))
-        self.people, self.pictures = Bootstrap(len(a), draws, level, seed), Bootstrap(len(b), draws, level, seed + 1)
+        people, self._person = np.unique(np.asarray(people), return_inverse=True)
+        pictures, self._picture = np.unique(np.asarray(pictures), return_inverse=True)
+        self.people = Bootstrap(len(people), draws, level, seed)
+        self.pictures = Bootstrap(len(pictures), draws, level, seed + 1)
         self.people._chunk = self.pictures._chunk = self._chunk
 
     def weights(self): # (<=chunk,n) arrays, together `draws` rows
         "Give the resamples, some rows at a time, the same ones at each call."
-        for a, b in zip(self.people.weights(), self.pictures.weights()): yield a[:, self._i]*b[:, self._j]
+        for w_people, w_pictures in zip(self.people.weights(), self.pictures.weights()):
+            yield w_people[:, self._person]*w_pictures[:, self._picture]
 
     def means(self,
-        values, # (n,k) figures of the answers; nan where one does not belong to a mean
+        values, # (n,k) a column for each mean; nan where an answer does not belong to it
     )->np.ndarray: # (1+draws,k) the means as they are, then those of the resamples
-        "Compute several means on the same draws."
+        "Compute several means on the same resamples."
         v = np.asarray(values, float)
         ok = np.isfinite(v)
         both = np.hstack([np.where(ok, v, 0.), ok])
@@ -143,81 +168,103 @@ class CrossedBootstrap(Bootstrap):
 
 # %% ../../nbs/study/04_analysis.ipynb #c023
 def wilson(
-    k, # answers 'yes'; a number or an array
-    n, # answers
-    level:float=.95, # of confidence
+    k, # number of answers 'yes', an int or an array
+    n, # number of answers, likewise
+    level:float=.95, # confidence, (0,1)
 )->tuple: # (low, high), [0,1]
-    "Give Wilson's score interval of a share of independent answers; nan where there is none."
-    if np.any(np.mod(k, 1) != 0): raise ValueError(f"expected whole numbers of answers, got {k}: give how many said yes, not their share")
-    low, high = np.vectorize(lambda k, n: _counted(k, n, level, 'wilson'), otypes=[float, float])(k, n)
+    "Compute Wilson's score interval of a share of independent answers; nan where there is none."
+    if np.any(np.mod(k, 1) != 0):
+        raise ValueError(f"expected whole numbers of answers, got {k}: give how many said yes, not their share")
+    def interval(k, n): return _binomial_interval(k, n, level, 'wilson')
+    low, high = np.vectorize(interval, otypes=[float, float])(k, n)
     return low[()], high[()]
 
-def _counted(k, n, level, method):
+def _binomial_interval(k, n, level, method):
     "SciPy's interval of `k` of `n` independent answers."
     from scipy.stats import binomtest # takes more than a second to import
     return binomtest(int(k), int(n)).proportion_ci(level, method) if n else (np.nan, np.nan)
 
 def _exact(value, n, level):
     "Clopper and Pearson's interval where all of n answers are equal; `value` is 0 or 1."
-    return Interval(value, *map(float, _counted(n*value, n, level, 'exact')))
+    return Interval(value, *map(float, _binomial_interval(n*value, n, level, 'exact')))
 
 def crossed(
     kept:pd.DataFrame, # answers that count
-    draws:int=2000, # resamples
-    seed:int=42, # of the draws
-)->CrossedBootstrap: # to be shared by all figures of these answers
-    "Draw people and pictures of a table of answers."
+    draws:int=2000, # number of resamples
+    seed:int=42, # of the resamples
+)->CrossedBootstrap: # to be shared by all statistics of these answers
+    "Resample people and images of a table of answers."
     return CrossedBootstrap(kept.participant, kept.picture, draws, seed=seed)
 
-def _size(rows): return dict(answers=len(rows), people=rows.participant.nunique(), pictures=rows.picture.nunique())
+def _size(rows):
+    "How many answers, people and images there are."
+    return dict(answers=len(rows), people=rows.participant.nunique(), pictures=rows.picture.nunique())
 
 def _interval(boot, got, size):
-    "Interval of a rate and its draws."
+    "Interval of a rate from its resamples."
     value, few = float(got[0]), min(size['people'], size['pictures'])
     if few < 2: return Interval(value, np.nan, np.nan)
     return _exact(value, few, boot.level) if value in (0, 1) else boot.around(value, got[1:])
 
 # %% ../../nbs/study/04_analysis.ipynb #c026
+def _rate_rows(kept, groups, sizes, of, boot):
+    "Interval of each group's rate, from the resamples."
+    values = np.full((len(kept), len(groups)), np.nan)
+    for j, (_, g) in enumerate(groups): values[g.index, j] = g[of].astype(float)
+    boot = boot or crossed(kept)
+    got = boot.means(values)
+    return [_interval(boot, got[:, j], s) for j, s in enumerate(sizes)]
+
 def fooling_rates(
     kept:pd.DataFrame, # answers that count
-    by:str|tuple='condition', # columns that make the groups: 'condition', 'set', ('condition', 'set'), 'picture', 'participant' ...; () for all together
-    of:str='fooled', # column to average: 'fooled', or 'correct'
+    by:str|tuple='condition', # columns to group by: 'condition', 'set', ('condition', 'set') ...; () for all together
+    of:str='fooled', # column to average: 'fooled' or 'correct'
     boot:CrossedBootstrap|None=None, # of these answers; default `crossed`
 )->pd.DataFrame: # a row for each group: its columns, rate, low, high, yes, answers, people, pictures
     "Compute rates with their intervals, [0,1]."
     keys, kept = [by] if isinstance(by, str) else list(by), kept.reset_index(drop=True)
     rows = kept[kept[of].notna()]
-    groups = [(k if isinstance(k, tuple) else (k,), g) for k, g in rows.groupby(keys[0] if len(keys) == 1 else keys)] if keys else [((), rows)]*(len(rows) > 0)
-    sizes, sums = [_size(g) for _, g in groups], [float(g[of].sum()) for _, g in groups]
-    if {'picture', 'participant'} & set(keys) or not groups: found = [Interval(k/s['answers'], *map(float, wilson(k, s['answers']))) for k, s in zip(sums, sizes)]
+    if not keys: groups = [((), rows)] if len(rows) else []
     else:
-        values = np.full((len(kept), len(groups)), np.nan)
-        for j, (_, g) in enumerate(groups): values[g.index, j] = g[of].astype(float)
-        boot = boot or crossed(kept)
-        got = boot.means(values)
-        found = [_interval(boot, got[:, j], s) for j, s in enumerate(sizes)]
-    cols = keys + ['rate', 'low', 'high', 'yes', 'answers', 'people', 'pictures']
-    return pd.DataFrame([dict(zip(keys, k)) | dict(zip(('rate', 'low', 'high'), i)) | dict(yes=int(y)) | s for (k, _), i, y, s in zip(groups, found, sums, sizes)], columns=cols)
+        groups = rows.groupby(keys[0] if len(keys) == 1 else keys)
+        groups = [(k if isinstance(k, tuple) else (k,), g) for k, g in groups]
+    sizes, sums = [_size(g) for _, g in groups], [float(g[of].sum()) for _, g in groups]
+    if {'picture', 'participant'} & set(keys): # rates of one image or person: independent answers
+        found = [Interval(k/s['answers'], *map(float, wilson(k, s['answers']))) for k, s in zip(sums, sizes)]
+    else: found = _rate_rows(kept, groups, sizes, of, boot) if groups else []
+    res = []
+    for (values, _), interval, yes, size in zip(groups, found, sums, sizes):
+        rate = dict(zip(('rate', 'low', 'high'), interval)) | dict(yes=int(yes))
+        res.append(dict(zip(keys, values)) | rate | size)
+    return pd.DataFrame(res, columns=keys + ['rate', 'low', 'high', 'yes', 'answers', 'people', 'pictures'])
 
 # %% ../../nbs/study/04_analysis.ipynb #c037
+def _newcombe(a, b):
+    "Ends of the interval of the difference of two rates, from their own intervals."
+    d = a.rate - b.rate
+    return d - math.hypot(a.rate - a.low, b.high - b.rate), d + math.hypot(a.high - a.rate, b.rate - b.low)
+
 def rate_differences(
     kept:pd.DataFrame, # answers that count
     models:list|None=None, # names in their order; default: those that were answered
     boot:CrossedBootstrap|None=None, # of these answers; default `crossed`
 )->pd.DataFrame: # a row for each pair: first, second, difference of the rates (first less second), low, high
     "Compare models with each other."
-    kept = kept.reset_index(drop=True)
-    boot = boot or (crossed(kept) if len(kept) else None)
+    columns = ['first', 'second', 'difference', 'low', 'high']
+    if not len(kept): return pd.DataFrame([], columns=columns)
+    kept, rows = kept.reset_index(drop=True), []
+    boot = boot or crossed(kept)
     rates = fooling_rates(kept, boot=boot).set_index('condition')
-    names, rows = [m for m in (models or rates.index) if m in rates.index], []
-    got = boot.means(np.stack([kept.fooled.astype(float).where(kept.condition == m) for m in names], 1)) if names else None
+    names = [m for m in (models or rates.index) if m in rates.index]
+    if not names: return pd.DataFrame([], columns=columns)
+    got = boot.means(np.stack([kept.fooled.astype(float).where(kept.condition == m) for m in names], 1))
     for i, j in combinations(range(len(names)), 2):
         a, b = rates.loc[names[i]], rates.loc[names[j]]
         d = a.rate - b.rate
-        if {a.rate, b.rate} & {0., 1.} or np.isnan(a.low + b.low): ends = d - math.hypot(a.rate - a.low, b.high - b.rate), d + math.hypot(a.high - a.rate, b.rate - b.low)
+        if {a.rate, b.rate} & {0., 1.} or np.isnan(a.low + b.low): ends = _newcombe(a, b)
         else: ends = boot.around(d, got[1:, i] - got[1:, j])[1:]
-        rows.append(dict(zip(('first', 'second', 'difference', 'low', 'high'), (names[i], names[j], d, *ends))))
-    return pd.DataFrame(rows, columns=['first', 'second', 'difference', 'low', 'high'])
+        rows.append(dict(zip(columns, (names[i], names[j], d, *ends))))
+    return pd.DataFrame(rows, columns=columns)
 
 # %% ../../nbs/study/04_analysis.ipynb #c042
 def _z(share, n): return ndtri((share*n + .5)/(n + 1))
@@ -226,63 +273,64 @@ def signal_detection(
     kept:pd.DataFrame, # answers that count
     models:list|None=None, # names in their order; default: those that were answered
     boot:CrossedBootstrap|None=None, # of these answers; default `crossed`
-)->pd.DataFrame: # a row for each model: condition, dprime, low, high, hits and (single) false_alarms [0,1], criterion; nan where real pictures are missing
-    "Measure how far colorized and real pictures look apart, in standard deviations."
+)->pd.DataFrame: # a row for each model: condition, dprime, low, high, hits; single: false_alarms, criterion too
+    "Measure how far colorized and real images look apart, in standard deviations; nan without real images."
     kept = kept.reset_index(drop=True)
-    caught, single = kept.correct.astype(float), bool(kept.choice.isin(['real', 'fake']).any())
+    single, is_real = bool(kept.choice.isin(['real', 'fake']).any()), kept.condition.eq('real')
+    columns = ['condition', 'dprime', 'low', 'high', 'hits'] + (['false_alarms', 'criterion'] if single else [])
     names = [m for m in (models or sorted(kept.condition.unique())) if m != 'real' and (kept.condition == m).any()]
-    boot, rows, is_real = boot or (crossed(kept) if len(kept) else None), [], kept.condition.eq('real')
-    got = boot.means(np.stack([(1 - caught).where(is_real), *(caught.where(kept.condition == m) for m in names)], 1)) if names else None
+    if not names: return pd.DataFrame([], columns=columns)
+    caught, boot = kept.correct.astype(float), boot or crossed(kept)
+    alarms, hits = (1 - caught).where(is_real), [caught.where(kept.condition == m) for m in names]
+    got, rows = boot.means(np.stack([alarms, *hits], 1)), []
     for j, m in enumerate(names):
-        n, size = int((kept.condition == m).sum()), _size(kept[kept.condition == m])
-        zh, zf = _z(got[:, j + 1], n), _z(got[:, 0], int(is_real.sum()))
-        d = zh - zf if single else math.sqrt(2)*zh
-        i = boot.around(d[0], d[1:]) if min(size['people'], size['pictures']) > 1 else Interval(float(d[0]), np.nan, np.nan)
-        rows.append(dict(zip(('condition', 'dprime', 'low', 'high'), (m, *i))) | dict(hits=got[0, j + 1]) | (dict(false_alarms=got[0, 0], criterion=-(zh + zf)[0]/2) if single else {}))
-    return pd.DataFrame(rows, columns=['condition', 'dprime', 'low', 'high', 'hits'] + ['false_alarms', 'criterion']*single)
+        size = _size(kept[kept.condition == m])
+        z_hits, z_alarms = _z(got[:, j + 1], size['answers']), _z(got[:, 0], int(is_real.sum()))
+        d = z_hits - z_alarms if single else math.sqrt(2)*z_hits
+        several = min(size['people'], size['pictures']) > 1
+        i = boot.around(d[0], d[1:]) if several else Interval(float(d[0]), np.nan, np.nan)
+        row = dict(condition=m, dprime=i.value, low=i.low, high=i.high, hits=got[0, j + 1])
+        if single: row |= dict(false_alarms=got[0, 0], criterion=-(z_hits + z_alarms)[0]/2)
+        rows.append(row)
+    return pd.DataFrame(rows, columns=columns)
 
 # %% ../../nbs/study/04_analysis.ipynb #c050
+def _half_widths(study, part, rate, spread, boot, rng):
+    "Half-widths of the intervals of one simulated study: of a rate, and of the difference of two."
+    names = study.models[:2]
+    yes, _ = _taken(study, part, dict.fromkeys(study.models, rate), rate, spread, spread, 0., rng)
+    got = boot.means(np.stack([np.where(part.condition == m, yes, np.nan) for m in names], 1))
+    figures = [got[:, 0]]
+    if len(names) > 1: figures.append(got[:, 0] - got[:, 1])
+    intervals = [boot.around(g[0], g[1:]) for g in figures]
+    return [(i.high - i.low)/2 for i in intervals]
+
 def power(
     study:Study, # planned
-    people:tuple=(5, 10, 20, 40, 80), # how many to try
+    people:tuple=(5, 10, 20, 40, 80), # numbers of people to try
     rate:float=.35, # of each model, [0,1]
-    spread:float=.5, # standard deviation between people, and between pictures, on the logit scale
-    repeats:int=5, # simulated studies of each size
-    draws:int=200, # resamples for each
-    seed:int=42, # of all draws
-)->pd.DataFrame: # index people; half-widths [0,1] of the 95 % intervals: of one model's rate, and of the difference of two
+    spread:float=.5, # standard deviation between people, and between images, on the logit scale
+    repeats:int=5, # simulated studies for each number
+    draws:int=200, # resamples for each study
+    seed:int=42, # of every random choice
+)->pd.DataFrame: # index people; columns rate and difference (of two models), half-widths of 95 % intervals, [0,1]
     "Simulate how wide the intervals will be."
-    asked = _asked(study, max(people))
-    asked, rows = asked[(asked.kind == 'trial') & (asked.condition != 'real')].reset_index(drop=True), []
+    asked, rows = _asked(study, max(people)), []
+    asked = asked[(asked.kind == 'trial') & (asked.condition != 'real')].reset_index(drop=True)
     for n in people:
-        part, widths = asked[asked.participant < n], []
-        names = study.models[:2]
+        part = asked[asked.participant < n]
         boot = CrossedBootstrap(part.participant, part.picture, draws)
-        for s in range(repeats):
-            yes, _ = _taken(study, part, dict.fromkeys(study.models, rate), rate, spread, spread, 0., np.random.default_rng([seed, n, s]))
-            got = boot.means(np.stack([np.where(part.condition == m, yes, np.nan) for m in names], 1))
-            found = [boot.around(g[0], g[1:]) for g in [got[:, 0], *(got[:, 0] - got[:, j] for j in range(1, len(names)))]]
-            widths.append([(i.high - i.low)/2 for i in found])
+        rngs = [np.random.default_rng([seed, n, s]) for s in range(repeats)]
+        widths = [_half_widths(study, part, rate, spread, boot, rng) for rng in rngs]
         rows.append(dict(zip(('rate', 'difference'), np.mean(widths, 0))))
     return pd.DataFrame(rows, index=pd.Index(people, name='people'))
-
-# %% ../../nbs/study/04_analysis.ipynb #c057
-from dataclasses import dataclass
-
-import numpy as np
-import pandas as pd
-
-from ..evaluate.report import Row, forest, spread
-from ..evaluate.statistics import Interval
-from ..evaluate.report import Cell, Column, FigureTable, format_interval, pluralize, format_number
-from .design import Study
 
 # %% ../../nbs/study/04_analysis.ipynb #c061
 @dataclass
 class StudyResults:
-    "What a study has found."
+    "The results of a study."
     study:Study # that was answered
-    table:pd.DataFrame # every answer, and in `excluded` the rule that leaves it out
+    table:pd.DataFrame # every answer; `excluded` is the rule that excludes it, or ''
     kept:pd.DataFrame # measured answers that count
     people:dict # began, withdrew, finished, counted: how many people
     rules:list # (rule in words, people out, answers out)
@@ -291,58 +339,82 @@ class StudyResults:
     signal:pd.DataFrame # d′ of models
 
     @property
-    def word(self): # for the heads of columns
-        "Say what a rate counts."
+    def word(self):
+        "What a rate counts, for headings."
         return 'fooled' if self.study.design == 'pairs' else 'called real'
 
 def _in_order(rates, study):
     "Rows in the order of the study."
-    at = {c: {n: i for i, n in enumerate(names)} for c, names in dict(condition=study.models, set=study.sets).items()}
-    cols = [c for c in ('condition', 'set') if c in rates]
-    return rates.sort_values(cols, key=lambda s: s.map(at[s.name]), kind='stable', ignore_index=True) if cols else rates
+    names = dict(condition=study.models, set=study.sets)
+    columns = [c for c in names if c in rates]
+    if not columns: return rates
+    def place(s): return s.map({n: i for i, n in enumerate(names[s.name])})
+    return rates.sort_values(columns, key=place, kind='stable', ignore_index=True)
 
 def study_results(
     study:Study, # that was answered
-    table:pd.DataFrame, # its answers, of `answer_table`
-    people:list|None=None, # of dicts, `Answers.participants`; default: those in the table
-    draws:int=2000, # resamples
-)->StudyResults: # also of no answers
-    "Compute what there is to report."
+    table:pd.DataFrame, # its answers, from `answer_table`
+    people:list|None=None, # dicts, from `Answers.participants`; default: those in the table
+    draws:int=2000, # number of resamples
+)->StudyResults: # also without answers
+    "Compute everything that there is to report."
     kept, rules = exclude(table, study)
     boot = crossed(kept, draws) if len(kept) else None
-    rate = lambda by, of='fooled': _in_order(fooling_rates(kept, by, of, boot), study)
-    rates = dict(all=rate(()), model=rate('condition'), set=rate('set'), both=rate(('condition', 'set')), picture=rate(('picture', 'condition')), person=rate('participant', 'correct'))
+    def rate(by, of='fooled'): return _in_order(fooling_rates(kept, by, of, boot), study)
+    rates = dict(all=rate(()), model=rate('condition'), set=rate('set'), both=rate(('condition', 'set')),
+                 picture=rate(('picture', 'condition')), person=rate('participant', 'correct'))
     rates['real'] = rate('condition', 'correct').query('condition == "real"')
-    people, given = people or [dict(withdrawn=False)]*table.participant.nunique(), table.groupby('participant').size()
-    count = dict(began=len(people), withdrew=sum(p['withdrawn'] for p in people), finished=int((given >= len(study.plan(0))).sum()), counted=kept.participant.nunique())
-    return StudyResults(study, table.assign(excluded=excluded_by(table, study)), kept, count, rules, rates, rate_differences(kept, study.models, boot), signal_detection(kept, study.models, boot))
+    people = people or [dict(withdrawn=False)]*table.participant.nunique()
+    given = table.groupby('participant').size()
+    count = dict(began=len(people), withdrew=sum(p['withdrawn'] for p in people),
+                 finished=int((given >= len(study.plan(0))).sum()), counted=kept.participant.nunique())
+    return StudyResults(study, table.assign(excluded=excluded_by(table, study)), kept, count, rules, rates,
+                        rate_differences(kept, study.models, boot), signal_detection(kept, study.models, boot))
 
 # %% ../../nbs/study/04_analysis.ipynb #c066
-def _pc(row): return Interval(*(100*float(row[k]) for k in ('rate', 'low', 'high')))
-def _print(i, unit=' %'): return f'{format_number(i.value, 1)}{unit} {format_interval(i, 1)}'.strip()
-def _of(frame, name): return next((r for _, r in frame.iterrows() if r.condition == name), None)
+def _percent(row): return Interval(*(100*float(row[k]) for k in ('rate', 'low', 'high')))
+def _text(i, unit=' %'): return f'{format_number(i.value, 1)}{unit} {format_interval(i, 1)}'.strip()
+def _row_of(frame, name): return next((r for _, r in frame.iterrows() if r.condition == name), None)
+
+def _pairs_verdict(i):
+    "How a rate in pairs compares with chance."
+    if not i.excludes(50):
+        return ('chance is 50 %, which is in the interval: these answers do not show that people can tell its pictures '
+                'from real ones.')
+    if i.value < 50: return 'chance is 50 %, so people can tell its pictures from real ones.'
+    return 'that is more often than chance, 50 %: its pictures look more real than the real ones.'
+
+def _single_verdict(d):
+    "What d′ says about a model."
+    dprime = f"d′ {_text(Interval(d.dprime, d.low, d.high), '')}"
+    if d.low > 0: return f'people can tell them apart ({dprime}).'
+    if d.high < 0: return f'its pictures look more real than the real ones ({dprime}).'
+    return f'these answers do not show that people can tell them apart ({dprime}).'
 
 def study_verdict(
     res:StudyResults, # any
     model:str, # its name
 )->str: # begins with the name
-    "Say in a sentence how far a model fools people."
-    row, pairs = _of(res.rates['model'], model), res.study.design == 'pairs'
+    "Describe in a sentence how far a model fools people."
+    row, pairs = _row_of(res.rates['model'], model), res.study.design == 'pairs'
     if row is None: return f'{model} has not been judged yet.'
-    i, of = _pc(row), f"{pluralize(row.answers, 'pair' if pairs else 'answer')} of {pluralize(row.people, 'person')}"
+    i, unknown = _percent(row), 'that says nothing of others.'
+    of = f"{pluralize(row.answers, 'pair' if pairs else 'answer')} of {pluralize(row.people, 'person')}"
     if pairs:
-        said = f'{model} was taken for the real picture in {_print(i)} of {of}'
-        if np.isnan(i.low): return f'{said}: that says nothing of others.'
-        if not i.excludes(50): return f'{said}; chance is 50 %, which is in the interval: these answers do not show that people can tell its pictures from real ones.'
-        return f'{said}; ' + ('chance is 50 %, so people can tell its pictures from real ones.' if i.value < 50 else 'that is more often than chance, 50 %: its pictures look more real than the real ones.')
-    real, d = _of(res.rates['real'], 'real'), _of(res.signal, model)
-    said = f'{model} was called real in {_print(i)} of {of}' + ('' if real is None else f', real pictures in {_print(_pc(real))}')
-    if real is None or np.isnan(d.low): return f'{said}: that says nothing of others.'
-    apart = f"d′ {_print(Interval(d.dprime, d.low, d.high), '')}"
-    return f'{said}; ' + (f'people can tell them apart ({apart}).' if d.low > 0 else f'its pictures look more real than the real ones ({apart}).' if d.high < 0 else f'these answers do not show that people can tell them apart ({apart}).')
+        text = f'{model} was taken for the real picture in {_text(i)} of {of}'
+        return f'{text}: {unknown}' if np.isnan(i.low) else f'{text}; {_pairs_verdict(i)}'
+    real, d = _row_of(res.rates['real'], 'real'), _row_of(res.signal, model)
+    text = f'{model} was called real in {_text(i)} of {of}'
+    if real is not None: text += f', real pictures in {_text(_percent(real))}'
+    return f'{text}: {unknown}' if real is None or np.isnan(d.low) else f'{text}; {_single_verdict(d)}'
 
 # %% ../../nbs/study/04_analysis.ipynb #c071
-def _cell(row): return Cell() if row is None else Cell(format_number((i := _pc(row)).value, 1), (format_interval(i, 1),), i)
+def _cell(row):
+    "A rate in per cent with its interval."
+    if row is None: return Cell()
+    i = _percent(row)
+    return Cell(format_number(i.value, 1), (format_interval(i, 1),), i)
+
 def _counts(row): return [Cell.whole(row[k]) for k in ('answers', 'people', 'pictures')]
 
 def rate_table(
@@ -350,75 +422,113 @@ def rate_table(
 )->FigureTable: # a row for each model
     "Put the fooling rates into a table."
     single, rows = res.study.design == 'single', []
-    if single: rows += [('real pictures', 'baseline', [_cell(r), Cell(), *_counts(r)]) for _, r in res.rates['real'].iterrows()]
+    def add(name, kind, row, dprime): rows.append((name, kind, [_cell(row), dprime, *_counts(row)]))
+    if single:
+        for _, r in res.rates['real'].iterrows(): add('real pictures', 'baseline', r, Cell())
     for _, r in res.rates['model'].iterrows():
-        d = _of(res.signal, r.condition)
+        d = _row_of(res.signal, r.condition)
         i = Interval(d.dprime, d.low, d.high)
-        rows.append((r.condition, 'model', [_cell(r), Cell(format_number(i.value), (format_interval(i),), i), *_counts(r)]))
-    if len(res.rates['model']) > 1: rows += [('all models', 'truth', [_cell(r), Cell(), *_counts(r)]) for _, r in res.rates['all'].iterrows()]
-    says = 'share of the pairs in which the real picture was taken for the colorized one' if not single else 'share of the answers that said real'
-    heads = [Column(res.word, '%', says), Column('d′', 'deviations', 'how far colorized and real pictures look apart; 0: not at all'), Column('answers'), Column('people'), Column('pictures')]
+        add(r.condition, 'model', r, Cell(format_number(i.value), (format_interval(i),), i))
+    if len(res.rates['model']) > 1:
+        for _, r in res.rates['all'].iterrows(): add('all models', 'truth', r, Cell())
+    if single: says = 'share of the answers that said real'
+    else: says = 'share of the pairs in which the real picture was taken for the colorized one'
+    heads = [Column(res.word, '%', says),
+             Column('d′', 'deviations', 'how far colorized and real pictures look apart; 0: not at all'),
+             Column('answers'), Column('people'), Column('pictures')]
     return FigureTable('Fooling rate of each model, and the 95 % interval', heads, rows)
 
 # %% ../../nbs/study/04_analysis.ipynb #c075
 def paper_table(
     res:StudyResults, # any
     by:str='model', # 'model' or 'set'
-)->FigureTable: # one row, and a total for models
+)->FigureTable: # one row; for models with a total
     "Put rates into the form of the papers' tables."
-    what = '% of pairs in which the colorized picture was taken for the real one' if res.study.design == 'pairs' else '% “real” answers to fake images'
-    col = dict(model='condition', set='set')[by]
-    cells = {r[col]: _cell(r) for _, r in res.rates[by].iterrows()} | ({'Total': _cell(r) for _, r in res.rates['all'].iterrows()} if by == 'model' else {})
-    return FigureTable(f"{what} ({dict(model='models', set='data sets')[by]})", [Column(n) for n in cells], [('this study', '', list(cells.values()))] if cells else [])
+    if res.study.design == 'pairs': what = '% of pairs in which the colorized picture was taken for the real one'
+    else: what = '% “real” answers to fake images'
+    column, words = dict(model=('condition', 'models'), set=('set', 'data sets'))[by]
+    cells = {r[column]: _cell(r) for _, r in res.rates[by].iterrows()}
+    if by == 'model': cells |= {'Total': _cell(r) for _, r in res.rates['all'].iterrows()}
+    rows = [('this study', '', list(cells.values()))] if cells else []
+    return FigureTable(f'{what} ({words})', [Column(n) for n in cells], rows)
 
 def set_table(
     res:StudyResults, # any
 )->FigureTable: # a row for each model, a column for each data set
     "Put the rates of models on data sets into a table."
     r, study = res.rates, res.study
-    at = {(o.condition, o.set): _cell(row) for (_, row), o in zip(r['both'].iterrows(), r['both'].itertuples())}
-    rows = [(m, 'model', [*(at.get((m, s), Cell()) for s in study.sets), _cell(_of(r['model'], m))]) for m in study.models]
-    whole = {o['set']: _cell(o) for _, o in r['set'].iterrows()}
-    total = [('all models', 'truth', [*(whole.get(s, Cell()) for s in study.sets), *(_cell(o) for _, o in r['all'].iterrows())])] if len(r['all']) and len(rows) > 1 else []
-    return FigureTable(f'{res.word.capitalize()}, %: models on data sets', [Column(s) for s in study.sets] + [Column('all sets')], rows + total)
+    both = {(o['condition'], o['set']): _cell(o) for _, o in r['both'].iterrows()}
+    sets = {o['set']: _cell(o) for _, o in r['set'].iterrows()}
+    rows = []
+    for m in study.models:
+        cells = [both.get((m, s), Cell()) for s in study.sets]
+        rows.append((m, 'model', [*cells, _cell(_row_of(r['model'], m))]))
+    if len(r['all']) and len(rows) > 1:
+        cells = [sets.get(s, Cell()) for s in study.sets]
+        rows.append(('all models', 'truth', [*cells, *(_cell(o) for _, o in r['all'].iterrows())]))
+    heads = [Column(s) for s in study.sets] + [Column('all sets')]
+    return FigureTable(f'{res.word.capitalize()}, %: models on data sets', heads, rows)
+
+# %% ../../nbs/study/04_analysis.ipynb #c0752
+def _points(d): return Interval(100*d.difference, 100*d.low, 100*d.high)
 
 def sure_differences(
     res:StudyResults, # any
 )->list: # of (name of the model that fools more, sentence that begins with it)
-    "Say which differences of models are no chance."
-    said = []
+    "List the differences between models whose interval excludes 0."
+    found = []
     for d in res.differences.itertuples():
-        first, second, i = d.first, d.second, Interval(100*d.difference, 100*d.low, 100*d.high)
+        first, second, i = d.first, d.second, _points(d)
         if i.value < 0: first, second, i = second, first, Interval(-i.value, -i.high, -i.low)
-        if i.excludes(0): said.append((first, f"{first} fooled people more often than {second}, by {_print(i, ' points')}."))
-    return said
+        if i.excludes(0):
+            found.append((first, f"{first} fooled people more often than {second}, by {_text(i, ' points')}."))
+    return found
 
 def difference_table(
     res:StudyResults, # any
 )->FigureTable: # a row for each pair of models
-    "Put the differences of models into a table."
+    "Put the differences between models into a table."
     rows = []
     for d in res.differences.itertuples():
-        i = Interval(100*d.difference, 100*d.low, 100*d.high)
-        word = '' if np.isnan(i.low) else 'could be chance' if not i.excludes(0) else 'fools more' if i.value > 0 else 'fools less'
-        rows.append((f'{d.first} − {d.second}', 'model', [Cell(format_number(i.value, 1, True), (format_interval(i, 1, True), word), i)]))
-    return FigureTable('First less second, from the same people and pictures, and the 95 % interval', [Column('difference', 'points')], rows)
+        i = _points(d)
+        if np.isnan(i.low): word = ''
+        elif not i.excludes(0): word = 'could be chance'
+        else: word = 'fools more' if i.value > 0 else 'fools less'
+        cell = Cell(format_number(i.value, 1, True), (format_interval(i, 1, True), word), i)
+        rows.append((f'{d.first} − {d.second}', 'model', [cell]))
+    return FigureTable('First less second, from the same people and pictures, and the 95 % interval',
+                       [Column('difference', 'points')], rows)
 
 # %% ../../nbs/study/04_analysis.ipynb #c080
-def study_charts(
-    res:StudyResults, # any
-)->list: # of `Chart`, those that the answers allow
-    "Draw rates, and how pictures and people are spread."
-    r, single = res.rates, res.study.design == 'single'
-    row = lambda name, o, base=False: Row(name, [], _pc(o), f'{format_number(100*o.rate, 1)} % of {o.answers}', base)
-    real = [row('real pictures', o, True) for _, o in r['real'].iterrows()]
-    line = dict(line=real[0].mean.value, line_name='real pictures') if real else dict(line=50, line_name='chance') if not single else {}
+def _rate_charts(res):
+    "Charts of rates with their intervals."
+    r, single, word = res.rates, res.study.design == 'single', res.word.capitalize()
+    def row(name, o, baseline=False):
+        return Row(name, [], _percent(o), f'{format_number(100*o.rate, 1)} % of {o.answers}', baseline)
+    real, line = [row('real pictures', o, True) for _, o in r['real'].iterrows()], {}
+    if real: line = dict(line=real[0].mean.value, line_name='real pictures')
+    elif not single: line = dict(line=50, line_name='chance')
     top = max([50.] + [v for k in ('real', 'model', 'set') for v in 100*r[k][['rate', 'high']].max()])
     line['limits'] = 0, min(100., 1.06*top)
     says = 'The dot is the rate, the bar its 95 % interval.'
-    res_ = [forest(real + [row(o.condition, o) for _, o in r['model'].iterrows()], f'{res.word.capitalize()}, %', says, **line)]
-    if len(r['set']) > 1: res_.append(forest([row(o['set'], o) for _, o in r['set'].iterrows()], f'{res.word.capitalize()} on each data set, %', says, **line))
-    each = {m: 100*r['picture'][r['picture'].condition == m].rate for m in res.study.models}
-    if len(r['picture']) > 3: res_.append(spread([Row(m, v, note=pluralize(len(v), 'picture')) for m, v in each.items() if len(v)], f'{res.word.capitalize()}, % for each picture', 'To the right: pictures that nobody doubts.'))
-    if len(r['person']) > 3: res_.append(spread([Row('people', 100*r['person'].rate, note=pluralize(len(r['person']), 'person'))], 'Right answers, % of each person', 'Guessing gives 50.'))
-    return [c for c in res_ if c]
+    models = real + [row(o.condition, o) for _, o in r['model'].iterrows()]
+    charts = [forest(models, f'{word}, %', says, **line)]
+    if len(r['set']) > 1:
+        sets = [row(o['set'], o) for _, o in r['set'].iterrows()]
+        charts.append(forest(sets, f'{word} on each data set, %', says, **line))
+    return charts
+
+def study_charts(
+    res:StudyResults, # any
+)->list: # of `Chart`, those that the answers allow
+    "Chart rates, and how images and people are spread."
+    r, charts = res.rates, _rate_charts(res)
+    if len(r['picture']) > 3:
+        each = {m: 100*r['picture'][r['picture'].condition == m].rate for m in res.study.models}
+        rows = [Row(m, v, note=pluralize(len(v), 'picture')) for m, v in each.items() if len(v)]
+        charts.append(spread(rows, f'{res.word.capitalize()}, % for each picture',
+                             'To the right: pictures that nobody doubts.'))
+    if len(r['person']) > 3:
+        rows = [Row('people', 100*r['person'].rate, note=pluralize(len(r['person']), 'person'))]
+        charts.append(spread(rows, 'Right answers, % of each person', 'Guessing gives 50.'))
+    return [c for c in charts if c]

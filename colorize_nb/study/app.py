@@ -1,4 +1,4 @@
-"""A small web application: consent, practice, pictures for exactly one second, an answer that is kept; nothing else.
+"""A small web application: consent, practice, images for exactly one second, answers that are stored; nothing else.
 
 Docs: https://colorize-nb.github.io/colorize_nb/study/app.html.md"""
 
@@ -21,141 +21,236 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from .responses import AnswerError, Answers, answer_table, new_token
 from .design import Study, StudyError, load_study
+from .responses import AnswerError, Answers, answer_table, new_token
 
 # %% ../../nbs/study/03_app.ipynb #c007
 TEXTS = dict(
-    lang='en', about='A study of pictures', # every sentence that a participant reads; a study may put any of them in other words, or in another language
-    what_pairs='You will see two pictures at a time, {time}. Both show the same. One has its true colours; the other was made gray, and a computer has coloured it anew. Then you say which one was colorized.',
-    what_single='You will see pictures one after another, {time}. Some have their true colours; others were made gray, and a computer has coloured them anew. You say of each which it is.',
-    time_one='for one second', time_some='for {seconds} seconds', time_free='as long as you like', 
-    length='There are {total} questions, which take about {minutes} minutes.', length_practice='The first {practice} are for practice: there you are told the answer.',
-    screen='Before you begin, make the screen as bright as usual, and switch off night light, reading mode and colour filters.',
-    stored='Stored are your answers, how long you took, and when you began. Your name, your address and your device are not. A cookie keeps your place for 30 days.',
-    free='You take part of your own will. You can stop at any time, go on later on this device, and delete your answers.', contact='Who to ask: {contact}',
-    agree='I agree: begin', welcome='You have answered {done} of {total} questions.', done='You have answered all {total} questions.', go_on='Go on', to_end='To the last page', anew='Someone else begins', 
-    ready_title='Ready?', ready_text_pairs='Look at the mark in the middle of the page.', ready_text_single='Look at the mark in the middle of the page.', start='Start', next='Next', pause='Pause',
-    over_title='That was the practice', over_text='{n} more questions follow. From now on you are not told the answers.', back_title='Let us go on',
-    place_practice='Practice {n} of {of}', place='{n} of {of}', question_pairs='Which one was colorized?', question_single='True colours, or colorized?',
-    left='Left', right='Right', upper='Upper', lower='Lower', real='True', fake='Colorized', alt='Picture', alt_left='Left picture', alt_right='Right picture', alt_upper='Upper picture', alt_lower='Lower picture', true='true colours', colorized='colorized',
-    yes='Yes.', no='No.', was_left='The left one was colorized.', was_right='The right one was colorized.', was_upper='The upper one was colorized.', was_lower='The lower one was colorized.', was_real='These are its true colours.', was_fake='It was colorized.',
-    loading='The pictures are on their way …', offline='No connection. Your answers are kept here; trying again …', noscript='This study needs JavaScript: it measures how long pictures are shown.',
-    thanks='Thank you', score_pairs='You found the colorized picture in {right} of {of} pairs; by guessing it would be about {chance}.', score_single='You were right about {right} of {of} pictures; by guessing it would be about {chance}.', close='All your answers are stored. You can close this page.',
-    withdraw='Delete my answers', withdraw_text='Your answers are deleted at once and for good, and are not counted.', withdraw_button='Delete them', withdrawn='Your answers are deleted.', again='To the first page',
-    report='Report', token='Token', token_text='It was shown when the study was made, and lies in the file “token” in its folder.', report_button='Show the report', csv_button='All answers as CSV', wrong_token='This token does not open the report.')
+    lang='en', about='A study of pictures',
+    # the first page: consent
+    what_pairs=
+        'You will see two pictures at a time, {time}. Both show the same. One has its true colours; the '
+        'other was made gray, and a computer has coloured it anew. Then you say which one was colorized.',
+    what_single=
+        'You will see pictures one after another, {time}. Some have their true colours; others were made '
+        'gray, and a computer has coloured them anew. You say of each which it is.',
+    time_one='for one second', time_some='for {seconds} seconds',
+    time_free='as long as you like',
+    length='There are {total} questions, which take about {minutes} minutes.',
+    length_practice='The first {practice} are for practice: there you are told the answer.',
+    screen=
+        'Before you begin, make the screen as bright as usual, and switch off night light, reading mode '
+        'and colour filters.',
+    stored=
+        'Stored are your answers, how long you took, and when you began. Your name, your address and your'
+        ' device are not. A cookie keeps your place for 30 days.',
+    free=
+        'You take part of your own will. You can stop at any time, go on later on this device, and delete'
+        ' your answers.',
+    contact='Who to ask: {contact}', agree='I agree: begin',
+    welcome='You have answered {done} of {total} questions.',
+    done='You have answered all {total} questions.', go_on='Go on', to_end='To the last page',
+    anew='Someone else begins',
+    # cards between trials
+    ready_title='Ready?',
+    ready_text_pairs='Look at the mark in the middle of the page.',
+    ready_text_single='Look at the mark in the middle of the page.', start='Start', next='Next',
+    pause='Pause', over_title='That was the practice',
+    over_text='{n} more questions follow. From now on you are not told the answers.',
+    back_title='Let us go on',
+    # the page with trials
+    place_practice='Practice {n} of {of}', place='{n} of {of}',
+    question_pairs='Which one was colorized?',
+    question_single='True colours, or colorized?', left='Left', right='Right', upper='Upper',
+    lower='Lower', real='True', fake='Colorized', alt='Picture', alt_left='Left picture',
+    alt_right='Right picture', alt_upper='Upper picture', alt_lower='Lower picture',
+    true='true colours', colorized='colorized', yes='Yes.', no='No.',
+    was_left='The left one was colorized.', was_right='The right one was colorized.',
+    was_upper='The upper one was colorized.', was_lower='The lower one was colorized.',
+    was_real='These are its true colours.', was_fake='It was colorized.',
+    # when something is slow or missing
+    loading='The pictures are on their way …',
+    offline='No connection. Your answers are kept here; trying again …',
+    noscript='This study needs JavaScript: it measures how long pictures are shown.',
+    # the last page
+    thanks='Thank you',
+    score_pairs=
+        'You found the colorized picture in {right} of {of} pairs; by guessing it would be about '
+        '{chance}.',
+    score_single='You were right about {right} of {of} pictures; by guessing it would be about {chance}.',
+    close='All your answers are stored. You can close this page.', withdraw='Delete my answers',
+    withdraw_text='Your answers are deleted at once and for good, and are not counted.',
+    withdraw_button='Delete them', withdrawn='Your answers are deleted.',
+    again='To the first page',
+    # the report
+    report='Report', token='Token',
+    token_text='It was shown when the study was made, and lies in the file “token” in its folder.',
+    report_button='Show the report', csv_button='All answers as CSV',
+    wrong_token='This token does not open the report.',
+)
 
 # %% ../../nbs/study/03_app.ipynb #c009
 _DESIGNS = 'pairs', 'single'
 
 def study_texts(
     study:Study, # whose texts
-)->dict: # key -> sentence; keys that end in `_pairs` or `_single` have lost that ending
-    "Choose the sentences of a study's pages."
-    if unknown := sorted(set(study.texts) - set(TEXTS)): raise StudyError(f"no text is named {unknown[0]!r}: take {', '.join(TEXTS)}")
+)->dict: # key -> sentence; the endings `_pairs` and `_single` are removed from keys
+    "Choose the texts of a study's pages."
+    unknown = sorted(set(study.texts) - set(TEXTS))
+    if unknown: raise StudyError(f"no text is named {unknown[0]!r}: take {', '.join(TEXTS)}")
     names = {n: 0 for n in re.findall(r'{(\w+)}', ' '.join(TEXTS.values()))}
     for k, t in study.texts.items():
         try: t.format(**names)
-        except (LookupError, ValueError, AttributeError) as e: raise StudyError(f"the text {k!r} cannot be filled in ({type(e).__name__}: {e}): use only {', '.join(names)} in braces") from None
+        except (LookupError, ValueError, AttributeError) as e:
+            raise StudyError(f"the text {k!r} cannot be filled in ({type(e).__name__}: {e}): use only "
+                             f"{', '.join(names)} in braces") from None
     other = '_' + _DESIGNS[1 - _DESIGNS.index(study.design)]
-    return {k.removesuffix(f'_{study.design}'): t for k, t in (TEXTS | study.texts).items() if not k.endswith(other)}
+    texts = TEXTS | study.texts
+    return {k.removesuffix(f'_{study.design}'): t for k, t in texts.items() if not k.endswith(other)}
 
 # %% ../../nbs/study/03_app.ipynb #c013
 _WEB = Path(import_module('colorize_nb').__path__[0])/'study'/'web'
-_ASSETS = {n: ((_WEB/n).read_bytes(), t) for n, t in {'study.js': 'text/javascript', 'study.css': 'text/css', 'study.svg': 'image/svg+xml'}.items()}
-_MARK = hashlib.sha256(b''.join(b for b, _ in _ASSETS.values())).hexdigest()[:8] # changes with the files, so that browsers may keep them
+_TYPES = {'study.js': 'text/javascript', 'study.css': 'text/css', 'study.svg': 'image/svg+xml'}
+_ASSETS = {name: ((_WEB/name).read_bytes(), kind) for name, kind in _TYPES.items()}
+_HASH = hashlib.sha256(b''.join(data for data, _ in _ASSETS.values())).hexdigest()[:8] # changes with the files
 
 def _html(texts, title, *parts, status=200, js=False, **body):
     "A whole page."
-    head = h.Head(h.Meta(charset='utf-8'), h.Meta(name='viewport', content='width=device-width, initial-scale=1, viewport-fit=cover'), h.Meta(name='color-scheme', content='light dark'), h.Meta(name='robots', content='noindex'), h.Title(title),
-        h.Link(rel='icon', href=f'study.svg?{_MARK}'), h.Link(rel='stylesheet', href=f'study.css?{_MARK}'), *([h.Script(src=f'study.js?{_MARK}', defer=True)] if js else []))
-    return HTMLResponse('<!doctype html>\n' + h.to_xml(h.ft('html', head, h.Body(*parts, **body), lang=texts['lang']), indent=False), status)
+    head = [
+        h.Meta(charset='utf-8'),
+        h.Meta(name='viewport', content='width=device-width, initial-scale=1, viewport-fit=cover'),
+        h.Meta(name='color-scheme', content='light dark'), h.Meta(name='robots', content='noindex'), h.Title(title),
+        h.Link(rel='icon', href=f'study.svg?{_HASH}'), h.Link(rel='stylesheet', href=f'study.css?{_HASH}')]
+    if js: head.append(h.Script(src=f'study.js?{_HASH}', defer=True))
+    page = h.ft('html', h.Head(*head), h.Body(*parts, **body), lang=texts['lang'])
+    return HTMLResponse('<!doctype html>\n' + h.to_xml(page, indent=False), status)
 
-def _read(texts, title, *parts, **kw): return _html(texts, title, h.Main(h.P(texts['about'], cls='kicker'), h.H1(title), *parts, cls='read'), **kw)
+def _read(texts, title, *parts, **kw):
+    "A page to read."
+    return _html(texts, title, h.Main(h.P(texts['about'], cls='kicker'), h.H1(title), *parts, cls='read'), **kw)
 
 def _form(action, button, plain=False, **hidden):
-    return h.Form(*(h.Input(type='hidden', name=k, value=v) for k, v in hidden.items()), h.Button(button, cls='plain' if plain else None), action=action, method='post')
+    "A form that is only a button."
+    fields = [h.Input(type='hidden', name=k, value=v) for k, v in hidden.items()]
+    return h.Form(*fields, h.Button(button, cls='plain' if plain else None), action=action, method='post')
 
-def _withdraw(t): return h.Details(h.Summary(t['withdraw']), h.P(t['withdraw_text']), _form('withdraw', t['withdraw_button'], plain=True))
+def _withdraw(t):
+    "A button to delete one's answers, to be unfolded first."
+    form = _form('withdraw', t['withdraw_button'], plain=True)
+    return h.Details(h.Summary(t['withdraw']), h.P(t['withdraw_text']), form)
 
 # %% ../../nbs/study/03_app.ipynb #c017
 def _consent(study, t, total):
     "What somebody reads before they begin."
-    s, each = study.exposure, .6 + (study.exposure or 2.5) + 2 # seconds for a question: mark, pictures, answer
-    time = t['time_free'] if s is None else t['time_one'] if s == 1 else t['time_some'].format(seconds=f'{s:g}')
-    length = t['length'].format(total=total, minutes=max(2, math.ceil(total*each/60))) + (' ' + t['length_practice'].format(practice=study.practice) if study.practice else '')
-    return [h.P(t['what'].format(time=time), cls='big'), h.P(length), h.P(t['screen']), h.P(t['stored'], ' ', t['free']), *([h.P(t['contact'].format(contact=study.contact))] if study.contact else []),
-            h.Noscript(h.P(t['noscript'], cls='wrong')), _form('begin', t['agree'], key=new_token())]
+    exposure = study.exposure
+    each = .6 + (exposure or 2.5) + 2 # seconds for a trial: fixation mark, images, answer
+    if exposure is None: time = t['time_free']
+    elif exposure == 1: time = t['time_one']
+    else: time = t['time_some'].format(seconds=f'{exposure:g}')
+    length = t['length'].format(total=total, minutes=max(2, math.ceil(total*each/60)))
+    if study.practice: length += ' ' + t['length_practice'].format(practice=study.practice)
+    parts = [h.P(t['what'].format(time=time), cls='big'), h.P(length), h.P(t['screen'])]
+    parts.append(h.P(t['stored'], ' ', t['free']))
+    if study.contact: parts.append(h.P(t['contact'].format(contact=study.contact)))
+    return parts + [h.Noscript(h.P(t['noscript'], cls='wrong')), _form('begin', t['agree'], key=new_token())]
+
+def _answer_buttons(study, t):
+    "A button for each choice, with its key."
+    left, right = study.choices
+    def button(*parts, **kw): return h.Button(*parts, type='button', **kw)
+    return [button(h.Kbd('←'), h.B(t[left]), '', data_choice=left, aria_keyshortcuts='ArrowLeft 1'),
+            button('', h.B(t[right]), h.Kbd('→'), data_choice=right, aria_keyshortcuts='ArrowRight 2')]
 
 def _stage(study, t):
-    "The page that shows pictures: all that it will need, invisible at first."
-    keys = [('←', 'ArrowLeft 1'), ('→', 'ArrowRight 2')]
-    answers = [h.Button(h.Kbd(k) if i == 0 else '', h.B(t[c]), h.Kbd(k) if i else '', type='button', data_choice=c, aria_keyshortcuts=short) for i, (c, (k, short)) in enumerate(zip(study.choices, keys))]
-    top = h.Header(h.H1(study.title), h.P(id='where', role='status'), h.A(t['pause'], href='./'), h.Progress(id='bar', max='1', value='0', aria_labelledby='where'), h.P(id='note', role='status'))
+    "The page with trials: all that it will need, invisible at first."
+    top = h.Header(h.H1(study.title), h.P(id='where', role='status'), h.A(t['pause'], href='./'),
+                   h.Progress(id='bar', max='1', value='0', aria_labelledby='where'), h.P(id='note', role='status'))
     card = h.Section(h.H2(id='card-title'), h.P(id='card-text'), h.Button(id='go', type='button'), id='card')
-    foot = h.Footer(h.P(id='ask', tabindex='-1'), h.Div(*answers, id='answers', role='group', aria_labelledby='ask'), h.Button(t['next'], id='next', type='button', aria_describedby='ask', disabled=True))
-    return _html(t, study.title, h.Noscript(h.P(t['noscript'])), top, h.Main(h.Div(id='pictures'), h.Div(id='mark', aria_hidden='true'), card), foot, js=True, cls='run', data_design=study.design, data_timed='yes' if study.exposure else None, data_state='wait', data_texts=json.dumps(t))
+    main = h.Main(h.Div(id='pictures'), h.Div(id='mark', aria_hidden='true'), card)
+    answers = h.Div(*_answer_buttons(study, t), id='answers', role='group', aria_labelledby='ask')
+    foot = h.Footer(h.P(id='ask', tabindex='-1'), answers,
+                    h.Button(t['next'], id='next', type='button', aria_describedby='ask', disabled=True))
+    return _html(t, study.title, h.Noscript(h.P(t['noscript'])), top, main, foot, js=True, cls='run',
+                 data_design=study.design, data_timed='yes' if study.exposure else None, data_state='wait',
+                 data_texts=json.dumps(t))
 
 def _token_form(t, wrong=None, status=200):
-    "Asks for the report's token."
-    said = [h.P(wrong, cls='wrong', role='alert')] if wrong else []
-    return _read(t, t['report'], *said, h.Form(h.Label(t['token'], fr='token'), h.Input(id='token', name='token', type='password', autocomplete='off', required=True, aria_describedby='about-token'), h.P(t['token_text'], id='about-token', cls='soft'),
-        h.Div(h.Button(t['report_button'], name='kind', value='page'), h.Button(t['csv_button'], name='kind', value='csv', cls='plain'), cls='row'), action='report', method='post'), status=status)
+    "A page that asks for the report's token."
+    message = [h.P(wrong, cls='wrong', role='alert')] if wrong else []
+    field = h.Input(id='token', name='token', type='password', autocomplete='off', required=True,
+                    aria_describedby='about-token')
+    buttons = h.Div(h.Button(t['report_button'], name='kind', value='page'),
+                    h.Button(t['csv_button'], name='kind', value='csv', cls='plain'), cls='row')
+    form = h.Form(h.Label(t['token'], fr='token'), field, h.P(t['token_text'], id='about-token', cls='soft'), buttons,
+                  action='report', method='post')
+    return _read(t, t['report'], *message, form, status=status)
 
 # %% ../../nbs/study/03_app.ipynb #c021
 def _trial(study, t):
+    "A trial as the browser gets it."
     p = study.pictures[t.picture]
     return dict(number=t.number, pictures=[f'{n}.jpg' for n in t.shown], width=p.width, height=p.height)
 
-def _number(data, key, low, high, kinds=(int, float)):
-    "A number of an answer, or what is wrong with it."
+def _checked_number(data, key, low, high, kinds=(int, float)):
+    "A number of an answer; an error says what is wrong with it."
     v = data.get(key)
-    if isinstance(v, bool) or not isinstance(v, kinds) or not low <= v <= high: raise ValueError(f"expected {key} from {low} to {high}, got {str(v)[:40]!r}")
+    if isinstance(v, bool) or not isinstance(v, kinds) or not low <= v <= high:
+        raise ValueError(f"expected {key} from {low} to {high}, got {str(v)[:40]!r}")
     return v
 
 def read_answer(
-    data:dict, # as it came
+    data:dict, # the JSON that was sent
     study:Study, # what was asked
-    total:int, # trials of the plan
+    total:int, # number of trials in the plan
 )->dict: # arguments for `Answers.add`, without the participant
-    "Check an answer."
-    if data.get('choice') not in study.choices: raise ValueError(f"expected the choice {' or '.join(study.choices)}, got {str(data.get('choice'))[:40]!r}")
+    "Check an answer that was sent."
+    if data.get('choice') not in study.choices:
+        raise ValueError(f"expected the choice {' or '.join(study.choices)}, got {str(data.get('choice'))[:40]!r}")
     if not isinstance(data.get('hidden', False), bool): raise ValueError("expected hidden to be true or false")
-    times = {k: _number(data, k, 0, 1e10) for k in ('exposure_ms', 'response_ms') if data.get(k) is not None}
-    return dict(number=_number(data, 'number', 0, total - 1, int), choice=data['choice'], shows=_number({'shows': 1} | data, 'shows', 1, 10**6, int), hidden=data.get('hidden', False), **times)
+    times = {k: _checked_number(data, k, 0, 1e10) for k in ('exposure_ms', 'response_ms') if data.get(k) is not None}
+    number = _checked_number(data, 'number', 0, total - 1, int)
+    shows = _checked_number({'shows': 1} | data, 'shows', 1, 10**6, int)
+    return dict(number=number, choice=data['choice'], shows=shows, hidden=data.get('hidden', False), **times)
 
 # %% ../../nbs/study/03_app.ipynb #c026
 _LIMIT = 16*1024 # bytes of a request: an answer has 120
-_HEADERS = {'content-security-policy': "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'", 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer',
-            'cross-origin-resource-policy': 'same-origin', 'cache-control': 'no-store'}
-_INLINE = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'" # the report is one file with all in it
+_HEADERS = {
+    'content-security-policy': "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
+                               "frame-ancestors 'none'",
+    'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer',
+    'cross-origin-resource-policy': 'same-origin', 'cache-control': 'no-store'}
+# the report is one file, with its style and script inline
+_INLINE = ("default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri "
+           "'none'; form-action 'none'; frame-ancestors 'none'")
 _FOREVER = 'private, max-age=31536000, immutable'
 
 class _Guard:
-    "Around all pages: no post from other sites, no large one, and the headers above where a page says nothing else."
+    "Middleware: no POST from other sites, no large one, and `_HEADERS` where a page sets no others."
     def __init__(self, app): self.app = app # an ASGI application
 
     async def __call__(self, scope, receive, send): # as ASGI has them
         if scope['type'] != 'http': return await self.app(scope, receive, send)
-        heads, got = Headers(scope=scope), 0
+        headers, got = Headers(scope=scope), 0
         async def counted():
             nonlocal got
             message = await receive()
             got += len(message.get('body', b''))
             if got > _LIMIT: raise HTTPException(413, f'expected at most {_LIMIT} bytes')
             return message
-        async def headed(message): # on its way to the browser
+        async def with_headers(message): # on its way to the browser
             if message['type'] == 'http.response.start':
                 out = MutableHeaders(scope=message)
                 for k, v in _HEADERS.items(): out.setdefault(k, v)
             await send(message)
-        if scope['method'] == 'POST' and heads.get('sec-fetch-site', 'none') not in ('same-origin', 'none'): return await Response('sent from another site', 403)(scope, receive, headed)
-        try: await self.app(scope, counted, headed)
-        except RecursionError: await Response('expected an answer, got brackets in brackets', 400)(scope, receive, headed)
+        if scope['method'] == 'POST' and headers.get('sec-fetch-site', 'none') not in ('same-origin', 'none'):
+            return await Response('sent from another site', 403)(scope, receive, with_headers)
+        try: await self.app(scope, counted, with_headers)
+        except RecursionError:
+            await Response('expected an answer, got brackets in brackets', 400)(scope, receive, with_headers)
 
 # %% ../../nbs/study/03_app.ipynb #c028
 class _Site:
-    "A study that is being served."
+    "A study that is being served. Its routes get a request, and posts their form."
     def __init__(self, folder): # with `study.json`
         self.study = load_study(folder)
         self.texts, self.answers = study_texts(self.study), Answers(Path(folder)/'answers.sqlite')
@@ -164,113 +259,157 @@ class _Site:
         self.plan = lru_cache(4096)(self.study.plan)
         self.total = len(self.plan(0))
 
-    def who(self, req): # a request, here and below
+    def who(self, req): # a request
+        "The serial number of the participant, by the cookie; None for a stranger."
         return self.answers.serial(req.cookies.get(self.cookie))
 
-    def home(self, req): # the first page
+    def home(self, req): # a request
+        "The first page."
         t, who = self.texts, self.who(req)
         if who is None: return _read(t, self.study.title, *_consent(self.study, t, self.total))
         done = self.answers.count(who)
-        on = h.Form(h.Button(t['go_on']), action='run') if done < self.total else h.Form(h.Button(t['to_end']), action='thanks')
-        return _read(t, self.study.title, h.P(t['welcome' if done < self.total else 'done'].format(done=done, total=self.total), cls='big'), h.Div(on, _form('begin', t['anew'], plain=True, key=new_token(), new='1'), cls='row'), _withdraw(t))
+        if done < self.total: text, button, action = t['welcome'], t['go_on'], 'run'
+        else: text, button, action = t['done'], t['to_end'], 'thanks'
+        go_on = h.Form(h.Button(button), action=action)
+        anew = _form('begin', t['anew'], plain=True, key=new_token(), new='1')
+        text = h.P(text.format(done=done, total=self.total), cls='big')
+        return _read(t, self.study.title, text, h.Div(go_on, anew, cls='row'), _withdraw(t))
 
-    def begin(self, req, data): # and its form
+    def begin(self, req, data): # a request, and what was sent with it
+        "Enter a participant."
         go = RedirectResponse('run', 303)
-        if self.who(req) is not None and not data.get('new'): return go # somebody who came by a link from elsewhere: then browsers send no cookie at first
+        # who comes by a link from another site sends no cookie with the first request, but does with this one
+        if self.who(req) is not None and not data.get('new'): return go
         key = str(data.get('key', ''))
         token = self.answers.begin(key if re.fullmatch(r'[\w-]{22}', key, re.A) else None)
-        go.set_cookie(self.cookie, token, max_age=30*24*3600, path=None, httponly=True, samesite='strict', secure=req.url.scheme == 'https')
+        go.set_cookie(self.cookie, token, max_age=30*24*3600, path=None, httponly=True, samesite='strict',
+                      secure=req.url.scheme == 'https')
         return go
 
-    def run(self, req): # the page that shows pictures
-        if (who := self.who(req)) is None: return RedirectResponse('./', 303)
-        return _stage(self.study, self.texts) if self.answers.count(who) < self.total else RedirectResponse('thanks', 303)
+    def run(self, req): # a request
+        "The page with trials."
+        who = self.who(req)
+        if who is None: return RedirectResponse('./', 303)
+        if self.answers.count(who) >= self.total: return RedirectResponse('thanks', 303)
+        return _stage(self.study, self.texts)
 
 # %% ../../nbs/study/03_app.ipynb #c030
-@patch
-def trials(self:_Site, req): # of a participant
-    "The remaining trials of a participant: what to show, and nothing of what it is."
-    if (who := self.who(req)) is None: return JSONResponse(dict(error='nobody has this cookie: begin anew'), 401)
-    s, done = self.study, self.answers.count(who)
-    return JSONResponse(dict(who=hashlib.sha256(f'{s.token_sha256} {who}'.encode()).hexdigest()[:12], done=done, total=self.total, practice=s.practice, exposure_ms=s.exposure and 1000*s.exposure, trials=[_trial(s, t) for t in self.plan(who)[done:]]))
+def _stranger(): return JSONResponse(dict(error='nobody has this cookie: begin anew'), 401)
 
 @patch
-def answer(self:_Site, req, data): # and what was sent as JSON
-    "Keep an answer. The reply tells how many there are, and in practice the right one."
-    if (who := self.who(req)) is None: return JSONResponse(dict(error='nobody has this cookie: begin anew'), 401)
-    try: new = self.answers.add(who, **(a := read_answer(data, self.study, self.total)))
+def trials(self:_Site, req): # a request
+    "The remaining trials of a participant: what to show, and nothing about what it is."
+    who = self.who(req)
+    if who is None: return _stranger()
+    s, done = self.study, self.answers.count(who)
+    opaque = hashlib.sha256(f'{s.token_sha256} {who}'.encode()).hexdigest()[:12] # for the browser's own storage
+    return JSONResponse(dict(
+        who=opaque, done=done, total=self.total, practice=s.practice, exposure_ms=s.exposure and 1000*s.exposure,
+        trials=[_trial(s, t) for t in self.plan(who)[done:]]))
+
+@patch
+def answer(self:_Site, req, data): # a request, and what was sent with it
+    "Store an answer. The reply says how many there are, and in practice which answer is right."
+    who = self.who(req)
+    if who is None: return _stranger()
+    try:
+        given = read_answer(data, self.study, self.total)
+        new = self.answers.add(who, **given)
     except AnswerError as e: return JSONResponse(dict(error=str(e)), 409)
     except ValueError as e: return JSONResponse(dict(error=str(e)), 400)
-    trial = self.plan(who)[a['number']]
-    return JSONResponse(dict(done=self.answers.count(who), new=new) | (dict(right=trial.right) if trial.kind == 'practice' else {}))
+    trial, reply = self.plan(who)[given['number']], dict(done=self.answers.count(who), new=new)
+    if trial.kind == 'practice': reply['right'] = trial.right
+    return JSONResponse(reply)
 
 # %% ../../nbs/study/03_app.ipynb #c032
 @patch
-def picture(self:_Site, req): # with a name in its path
-    "A picture of the study; its headers do not tell when it was made."
-    if (name := req.path_params['name']) not in self.files: raise HTTPException(404)
-    return Response((self.study.folder/'pictures'/name).read_bytes(), media_type='image/jpeg', headers={'cache-control': _FOREVER})
+def picture(self:_Site, req): # a request
+    "An image of the study; its headers do not tell when it was made."
+    name = req.path_params['name']
+    if name not in self.files: raise HTTPException(404)
+    data = (self.study.folder/'pictures'/name).read_bytes()
+    return Response(data, media_type='image/jpeg', headers={'cache-control': _FOREVER})
 
 @patch
-def asset(self:_Site, req): # for one of `_ASSETS`
-    "The script, the style sheet, the icon."
+def asset(self:_Site, req): # a request
+    "The script, the style sheet or the icon."
     data, kind = _ASSETS[req.url.path.rpartition('/')[2]]
     return Response(data, media_type=kind, headers={'cache-control': _FOREVER})
 
 # %% ../../nbs/study/03_app.ipynb #c034
 @patch
-def thanks(self:_Site, req): # of a participant
-    if (who := self.who(req)) is None: return RedirectResponse('./', 303)
+def thanks(self:_Site, req): # a request
+    "The last page, with the participant's score."
+    who = self.who(req)
+    if who is None: return RedirectResponse('./', 303)
     given, t = self.answers.rows(who), self.texts
     if len(given) < self.total: return RedirectResponse('run', 303)
-    main = [r['choice'] == p.right for r, p in zip(given, self.plan(who)) if p.kind == 'trial']
-    return _read(t, t['thanks'], h.P(t['score'].format(right=sum(main), of=len(main), chance=f'{len(main)/2:g}'), cls='big'), h.P(t['close']), _withdraw(t))
+    right = [r['choice'] == p.right for r, p in zip(given, self.plan(who)) if p.kind == 'trial']
+    score = t['score'].format(right=sum(right), of=len(right), chance=f'{len(right)/2:g}')
+    return _read(t, t['thanks'], h.P(score, cls='big'), h.P(t['close']), _withdraw(t))
 
 @patch
-def withdraw(self:_Site, req): # of a participant
-    if (who := self.who(req)) is not None: self.answers.withdraw(who)
+def withdraw(self:_Site, req): # a request
+    "Delete a participant's answers."
+    who = self.who(req)
+    if who is not None: self.answers.withdraw(who)
     page = _read(self.texts, self.texts['withdrawn'], h.Form(h.Button(self.texts['again'], cls='plain'), action='./'))
     page.delete_cookie(self.cookie, path=None)
     return page
 
 @patch
-def report(self:_Site, req, data): # and its form
-    "The report, for whoever has the token."
+def report(self:_Site, req, data): # a request, and what was sent with it
+    "The report, or the answers as CSV, for whoever has the token."
     if req.method != 'POST': return _token_form(self.texts)
-    if not self.study.unlocks(str(data.get('token', '')).strip()): return _token_form(self.texts, self.texts['wrong_token'], 403)
-    made, table = import_module('colorize_nb.study.report'), answer_table(self.study, self.answers)
-    if data.get('kind') == 'csv': return Response(made.study_csv(self.study, table), media_type='text/csv', headers={'content-disposition': 'attachment; filename="answers.csv"'})
-    return HTMLResponse(made.study_page(self.study, table, self.answers.participants()), headers={'content-security-policy': _INLINE})
+    if not self.study.unlocks(str(data.get('token', '')).strip()):
+        return _token_form(self.texts, self.texts['wrong_token'], 403)
+    from colorize_nb.study.report import study_csv, study_page # takes a second to import
+    table = answer_table(self.study, self.answers)
+    if data.get('kind') == 'csv':
+        headers = {'content-disposition': 'attachment; filename="answers.csv"'}
+        return Response(study_csv(self.study, table), media_type='text/csv', headers=headers)
+    page = study_page(self.study, table, self.answers.participants())
+    return HTMLResponse(page, headers={'content-security-policy': _INLINE})
 
 # %% ../../nbs/study/03_app.ipynb #c035
 def study_app(
-    folder:str|Path, # of a study
+    folder:str|Path, # folder of a study
 )->FastHTML: # an ASGI application
-    "Make the application that shows a study."
+    "Make the application that serves a study."
     site = _Site(folder)
-    app = FastHTML(default_hdrs=False, sess_cls=None, secret_key='none is needed', canonical=False, exception_handlers={404: lambda req, exc: Response('nothing is here', 404)})
-    app.user_middleware[:] = [Middleware(_Guard)] # without what FastHTML adds in a notebook, which lets other sites in
-    for path, f in {'/': site.home, '/run': site.run, '/plan': site.trials, '/picture/{name}': site.picture, '/thanks': site.thanks, '/report': site.report, **{f'/{n}': site.asset for n in _ASSETS}}.items(): app.get(path)(f)
-    for path, f in {'/begin': site.begin, '/answer': site.answer, '/withdraw': site.withdraw, '/report': site.report}.items(): app.post(path)(f)
+    not_found = {404: lambda req, exc: Response('nothing is here', 404)}
+    app = FastHTML(default_hdrs=False, sess_cls=None, secret_key='none is needed', canonical=False,
+                   exception_handlers=not_found)
+    app.user_middleware[:] = [Middleware(_Guard)] # without FastHTML's, which lets other sites in when in a notebook
+    pages = {'/': site.home, '/run': site.run, '/plan': site.trials, '/picture/{name}': site.picture,
+             '/thanks': site.thanks, '/report': site.report}
+    forms = {'/begin': site.begin, '/answer': site.answer, '/withdraw': site.withdraw, '/report': site.report}
+    for path, route in pages.items(): app.get(path)(route)
+    for name in _ASSETS: app.get(f'/{name}')(site.asset)
+    for path, route in forms.items(): app.post(path)(route)
     app.state.site = site
     return app
 
 # %% ../../nbs/study/03_app.ipynb #c069
 def serve_study(
-    folder:str|Path, # of a study
+    folder:str|Path, # folder of a study
     host:str='127.0.0.1', # address to listen on; 0.0.0.0 for all
-    port:int=5001, # 0: any that is free
-    ready=lambda url: None, # told the address when the first page can be asked for
+    port:int=5001, # port to listen on; 0: any that is free
+    ready=lambda url: None, # called with the address when pages can be requested
 ):
-    "Serve a study until somebody stops it; keeps no log of who came."
+    "Serve a study until it is interrupted; keeps no log of visitors."
     import uvicorn
     app = study_app(folder)
-    try: sock = socket.create_server((host, port), family=socket.AF_INET6 if ':' in host else socket.AF_INET, backlog=2048)
-    except OSError as e: raise ValueError(f"cannot listen at {host}, port {port} ({e.strerror}): choose another one") from None
+    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    try: sock = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as e:
+        raise ValueError(f"cannot listen at {host}, port {port} ({e.strerror}): choose another one") from None
     class Server(uvicorn.Server):
         async def startup(self, sockets=None): # as uvicorn has it
             await super().startup(sockets)
-            ready(f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}/")
-    try: Server(uvicorn.Config(app, log_level='warning', access_log=False, server_header=False, lifespan='off')).run([sock])
-    except KeyboardInterrupt: pass # how one stops it
+            name = f'[{host}]' if ':' in host else host
+            ready(f'http://{name}:{sock.getsockname()[1]}/')
+    config = uvicorn.Config(app, log_level='warning', access_log=False, server_header=False, lifespan='off')
+    try: Server(config).run([sock])
+    except KeyboardInterrupt: pass # how it is stopped
     finally: app.state.site.answers.close()

@@ -1,4 +1,4 @@
-"""Which picture is the colorized one? Who is shown what, in which order and on which side: drawn once, the same on every machine.
+"""Who is shown which images, in which order and on which side: balanced, and the same on every machine.
 
 Docs: https://colorize-nb.github.io/colorize_nb/study/design.html.md"""
 
@@ -19,51 +19,52 @@ from ..io.write import atomic_path
 
 # %% ../../nbs/study/00_design.ipynb #c005
 class StudyError(ValueError):
-    "What is wrong with a study, in one sentence."
+    "A study that cannot be made or read; the message is one sentence."
 
 @dataclass
 class StudyPicture:
-    "One picture of a study, in all its conditions."
+    "An image of a study, in all its conditions."
     set:str # data set that it belongs to
     name:str # in its set
     use:str # 'trial' or 'practice'
-    files:dict # condition ('real', a model's name, 'spoilt') -> 32 hex digits, the name of its file
+    files:dict # condition ('real', a model's name, 'spoilt') -> name of its file, 32 hex digits
     width:int # pixels
     height:int # pixels
 
 @dataclass(frozen=True)
 class Trial:
-    "One thing to be answered."
-    number:int # 0, 1, ... in the order of a participant
-    kind:str # 'practice', 'trial' or 'check'
+    "One question to a participant."
+    number:int # 0, 1, ... in the participant's order
+    kind:str # 'practice', 'trial' (measured) or 'check' (a catch trial)
     picture:int # position in the study's pictures
     condition:str # a model's name; 'spoilt' in a check; 'real' in the single design only
-    shown:tuple # names of files, left one first; one in the single design
+    shown:tuple # names of files, left one first; only one in the single design
     right:str # the true answer
 
 # %% ../../nbs/study/00_design.ipynb #c008
 RULES = dict(
-    min_share=.5, # people who answered less than this share of their measured trials are left out
-    max_failed_checks=1/3, # people who failed more than this share of the checks that they met
-    one_button=10, # people who pressed one and the same button in all of their measured trials, if these are at least so many
-    min_response_ms=150, # answers given sooner after the picture than this, milliseconds: nobody is so fast
-    max_exposure_error=.25, # answers to pictures that were shown for a time that is off by more than this share, or were hidden meanwhile
+    min_share=.5, # exclude people who answered less than this share of their measured trials
+    max_failed_checks=1/3, # exclude people who failed more than this share of their catch trials
+    one_button=10, # exclude people with one and the same answer to all measured trials, if at least so many
+    min_response_ms=150, # exclude answers that came sooner after the image, milliseconds: nobody is so fast
+    max_exposure_error=.25, # exclude answers whose exposure was off by more than this share, or interrupted
 )
 
 # %% ../../nbs/study/00_design.ipynb #c011
 def fit_trials(
-    available:dict, # set -> number of its pictures
-    conditions:int, # to share them among: as many as models; twice as many in the single design
-    trials:int|None=None, # wanted of one participant; None: as many as there are pictures
+    available:dict, # set -> number of its images
+    conditions:int, # to divide them among: as many as models; twice as many in the single design
+    trials:int|None=None, # wanted of one participant; None: as many as there are images
 )->dict: # set -> trials of one participant, a multiple of `conditions`
-    "Share trials out among sets, the same number for each condition."
-    room, level = {s: n//conditions for s, n in available.items()}, 0
-    def total(): return conditions*sum(min(r, level + 1) for r in room.values())
-    while level < max(room.values(), default=0) and (trials is None or total() <= trials): level += 1
+    "Divide trials among sets, the same number for each condition."
+    room = {s: n//conditions for s, n in available.items()} # trials of each condition that a set has images for
+    level = 0 # trials of each condition that every set gives, if it can
+    def total(level): return conditions*sum(min(r, level) for r in room.values())
+    while level < max(room.values(), default=0) and (trials is None or total(level + 1) <= trials): level += 1
     return {s: min(r, level)*conditions for s, r in room.items()}
 
 # %% ../../nbs/study/00_design.ipynb #c016
-def _key(*what): return hashlib.blake2b(json.dumps(what).encode()).digest()
+def _key(*items): return hashlib.blake2b(json.dumps(items).encode()).digest()
 
 def shuffled(
     items, # what to order, with different `str`
@@ -73,78 +74,110 @@ def shuffled(
     return sorted(items, key=lambda o: _key(*key, o))
 
 # %% ../../nbs/study/00_design.ipynb #c019
-def _wrong(s):
-    "Sentences on what is wrong with a study."
-    names = [f for p in s.pictures for f in p.files.values()]
+def _errors(s):
+    "Messages about what is wrong with the study `s`."
     if s.design not in ('pairs', 'single'): yield f"no design named {s.design!r}: take pairs or single"
-    if not s.models or len({*s.models, 'real', 'spoilt'}) != len(s.models) + 2: yield f"expected a name for each model, none of them real or spoilt, got {', '.join(s.models) or 'none'}: name them, as in NAME=MODEL"
-    for p in s.pictures:
-        if p.use not in ('trial', 'practice') or p.set not in s.sets: yield f"the picture {p.name} is for {p.use} in the set {p.set}: expected trial or practice, in one of {', '.join(s.sets)}"
-        if lost := {'real', *s.models, *['spoilt']*(p.use == 'practice' and s.checks > 0)} - set(p.files): yield f"the picture {p.name} of {p.set} lacks {', '.join(sorted(lost))}: make the study again"
-    if len({*names}) != len(names) or not all(re.fullmatch('[0-9a-f]{32}', n) for n in names): yield "expected another name of 32 hex digits for each file of a study: make the study again"
-    if extra := set(s.rules) - set(RULES): yield f"no rule is named {sorted(extra)[0]!r}: take {', '.join(RULES)}"
-    if bad := [r for r, v in s.rules.items() if not (v is None or isinstance(v, (int, float)) and v >= 0)]: yield f"expected a number for the rule {bad[0]}, or null to switch it off, got {s.rules[bad[0]]!r}"
-    if s.exposure is not None and not s.exposure > 0: yield f"expected an exposure in seconds, above 0, got {s.exposure}: leave it out to show pictures as long as one likes"
+    if not s.models or len({*s.models, 'real', 'spoilt'}) != len(s.models) + 2:
+        yield (f"expected a name for each model, none of them real or spoilt, got {', '.join(s.models) or 'none'}: "
+               "name them, as in NAME=MODEL")
+    yield from _picture_errors(s)
+    yield from _rule_errors(s)
     ready = len(s.positions(use='practice'))
-    if s.practice > ready or (s.checks and not ready) or min(s.practice, s.checks) < 0: yield f"{s.practice} practice trials and {s.checks} checks need as many pictures for practice, got {ready}: ask for less, or give more pictures"
-    if (fits := sum(s.sizes.values())) != s.trials or not fits:
-        yield f"{s.trials} trials cannot be shared evenly among {len(s.conditions)} conditions and {len(s.sets)} sets: " + (f"take {fits}" if fits else f"each set needs {len(s.conditions)} pictures or more")
+    if s.practice > ready or (s.checks and not ready) or min(s.practice, s.checks) < 0:
+        yield (f"{s.practice} practice trials and {s.checks} checks need as many pictures for practice, got {ready}: "
+               "ask for less, or give more pictures")
+    fit, n = sum(s.sizes.values()), len(s.conditions)
+    if fit != s.trials or not fit:
+        remedy = f"take {fit}" if fit else f"each set needs {n} pictures or more"
+        yield f"{s.trials} trials cannot be shared evenly among {n} conditions and {len(s.sets)} sets: {remedy}"
+
+def _picture_errors(s):
+    "Messages about images and their files."
+    for p in s.pictures:
+        if p.use not in ('trial', 'practice') or p.set not in s.sets:
+            yield (f"the picture {p.name} is for {p.use} in the set {p.set}: expected trial or practice, in one of "
+                   f"{', '.join(s.sets)}")
+        needed = {'real', *s.models}
+        if p.use == 'practice' and s.checks > 0: needed.add('spoilt')
+        missing = sorted(needed - set(p.files))
+        if missing: yield f"the picture {p.name} of {p.set} lacks {', '.join(missing)}: make the study again"
+    names = [f for p in s.pictures for f in p.files.values()]
+    if len({*names}) != len(names) or not all(re.fullmatch('[0-9a-f]{32}', n) for n in names):
+        yield "expected another name of 32 hex digits for each file of a study: make the study again"
+
+def _rule_errors(s):
+    "Messages about rules and exposure."
+    unknown = sorted(set(s.rules) - set(RULES))
+    if unknown: yield f"no rule is named {unknown[0]!r}: take {', '.join(RULES)}"
+    for name, value in s.rules.items():
+        if value is not None and not (isinstance(value, (int, float)) and value >= 0):
+            yield f"expected a number for the rule {name}, or null to switch it off, got {value!r}"
+    if s.exposure is not None and not s.exposure > 0:
+        yield (f"expected an exposure in seconds, above 0, got {s.exposure}: leave it out to show pictures as long "
+               "as one likes")
 
 # %% ../../nbs/study/00_design.ipynb #c020
 @dataclass(kw_only=True)
 class Study:
-    "A perceptual study: its pictures, and what is asked about them."
+    "A perceptual study: its images, and what is asked about them."
     title:str # for people to read
     models:list # names
     pictures:list # of `StudyPicture`
-    trials:int # measured ones of one participant
+    trials:int # measured trials of one participant
     design:str='pairs' # 'pairs' or 'single'
-    practice:int=0 # trials with feedback before
-    checks:int=0 # trials that show whether somebody looks, among the measured ones
-    exposure:float|None=None # seconds that pictures are shown; None: as long as one likes
-    seed:int=42 # of all draws
-    sets:list=field(default_factory=list) # names, in the order of reports; default: as they come
+    practice:int=0 # trials with feedback, before the measured ones
+    checks:int=0 # catch trials, among the measured ones
+    exposure:float|None=None # seconds that images are shown; None: as long as one likes
+    seed:int=42 # of every random choice
+    sets:list=field(default_factory=list) # names, in the order of reports; default: the images' order
     rules:dict=field(default_factory=dict) # what differs from `RULES`; all of them afterwards
-    texts:dict=field(default_factory=dict) # sentences of the pages that are put in other words
-    contact:str='' # whom participants can ask
+    texts:dict=field(default_factory=dict) # what differs from the texts of the study's pages
+    contact:str='' # whom participants may ask
     token_sha256:str='' # of the token that opens the report, hex
     info:dict=field(default_factory=dict) # how it was made
     folder:Path|None=None # where it lies; not saved
 
     def __post_init__(self):
         self.sets = list(self.sets or dict.fromkeys(p.set for p in self.pictures))
-        for wrong in _wrong(self): raise StudyError(wrong)
+        for message in _errors(self): raise StudyError(message)
         self.rules = RULES | self.rules
 
     @property
     def conditions(self):
-        "What the measured pictures are shared among."
-        return list(self.models) if self.design == 'pairs' else [c for m in self.models for c in (m, 'real')]
+        "What the measured images are divided among; in the single design `real` counts once for each model."
+        if self.design == 'pairs': return list(self.models)
+        return [c for m in self.models for c in (m, 'real')]
 
     def positions(self,
-        set:str|None=None, # name of a set; None: of any
-        use:str='trial', # or 'practice'
-    )->list: # of int: where they stand in `pictures`
-        "Find the pictures of one use."
+        set:str|None=None, # name of a set; None: any
+        use:str='trial', # 'trial' or 'practice'
+    )->list: # of int, positions in `pictures`
+        "Find the images of one use."
         return [i for i, p in enumerate(self.pictures) if p.use == use and set in (None, p.set)]
 
     @cached_property
     def sizes(self):
-        "Set -> measured trials of one participant."
+        "Measured trials of one participant in each set, a dict."
         return fit_trials({s: len(self.positions(s)) for s in self.sets}, len(self.conditions), self.trials)
 
     @cached_property
-    def _ranked(self): return {s: shuffled(own, self.seed, 'set', s)[:len(own) - len(own)%len(self.conditions)] for s in self.sets for own in [self.positions(s)]} # in the drawn order, as many as can be shared out
+    def _ranked(self):
+        "Set -> positions of its images in shuffled order, as many as can be divided among the conditions."
+        res = {}
+        for s in self.sets:
+            own = self.positions(s)
+            res[s] = shuffled(own, self.seed, 'set', s)[:len(own) - len(own)%len(self.conditions)]
+        return res
 
 # %% ../../nbs/study/00_design.ipynb #c025
 @patch(as_prop=True)
 def choices(self:Study):
-    "What can be answered."
+    "The two answers that can be given."
     return dict(pairs=('left', 'right'), single=('real', 'fake'))[self.design]
 
 # %% ../../nbs/study/00_design.ipynb #c028
 def _measured(study, k):
-    "Pictures of participant `k`, with their conditions."
+    "Measured images of participant `k`, with their conditions."
     res, cs = [], study.conditions
     for s, n in study.sizes.items():
         own = study._ranked[s]
@@ -153,48 +186,53 @@ def _measured(study, k):
     return res
 
 def _practised(study, k, kind):
-    "Practice pictures of participant `k`: to practise on, or spoilt."
+    "Practice images of participant `k`: to practise on, or for catch trials."
     own, cs = shuffled(study.positions(use='practice'), study.seed, k, kind), study.conditions
     if kind == 'check': return [(own[i % len(own)], 'spoilt') for i in range(study.checks)]
     return [(own[i], cs[(i + k) % len(cs)]) for i in range(study.practice)]
 
 # %% ../../nbs/study/00_design.ipynb #c032
 def _trials(study, k, kind, rows):
-    "Make trials of pictures and conditions; their numbers come later."
+    "Make trials of images and conditions; their numbers come later."
     first = _key(study.seed, k//2, kind)[0] + k
     order = shuffled(range(len(rows)), study.seed, k, kind, 'side')
-    order.sort(key=lambda j: (rows[j][1], study.pictures[rows[j][0]].set)) # a stable sort keeps the drawn order within each model and set
+    def model_and_set(j): return rows[j][1], study.pictures[rows[j][0]].set
+    order.sort(key=model_and_set) # a stable sort keeps the shuffled order within each model and set
     res = []
     for place, j in enumerate(order):
-        (p, c), left = rows[j], (first + place) % 2 == 0
-        files = study.pictures[p].files
-        if study.design == 'single': shown, right = (files[c],), 'real' if c == 'real' else 'fake'
-        else: shown, right = ((files[c], files['real']), 'left') if left else ((files['real'], files[c]), 'right')
-        res.append(Trial(-1, kind, p, c, shown, right))
+        p, condition = rows[j]
+        file, real = study.pictures[p].files[condition], study.pictures[p].files['real']
+        if study.design == 'single': shown, right = (file,), 'real' if condition == 'real' else 'fake'
+        elif (first + place) % 2 == 0: shown, right = (file, real), 'left'
+        else: shown, right = (real, file), 'right'
+        res.append(Trial(-1, kind, p, condition, shown, right))
     return res
 
 # %% ../../nbs/study/00_design.ipynb #c035
 @patch
 def plan(self:Study,
-    k:int, # the participant: 0, 1, 2, ...
+    k:int, # number of the participant: 0, 1, 2, ...
 )->list: # of `Trial`, in the order of presentation
-    "Say what participant `k` is shown: always the same."
-    practice, checks = ([*_shuffled_trials(self, k, kind, _practised(self, k, kind))] for kind in ('practice', 'check'))
+    "Plan what participant `k` is shown: always the same."
+    practice = _shuffled_trials(self, k, 'practice', _practised(self, k, 'practice'))
+    checks = _shuffled_trials(self, k, 'check', _practised(self, k, 'check'))
     main = _shuffled_trials(self, k, 'trial', _measured(self, k))
     gaps = shuffled(range(1, len(main)), self.seed, k, 'gaps') or [len(main)]
     places = [(gaps[i % len(gaps)] - .5, t) for i, t in enumerate(checks)] + list(enumerate(main))
-    return [replace(t, number=i) for i, t in enumerate(practice + [t for _, t in sorted(places, key=lambda o: o[0])])]
+    main = [t for _, t in sorted(places, key=lambda o: o[0])]
+    return [replace(t, number=i) for i, t in enumerate(practice + main)]
 
 def _shuffled_trials(study, k, kind, rows):
+    "Trials of one kind in the order of participant `k`."
     trials = _trials(study, k, kind, rows)
     return [trials[i] for i in shuffled(range(len(trials)), study.seed, k, kind, 'order')]
 
 # %% ../../nbs/study/00_design.ipynb #c050
 @patch
 def save(self:Study,
-    folder:str|Path, # gets `study.json`
+    folder:str|Path, # folder for `study.json`
 )->Path: # the file
-    "Write a study."
+    "Write a study to a folder."
     d = dict(format=1) | {k: v for k, v in asdict(self).items() if k != 'folder'}
     path = Path(folder)/'study.json'
     with atomic_path(path) as tmp: tmp.write_text(json.dumps(d, indent=1, ensure_ascii=False), encoding='utf-8')
@@ -203,19 +241,23 @@ def save(self:Study,
 @patch
 def unlocks(self:Study,
     token:str, # as somebody typed it
-)->bool: # does it open the report?
+)->bool: # True if it opens the report
     "Compare a token with the study's."
     return hmac.compare_digest(hashlib.sha256(token.encode(errors='replace')).hexdigest(), self.token_sha256)
 
 def load_study(
-    folder:str|Path, # with `study.json`
+    folder:str|Path, # folder with `study.json`
 )->Study: # with its `folder`
-    "Read a study."
+    "Read a study from a folder."
     path = Path(folder)/'study.json'
-    if not path.is_file(): raise StudyError(f"expected a study in {folder} (no study.json there): make one with `colorize-nb study make {folder}`")
+    if not path.is_file():
+        raise StudyError(f"expected a study in {folder} (no study.json there): make one with `colorize-nb study "
+                         f"make {folder}`")
     try:
         d = json.loads(path.read_text(encoding='utf-8'))
         if d.pop('format') != 1: raise ValueError('another format')
         return Study(**d | dict(pictures=[StudyPicture(**p) for p in d['pictures']]), folder=Path(folder))
     except StudyError as e: raise StudyError(f"{path}: {e}") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as e: raise StudyError(f"{path} is not a study that this version can read ({' '.join(str(e).split())}): make it again") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as e:
+        raise StudyError(f"{path} is not a study that this version can read ({' '.join(str(e).split())}): make it "
+                         f"again") from None

@@ -1,4 +1,4 @@
-"""True pictures and what models make of them, as files that differ in nothing but their colours and say nothing by their names.
+"""Real images and what models make of them, as files that differ in nothing but their colours, with random names.
 
 Docs: https://colorize-nb.github.io/colorize_nb/study/make.html.md"""
 
@@ -20,18 +20,17 @@ import torch
 from PIL import Image
 
 from ..color.lab import clip_gamut, lab2rgb8, rgb2lab
-from ..evaluate.evaluation import leaked_pictures, judged_split, find_set
-from ..io.files import mean_chroma, split_name
+from ..evaluate.evaluation import find_set, judged_split, leaked_pictures
 from ..evaluate.methods import Protocol, folder_method, model_method, rgb8, take_question
-from ..io.write import versions
-from ..io.write import WRITERS
-from .design import Study, StudyError, StudyPicture, shuffled, fit_trials, load_study
+from ..io.files import mean_chroma, split_name
+from ..io.write import WRITERS, versions
+from .design import Study, StudyError, StudyPicture, fit_trials, load_study, shuffled
 
 # %% ../../nbs/study/01_make.ipynb #c005
 def catch_image(
     im:np.ndarray, # (h,w,3) sRGB, uint8
 )->np.ndarray: # (h,w,3) sRGB, uint8
-    "Paint a rainbow on a picture."
+    "Paint a rainbow on an image, for a catch trial."
     h, w = im.shape[:2]
     l = rgb2lab(rgb8(im))[:, :1].clamp(20, 85)
     hue = 4*math.pi*(torch.arange(w) + torch.arange(h)[:, None])/(w + h - 1) # (h,w)
@@ -40,20 +39,21 @@ def catch_image(
 
 # %% ../../nbs/study/01_make.ipynb #c010
 def _reduced(im, size):
-    "The picture with its longer side at most `size` pixels."
+    "The image with its longer side at most `size` pixels."
     h, w = im.shape[:2]
     if max(h, w) <= size: return im
-    return np.asarray(Image.fromarray(im).resize((max(1, round(w*size/max(h, w))), max(1, round(h*size/max(h, w)))), Image.Resampling.LANCZOS))
+    def side(n): return max(1, round(n*size/max(h, w)))
+    return np.asarray(Image.fromarray(im).resize((side(w), side(h)), Image.Resampling.LANCZOS))
 
 def _write(im, folder):
-    "Write a picture under a name that says nothing; returns the name."
-    name, (kind, how) = secrets.token_hex(16), WRITERS['.jpg']
-    Image.fromarray(im).save(folder/f'{name}.jpg', kind, **how)
+    "Write an image under a random name; returns the name."
+    name, (kind, options) = secrets.token_hex(16), WRITERS['.jpg']
+    Image.fromarray(im).save(folder/f'{name}.jpg', kind, **options)
     return name
 
 # %% ../../nbs/study/01_make.ipynb #c014
 def _sets(reals, split, limit, seed):
-    "Set -> its folder, and its pictures by name."
+    "Set -> its folder, and its images by name."
     res = {}
     for name, data in map(split_name, reals):
         name = name or Path(data).resolve().name
@@ -61,82 +61,108 @@ def _sets(reals, split, limit, seed):
         res[name] = data, find_set(data, split, limit, seed)
     return res
 
+def _folder_methods(s, fakes, several, protocol):
+    "Methods that read the results of other programs for the set `s`."
+    res = []
+    for name, folder in map(split_name, fakes):
+        own = Path(folder)/s
+        name = name or Path(folder).resolve().name
+        res.append(folder_method(own if several and own.is_dir() else folder, name, protocol))
+    return res
+
 def _methods(sets, fakes, models, protocol, device, saturation):
-    "Set -> who colours its pictures; the same names for each set."
-    nets, res = [model_method(m, n, None, saturation, device) for n, m in map(split_name, models)], {}
-    for s in sets:
-        found = []
-        for name, folder in map(split_name, fakes):
-            own = Path(folder)/s
-            found.append(folder_method(own if len(sets) > 1 and own.is_dir() else folder, name or Path(folder).resolve().name, protocol))
-        res[s] = nets + found
-    names = [m.name for m in res[s]]
-    if bad := sorted({n for n in names if names.count(n) > 1 or n in ('real', 'spoilt')}): raise StudyError(f"a model cannot be named {bad[0]}, which another is or a true picture: name it, as in NAME=MODEL")
+    "Set -> methods that colorize its images; the same names for each set."
+    nets = [model_method(m, n, None, saturation, device) for n, m in map(split_name, models)]
+    res = {s: nets + _folder_methods(s, fakes, len(sets) > 1, protocol) for s in sets}
+    names = [m.name for m in next(iter(res.values()))]
+    taken = sorted({n for n in names if names.count(n) > 1 or n in ('real', 'spoilt')})
+    if taken:
+        raise StudyError(f"a model cannot be named {taken[0]}, which another is or a true picture: name it, as in "
+                         "NAME=MODEL")
     return res
 
 # %% ../../nbs/study/01_make.ipynb #c017
-_GRAY = 4. # mean chroma under which a picture is called gray, Lab units: as in `check_pictures`
+_GRAY = 4. # mean chroma under which an image is called gray, Lab units: as in `check_pictures`
 _SAME_L = 1. # mean difference of L* above which a model gives itself away (ours, chosen by the figures below)
 
-def _shots(path, methods, protocol, size, rel):
-    "Condition -> the picture as it is shown; a sentence if it cannot be."
+def _conditions(path, methods, protocol, size, rel):
+    "Condition -> the image as it is shown; an error if there is nothing to guess."
     im = protocol.read(path)
     real = _reduced(im, size)
-    if (c := mean_chroma(real)) < _GRAY: raise StudyError(f"gray (mean chroma {c:.1f}), so there is nothing to guess")
+    chroma = mean_chroma(real)
+    if chroma < _GRAY: raise StudyError(f"gray (mean chroma {chroma:.1f}), so there is nothing to guess")
     return dict(real=real) | {m.name: _reduced(m(take_question(rel, im)), size) for m in methods}
 
-def _off(ims):
-    "Model -> mean difference of its L* from the real picture's."
+def _lightness_off(ims):
+    "Model -> mean difference of its L* from the real image's."
     l = {c: rgb2lab(rgb8(im))[:, 0] for c, im in ims.items()}
     return {c: (o - l['real']).abs().mean().item() for c, o in l.items() if c != 'real'}
 
 def _collect(sets, methods, protocol, size, folder, log, step):
-    "Write all pictures; returns them, with paths, and the differences of L*."
+    "Write all images; returns them, with paths, and the mean differences of L*."
     res, paths, off = [], [], {m.name: [] for m in next(iter(methods.values()))}
     for s, (_, found) in sets.items():
         for rel, path in found.items():
-            try: ims = _shots(path, methods[s], protocol, size, rel)
-            except Exception as e: log(f"{rel} of {s} is left out: {' '.join(str(e).split()) or type(e).__name__}") # whatever a model raises
+            try: ims = _conditions(path, methods[s], protocol, size, rel)
+            except Exception as e: # whatever a model raises
+                log(f"{rel} of {s} is left out: {' '.join(str(e).split()) or type(e).__name__}")
             else:
-                res.append(StudyPicture(s, rel, 'trial', {c: _write(im, folder) for c, im in ims.items()}, *ims['real'].shape[1::-1])); paths.append(path)
-                for m, v in _off(ims).items(): off[m].append(v)
+                h, w = ims['real'].shape[:2]
+                res.append(StudyPicture(s, rel, 'trial', {c: _write(im, folder) for c, im in ims.items()}, w, h))
+                paths.append(path)
+                for m, v in _lightness_off(ims).items(): off[m].append(v)
             step(rel)
     return res, paths, {m: float(np.mean(v)) for m, v in off.items() if v}
 
 # %% ../../nbs/study/01_make.ipynb #c023
-def _draw_practice(sets, n, seed):
-    "Positions of `n` pictures for practice; `sets` has the set of each picture."
-    left, res = {s: shuffled([i for i, o in enumerate(sets) if o == s], seed, 'practice', s) for s in dict.fromkeys(sets)}, []
-    for _ in range(min(n, len(sets))): res.append(left[max(left, key=lambda s: len(left[s]))].pop())
+def _choose_practice(sets, n, seed):
+    "Positions of `n` images for practice; `sets` has the set of each image."
+    left, res = {}, []
+    for s in dict.fromkeys(sets):
+        left[s] = shuffled([i for i, o in enumerate(sets) if o == s], seed, 'practice', s)
+    for _ in range(min(n, len(sets))):
+        largest = max(left, key=lambda s: len(left[s]))
+        res.append(left[largest].pop())
     return sorted(res)
 
 def _divide(sets, conditions, wanted, practice, checks, seed):
-    "Positions for practice, and the trials, practice trials and checks of one participant."
+    "Positions for practice, and the trials, practice trials and catch trials of one participant."
     n = len(sets)
-    practice = min(10, n//4) if practice is None else practice
-    ready = practice or (0 if checks == 0 else min(n//4, checks or 4) or 1) # checks need a picture too
-    own = _draw_practice(sets, ready, seed)
+    if practice is None: practice = min(10, n//4)
+    needed = practice
+    if not practice and checks != 0: needed = min(n//4, checks or 4) or 1 # catch trials need an image too
+    own = _choose_practice(sets, needed, seed)
     available = Counter(s for i, s in enumerate(sets) if i not in own)
     trials = sum(fit_trials(available, conditions, wanted).values())
-    if not trials or len(own) < ready: raise StudyError(f"expected as many pictures of one set as there are conditions ({conditions}), and {ready} for practice and checks, got {n} (sets {len(set(sets))}): give more pictures, fewer models or less practice")
-    return own, trials, practice, max(1, round(trials/10)) if checks is None else checks
+    if not trials or len(own) < needed:
+        raise StudyError(
+            f"expected as many pictures of one set as there are conditions ({conditions}), and {needed} for practice "
+            f"and checks, got {n} (sets {len(set(sets))}): give more pictures, fewer models or less practice")
+    if checks is None: checks = max(1, round(trials/10))
+    return own, trials, practice, checks
 
 # %% ../../nbs/study/01_make.ipynb #c026
 def _count_answers(folder):
+    "How many answers a study in this folder has."
+    uri = f"{(folder/'answers.sqlite').resolve().as_uri()}?mode=ro"
     try:
-        with closing(sqlite3.connect(f"{(folder/'answers.sqlite').resolve().as_uri()}?mode=ro", uri=True)) as db: return db.execute('SELECT count(*) FROM answers').fetchone()[0]
+        with closing(sqlite3.connect(uri, uri=True)) as db:
+            return db.execute('SELECT count(*) FROM answers').fetchone()[0]
     except sqlite3.Error: return 0 # none yet
 
-def _free(folder):
-    "The folder's whole path, if a study can be put there."
+def _check_free(folder):
+    "The folder's absolute path, if a study can be put there."
     folder = Path(os.path.abspath(folder))
-    if (folder/'study.json').exists(): raise StudyError(f"{folder} holds a study with {_count_answers(folder)} answers: give another folder")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())): raise StudyError(f"expected a new or an empty folder for the study, got {folder}, which is neither: give another one")
+    if (folder/'study.json').exists():
+        raise StudyError(f"{folder} holds a study with {_count_answers(folder)} answers: give another folder")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StudyError(f"expected a new or an empty folder for the study, got {folder}, which is neither: give "
+                         "another one")
     return folder
 
 @contextmanager
 def _new_folder(folder):
-    "Give a folder that is moved to its place if the block ends well, and vanishes otherwise."
+    "Give a folder that is moved to its place if the block ends well, and removed otherwise."
     made = folder.with_name(f'.{folder.name}-{secrets.token_hex(4)}.tmp')
     try:
         (made/'pictures').mkdir(parents=True)
@@ -148,78 +174,98 @@ def _new_folder(folder):
 def _new_token(folder):
     "Write a token that only its owner can read; returns it."
     token = secrets.token_urlsafe(16)
-    with open(os.open(folder/'token', os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'w') as f: f.write(token + '\n')
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with open(os.open(folder/'token', flags, 0o600), 'w') as f: f.write(token + '\n')
     return token
 
 # %% ../../nbs/study/01_make.ipynb #c029
 def _notes(study, sets, methods, split, off, wanted):
-    "Sentences about a study, one after the other."
+    "Notes about a study, each a sentence."
     shown = {(p.set, p.name) for p in study.pictures}
     for s, (data, found) in sets.items():
         yield from leaked_pictures(methods[s], found, judged_split(data, split))
-        if lost := [n for n in found if (s, n) not in shown]: yield f"{len(lost)} of the {len(found)} pictures of {s} were left out: {', '.join(lost[:5])}{', ...'*(len(lost) > 5)}."
+        lost = [n for n in found if (s, n) not in shown]
+        if lost:
+            names = ', '.join(lost[:5]) + (', ...' if len(lost) > 5 else '')
+            yield f"{len(lost)} of the {len(found)} pictures of {s} were left out: {names}."
         if not study.sizes[s]: yield f"No picture of {s} is measured: it has too few to share out."
     for m, v in off.items():
-        if v > _SAME_L: yield f"{m} gives itself away: its pictures differ from the real ones in lightness too (L* by {v:.1f} in the mean). If they were enlarged, make the study with a smaller size."
-    if study.trials != wanted: yield f"{study.trials} trials for each participant, not {wanted}: no more can be shared out evenly (models {len(study.models)}, sets {len(sets)}, pictures to measure {len(study.positions())})."
+        if v > _SAME_L:
+            yield (f"{m} gives itself away: its pictures differ from the real ones in lightness too (L* by {v:.1f} in "
+                   "the mean). If they were enlarged, make the study with a smaller size.")
+    if study.trials != wanted:
+        yield (f"{study.trials} trials for each participant, not {wanted}: no more can be shared out evenly "
+               f"(models {len(study.models)}, sets {len(sets)}, pictures to measure {len(study.positions())}).")
 
-def _tell(log, notes):
-    notes = list(notes)
-    for n in notes: log(n)
-    return notes
-
-def _about(sets, who, off, protocol, size):
-    "How a study was made; nothing of the machine."
-    return dict(models={m.name: m.info | dict(lightness_off=round(off[m.name], 3)) for m in who}, sets={s: Path(data).name for s, (data, _) in sets.items()}, pictures=str(protocol),
-                shown=f'longer side at most {size} pixels, JPEG of quality 95', created=datetime.now(timezone.utc).isoformat(timespec='seconds'), versions=versions())
+def _info(sets, methods, off, protocol, size):
+    "How a study was made; nothing about the machine."
+    return dict(
+        models={m.name: m.info | dict(lightness_off=round(off[m.name], 3)) for m in methods},
+        sets={s: Path(data).name for s, (data, _) in sets.items()}, pictures=str(protocol),
+        shown=f'longer side at most {size} pixels, JPEG of quality 95',
+        created=datetime.now(timezone.utc).isoformat(timespec='seconds'), versions=versions())
 
 # %% ../../nbs/study/01_make.ipynb #c033
-def _prepare(settings, size, **numbers):
-    "Refuse what cannot be a study, before any picture is coloured."
+def _check_settings(settings, size, **numbers):
+    "Refuse what cannot be a study, before any image is colorized."
     for k, v in numbers.items():
-        if v is not None and v < (k == 'trials'): raise StudyError(f"expected a number of {k}, got {v}: leave it out to take as many as fit")
+        least = 1 if k == 'trials' else 0
+        if v is not None and v < least:
+            raise StudyError(f"expected a number of {k}, got {v}: leave it out to take as many as fit")
     if size < 1: raise StudyError(f"expected a size in pixels, got {size}: 512 fits most screens")
-    files = lambda: {c: secrets.token_hex(16) for c in ('real', *settings['models'])}
+    def files(): return {c: secrets.token_hex(16) for c in ('real', *settings['models'])}
     n = 2*len(settings['models'])
     Study(**settings, trials=n, pictures=[StudyPicture('set', str(i), 'trial', files(), 1, 1) for i in range(n)])
 
 # %% ../../nbs/study/01_make.ipynb #c035
+_TRIALS = dict(pairs=40, single=30) # as the studies named in `study.design` had
+_EXPOSURE = dict(pairs=1., single=None) # seconds
+
 def make_study(
-    folder:str|Path, # of the new study
-    reals:list|tuple=('sample',), # folders of true pictures, each may be 'SET=...', or 'sample'
+    folder:str|Path, # folder of the new study
+    reals:list|tuple=('sample',), # folders of real images, each may be 'SET=...', or 'sample'
     fakes:list|tuple=(), # folders of results of any program, each may be 'NAME=...'
-    models:list|tuple=(), # packaged names or files, each may be 'NAME=...'; with no `fakes` either: 'default'
+    models:list|tuple=(), # packaged names or files, each may be 'NAME=...'; without `fakes` too: 'default'
     design:str='pairs', # 'pairs' or 'single'
-    trials:int|None=None, # measured ones of a participant; default 40 pairs or 30 single pictures, or as many as fit
-    practice:int|None=None, # trials with feedback; default 10, or a quarter of the pictures
-    checks:int|None=None, # trials that show whether somebody looks; default a tenth of the measured ones
-    exposure:float|str|None='default', # seconds; None: as long as one likes; default: 1 for pairs, None for single pictures
+    trials:int|None=None, # measured trials of a participant; default 40 pairs or 30 single images, or what fits
+    practice:int|None=None, # trials with feedback; default 10, or a quarter of the images
+    checks:int|None=None, # catch trials; default a tenth of the measured ones
+    exposure:float|str|None='default', # seconds; None: as long as one likes; default: 1 for pairs, None for single
     size:int=512, # longer side of what is shown, pixels, at most
-    limit:int|None=None, # pictures of a set, at most
+    limit:int|None=None, # images of a set, at most
     split:str|None=None, # 'train', 'valid', 'test' or 'all'; default: test, valid or all, what there is
     title:str='Real or colorized?', # for participants
     contact:str='', # whom they can ask
-    texts:dict|None=None, # sentences of the pages in other words
+    texts:dict|None=None, # what differs from `TEXTS`, the texts of the pages
     rules:dict|None=None, # what differs from `RULES`
-    seed:int=42, # of all draws
+    seed:int=42, # of every random choice
     device:str='auto', # where models compute
-    saturation:float|None=None, # times their chroma; default the model's
-    log:Callable=print, # told what a reader must know
-    step:Callable=lambda name: None, # told each picture that is done
+    saturation:float|None=None, # times the predicted chroma; default: the model's
+    log:Callable=print, # called with each note, a sentence
+    step:Callable=lambda name: None, # called with the name of each image that is done
 )->tuple: # the `Study`, and the token that opens its report
-    "Make a study of true pictures and what models make of them."
-    folder, protocol = _free(folder), Protocol()
+    "Make a study of real images and what models make of them."
+    folder, protocol = _check_free(folder), Protocol()
     sets = _sets(reals, split, limit, seed)
-    methods = _methods(sets, fakes, models or ([] if fakes else ['default']), protocol, device, saturation)
-    who, wanted = methods[next(iter(sets))], trials or dict(single=30).get(design, 40)
-    settings = dict(title=title, models=[m.name for m in who], design=design, exposure={'pairs': 1.}.get(design) if exposure == 'default' else exposure, seed=seed, rules=rules or {}, texts=texts or {}, contact=contact)
-    _prepare(settings, size, trials=trials, practice=practice, checks=checks)
+    by_set = _methods(sets, fakes, models or ([] if fakes else ['default']), protocol, device, saturation)
+    methods, wanted = next(iter(by_set.values())), trials or _TRIALS.get(design, 40)
+    if exposure == 'default': exposure = _EXPOSURE.get(design)
+    settings = dict(title=title, models=[m.name for m in methods], design=design, exposure=exposure, seed=seed,
+                    rules=rules or {}, texts=texts or {}, contact=contact)
+    _check_settings(settings, size, trials=trials, practice=practice, checks=checks)
     with _new_folder(folder) as new:
-        pictures, paths, off = _collect(sets, methods, protocol, size, new/'pictures', log, step)
-        own, n, practice, checks = _divide([p.set for p in pictures], len(who)*(1 + (design == 'single')), wanted, practice, checks, seed)
-        for i in own: pictures[i].use = 'practice'; pictures[i].files['spoilt'] = _write(catch_image(_reduced(protocol.read(paths[i]), size)), new/'pictures')
+        pictures, paths, off = _collect(sets, by_set, protocol, size, new/'pictures', log, step)
+        conditions = len(methods)*(2 if design == 'single' else 1)
+        own, n, practice, checks = _divide([p.set for p in pictures], conditions, wanted, practice, checks, seed)
+        for i in own:
+            pictures[i].use = 'practice'
+            catch = catch_image(_reduced(protocol.read(paths[i]), size))
+            pictures[i].files['spoilt'] = _write(catch, new/'pictures')
         token = _new_token(new)
-        study = Study(**settings, pictures=pictures, trials=n, practice=practice, checks=checks, sets=list(sets), token_sha256=hashlib.sha256(token.encode()).hexdigest(), info=_about(sets, who, off, protocol, size))
-        study.info['notes'] = _tell(log, _notes(study, sets, methods, split, off, wanted))
+        study = Study(
+            **settings, pictures=pictures, trials=n, practice=practice, checks=checks, sets=list(sets),
+            token_sha256=hashlib.sha256(token.encode()).hexdigest(), info=_info(sets, methods, off, protocol, size))
+        study.info['notes'] = list(_notes(study, sets, by_set, split, off, wanted))
+        for note in study.info['notes']: log(note)
         study.save(new)
     return load_study(folder), token

@@ -1,4 +1,4 @@
-"""What people answered, on one page: fooling rates, differences, the most and the least convincing pictures, and whose answers count.
+"""One page: fooling rates, differences, the most and the least convincing images, and whose answers count.
 
 Docs: https://colorize-nb.github.io/colorize_nb/study/report.html.md"""
 
@@ -17,199 +17,296 @@ import pandas as pd
 from fastcore import xml as h
 from PIL import Image
 
-from .responses import Answers, answer_table
-from .analysis import excluded_by, power
+from ..evaluate.report import Cell, Column, FigureTable, Shown, html_page, picture_strip, words_table
+from ..evaluate.report import format_number, pluralize, shrink
 from ..evaluate.statistics import Interval
-from ..evaluate.report import Cell, Column, FigureTable, Shown, html_page, pluralize, format_number, picture_strip, shrink, words_table
-from .analysis import StudyResults, difference_table, paper_table, rate_table, set_table, study_charts, study_results, study_verdict, sure_differences
 from ..io.write import atomic_path
+from .analysis import StudyResults, excluded_by, power, study_charts, study_results, study_verdict
+from .analysis import difference_table, paper_table, rate_table, set_table, sure_differences
 from .design import Study, load_study
+from .responses import Answers, answer_table
 
 # %% ../../nbs/study/05_report.ipynb #c008
 def convincing(
     res:StudyResults, # any
-    k:int=4, # pictures of each kind; fewer where there are not enough
-)->dict: # 'most convincing', 'least convincing' -> list of (position of the picture, model)
-    "Choose pictures to show, by a rule."
-    r = res.rates['picture']
-    k, found = min(k, max(1, r.picture.nunique()//2)), {}
-    for kind, order in (('most convincing', r.sort_values(['low', 'rate'], ascending=False, kind='stable')), ('least convincing', r.sort_values(['high', 'rate'], kind='stable'))):
-        taken = {p for picks in found.values() for p, _ in picks}
-        found[kind] = [(int(o.picture), o.condition) for o in order.drop_duplicates('picture').itertuples() if o.picture not in taken][:k]
+    k:int=4, # images of each kind; fewer where there are not enough
+)->dict: # 'most convincing', 'least convincing' -> list of (position of the image, model)
+    "Choose the images to show: by the ends of their intervals, each once."
+    r, taken, found = res.rates['picture'], set(), {}
+    k = min(k, max(1, r.picture.nunique()//2))
+    most = r.sort_values(['low', 'rate'], ascending=False, kind='stable')
+    least = r.sort_values(['high', 'rate'], kind='stable')
+    for kind, rows in (('most convincing', most), ('least convincing', least)):
+        rows = [o for o in rows.drop_duplicates('picture').itertuples() if o.picture not in taken][:k]
+        found[kind] = [(int(o.picture), o.condition) for o in rows]
+        taken |= {o.picture for o in rows}
     return found
 
-def _shown(res, position, name, long):
-    "One file of a study, with what people said about it."
+def _shown(res, position, name, longer):
+    "One file of a study, with what people answered about it."
     p, k = res.study.pictures[position], res.kept
     rows = k[(k.picture == position) & (k.condition == name)] # in pairs none of the real one
-    n, said = len(rows), int((rows.choice.eq('real') if res.study.design == 'single' else rows.fooled).sum())
-    line = f'{res.word} {said} of {n}' if n else 'not judged' if name != 'real' else ''
-    with Image.open(res.study.folder/'pictures'/f'{p.files[name]}.jpg') as im: return Shown(name, shrink(np.asarray(im.convert('RGB')), long), f'{p.name}, real' if name == 'real' else f'{p.name} as coloured by {name}', [line]*bool(line))
+    yes = rows.choice.eq('real') if res.study.design == 'single' else rows.fooled
+    lines = []
+    if len(rows): lines = [f'{res.word} {int(yes.sum())} of {len(rows)}']
+    elif name != 'real': lines = ['not judged']
+    text = f'{p.name}, real' if name == 'real' else f'{p.name} as coloured by {name}'
+    with Image.open(res.study.folder/'pictures'/f'{p.files[name]}.jpg') as im: im = np.asarray(im.convert('RGB'))
+    return Shown(name, shrink(im, longer), text, lines)
 
 def convincing_strips(
     res:StudyResults, # of a study in a folder
-    k:int=4, # pictures of each kind
-    long:int=384, # longer side to keep, pixels
-)->list: # elements of a page; none where the pictures are not there
-    "Show the most and the least convincing pictures beside the real ones."
-    if res.study.folder is None or not len(res.kept): return []
-    strips = []
+    k:int=4, # images of each kind
+    longer:int=384, # longer side to keep, pixels
+)->list: # elements of a page; none where the images are missing
+    "Show the most and the least convincing images beside the real ones."
+    s, strips = res.study, []
+    if s.folder is None or not len(res.kept): return []
+    def is_there(p, condition): return (s.folder/'pictures'/f'{p.files[condition]}.jpg').is_file()
     for kind, picks in convincing(res, k).items():
-        for p, m in picks:
-            names = [n for n in ['real', m, *(o for o in res.study.models if o != m)] if (res.study.folder/'pictures'/f'{res.study.pictures[p].files[n]}.jpg').is_file()][:5]
-            name = f'{res.study.pictures[p].name}, {m}' + f' ({res.study.pictures[p].set})'*(len(res.study.sets) > 1)
-            if 'real' in names and m in names: strips.append(picture_strip(name, [_shown(res, p, n, long) for n in names], kind, not strips))
+        for position, m in picks:
+            p = s.pictures[position]
+            conditions = ['real', m, *(o for o in s.models if o != m)]
+            conditions = [c for c in conditions if is_there(p, c)][:5]
+            name = f'{p.name}, {m} ({p.set})' if len(s.sets) > 1 else f'{p.name}, {m}'
+            if 'real' in conditions and m in conditions:
+                shown = [_shown(res, position, c, longer) for c in conditions]
+                strips.append(picture_strip(name, shown, kind, not strips))
     return strips
 
 # %% ../../nbs/study/05_report.ipynb #c013
-def _share(rows): return f'{100*rows.correct.mean():.0f} % of {pluralize(len(rows), "answer")} right' if len(rows) else None
+def _share_right(rows):
+    "How many answers are right, in words."
+    if not len(rows): return None
+    return f'{100*rows.correct.mean():.0f} % of {pluralize(len(rows), "answer")} right'
 
-def _spread_of(ms):
+def _quantiles(ms):
+    "Median and the middle nine tenths of times, in words."
     ms = ms.astype(float).dropna()
-    return '{:.0f} ms in the middle, nine of ten between {:.0f} and {:.0f}'.format(*np.quantile(ms, [.5, .05, .95])) if len(ms) else None
+    if not len(ms): return None
+    low, middle, high = np.quantile(ms, [.05, .5, .95])
+    return f'{middle:.0f} ms in the middle, nine of ten between {low:.0f} and {high:.0f}'
 
 def people_pieces(
     res:StudyResults, # any
 )->list: # elements of a page
-    "Say who took part, whose answers count, and how long pictures were seen."
+    "Show who took part, whose answers count, and how long images were seen."
     t, p, s = res.table, res.people, res.study
-    main = t[t.kind == 'trial']
-    more = {'answered everything': p['finished'], 'count in the rates': p['counted'], 'measured answers': len(main), 'of these count': len(res.kept), 'practice': _share(t[t.kind == 'practice']), 'attention checks': _share(t[t.kind == 'check'])}
-    who = words_table('People', dict(began=p['began'], withdrew=p['withdrew'], **more if len(t) else {}))
-    heads = [Column('people'), Column('answers')]
-    out = FigureTable('What is left out, by rules that were fixed when the study was made', heads, [(w, '', [Cell.whole(a), Cell.whole(b)]) for w, a, b in res.rules], 'each counted under the first rule that it breaks')
-    planned = f'{1000*s.exposure:.0f} ms' if s.exposure else 'as long as one likes'
-    again, hidden = int((main.shows > 1).sum()), int(main.hidden.sum())
-    times = words_table('Times', {'pictures were to be seen': planned, 'and were seen': _spread_of(main.exposure_ms) if s.exposure else None, 'more than once': f'{again} of {len(main)}', 'hidden meanwhile': f'{hidden} of {len(main)}', 'until the answer': _spread_of(main.response_ms)})
-    return [h.Div(h.Div(who.html(), *([times.html()] if len(main) else [])), h.Div(out.html(), cls='rules'), cls='side')]
+    main, who = t[t.kind == 'trial'], dict(began=p['began'], withdrew=p['withdrew'])
+    if len(t):
+        who |= {'answered everything': p['finished'], 'count in the rates': p['counted'],
+                'measured answers': len(main), 'of these count': len(res.kept),
+                'practice': _share_right(t[t.kind == 'practice']),
+                'attention checks': _share_right(t[t.kind == 'check'])}
+    rules = [(w, '', [Cell.whole(a), Cell.whole(b)]) for w, a, b in res.rules]
+    excluded = FigureTable('What is left out, by rules that were fixed when the study was made',
+                           [Column('people'), Column('answers')], rules,
+                           corner='each counted under the first rule that it breaks')
+    times = {
+        'pictures were to be seen': f'{1000*s.exposure:.0f} ms' if s.exposure else 'as long as one likes',
+        'and were seen': _quantiles(main.exposure_ms) if s.exposure else None,
+        'more than once': f'{int((main.shows > 1).sum())} of {len(main)}',
+        'hidden meanwhile': f'{int(main.hidden.sum())} of {len(main)}',
+        'until the answer': _quantiles(main.response_ms)}
+    tables = [words_table('People', who).html()]
+    if len(main): tables.append(words_table('Times', times).html())
+    return [h.Div(h.Div(*tables), h.Div(excluded.html(), cls='rules'), cls='side')]
 
 # %% ../../nbs/study/05_report.ipynb #c018
 _CSS = '''
 .side{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,25rem),1fr));gap:0 3rem;align-items:start}
-.side>*{min-width:0} .side>.whole{grid-column:1/-1} .side tbody th{white-space:normal!important} .side .cnb-t table{min-width:min(100%,22rem)}
+.side>*{min-width:0} .side>.whole{grid-column:1/-1}
+.side tbody th{white-space:normal!important} .side .cnb-t table{min-width:min(100%,22rem)}
 .rules th:first-child{white-space:normal!important} .rules tbody th{font-weight:400!important}
 .more summary{cursor:pointer;color:var(--soft);font:14px system-ui,sans-serif;width:fit-content}
 @media print{.more{display:none}.side{grid-template-columns:1fr 1fr}.side>*{break-inside:avoid}}
 '''
 
 _READ = dict(
-    pairs='A pair is a photograph and a colorized copy of it. “Fooled” is an answer that took the photograph for the colorized one. Nobody can be fooled much more often than a coin, 50 %; a model that reaches it cannot be told from reality.',
-    single='Each picture stood alone, and half of them were real. How often people say “real” depends on how trusting they are, so a rate means something only beside that of real pictures; d′ is both in one number.')
-_INTERVALS = ('In square brackets: the 95 % interval. People and pictures were drawn anew two thousand times, each for itself (Owen’s pigeonhole bootstrap), so it answers for other people of the same kind and other pictures of the same kind. Differences are taken on the same draws, so they can be certain where two intervals overlap.',
-    'd′ is the distance between colorized and real pictures in standard deviations: 0 where nobody can tell, 1 where three of four pairs are told rightly. A picture’s own rate counts few answers; do not read it without its number.',
-    'Published rates, of other pictures and other people: 53.6 % and 48.6 % (Buttau & Gatto, two GANs, single pictures that the authors had selected); 22.6 % and 30.1 % (Li, Wang, Zhong & Huang, two losses, pairs, 588 people); 32.3 % (Zhang et al. 2016, pairs, about 40 people).')
+    pairs=('A pair is a photograph and a colorized copy of it. “Fooled” is an answer that took the photograph for '
+           'the colorized one. Nobody can be fooled much more often than a coin, 50 %; a model that reaches it '
+           'cannot be told from reality.'),
+    single=('Each picture stood alone, and half of them were real. How often people say “real” depends on how '
+            'trusting they are, so a rate means something only beside that of real pictures; d′ is both in one '
+            'number.'))
+_INTERVALS = (
+    'In square brackets: the 95 % interval. People and pictures were drawn anew two thousand times, each for itself '
+    '(Owen’s pigeonhole bootstrap), so it answers for other people of the same kind and other pictures of the same '
+    'kind. Differences are taken on the same draws, so they can be certain where two intervals overlap.',
+    'd′ is the distance between colorized and real pictures in standard deviations: 0 where nobody can tell, 1 where '
+    'three of four pairs are told rightly. A picture’s own rate counts few answers; do not read it without its number.',
+    'Published rates, of other pictures and other people: 53.6 % and 48.6 % (Buttau & Gatto, two GANs, single '
+    'pictures that the authors had selected); 22.6 % and 30.1 % (Li, Wang, Zhong & Huang, two losses, pairs, 588 '
+    'people); 32.3 % (Zhang et al. 2016, pairs, about 40 people).')
 
 # %% ../../nbs/study/05_report.ipynb #c019
-def _side(*parts): return h.Div(*(h.Div(p.html(), cls='whole' if len(getattr(p, 'heads', ())) > 5 else None) for p in parts), cls='side')
+def _side(*parts):
+    "Tables and charts side by side; wide tables in a row of their own."
+    def is_wide(p): return len(getattr(p, 'heads', ())) > 5
+    return h.Div(*(h.Div(p.html(), cls='whole' if is_wide(p) else None) for p in parts), cls='side')
 
-def _asked(study): return 'a photograph beside a colorized copy of it; which one is colorized?' if study.design == 'pairs' else 'one picture, a photograph or a colorized one; is it real?'
+def _question(study):
+    "What people were asked."
+    if study.design == 'pairs': return 'a photograph beside a colorized copy of it; which one is colorized?'
+    return 'one picture, a photograph or a colorized one; is it real?'
 
 def _lede(res):
+    "The first sentences of the page."
     s = res.study
     seen = f'for {s.exposure:g} s' if s.exposure else 'for as long as one likes'
-    return f'{_asked(s).capitalize()} Shown {seen}, {s.trials} times to each person.'
+    return f'{_question(s).capitalize()} Shown {seen}, {s.trials} times to each person.'
 
 def _expect(study):
     "How wide intervals will be, for a study that nobody has answered."
-    need = 100*power(study, (10, 20, 40), repeats=2)
+    need, rows = 100*power(study, (10, 20, 40), repeats=2), []
+    for n, values in zip(need.index, need.values):
+        cells = [Cell(f'± {format_number(v, 1)}', (), Interval(v, np.nan, np.nan)) for v in values]
+        rows.append((f'{n} people', '', cells))
     heads = [Column(c, 'points', 'half of the 95 % interval') for c in need.columns]
-    return [_side(FigureTable('What to expect: half-widths of intervals, from simulated answers', heads, [(f'{n} people', '', [Cell(f'± {format_number(v, 1)}', (), Interval(v, np.nan, np.nan)) for v in row]) for n, row in zip(need.index, need.values)]))]
+    return [_side(FigureTable('What to expect: half-widths of intervals, from simulated answers', heads, rows))]
 
 def _every_picture(res, most=200):
-    "A table of all pictures, to be opened."
-    r, s = res.rates['picture'], res.study
-    at = {(o.picture, o.condition): Cell(f'{o.yes} of {o.answers}', (f'{100*o.rate:.0f} %',), Interval(100*o.rate, 100*o.low, 100*o.high)) for o in r.itertuples()}
+    "A table of all images, to be unfolded."
+    r, s, cells, rows = res.rates['picture'], res.study, {}, []
+    if not len(r): return []
+    for o in r.itertuples():
+        i = Interval(100*o.rate, 100*o.low, 100*o.high)
+        cells[o.picture, o.condition] = Cell(f'{o.yes} of {o.answers}', (f'{100*o.rate:.0f} %',), i)
     both = r.groupby('picture')[['yes', 'answers']].sum()
     order = (both.yes/both.answers).sort_values(ascending=False, kind='stable').index
-    t = FigureTable(f'{res.word.capitalize()}: every picture, the most convincing first', [Column('set')] + [Column(m) for m in s.models], [(s.pictures[p].name, '', [Cell(s.pictures[p].set), *(at.get((p, m), Cell()) for m in s.models)]) for p in order[:most]])
-    rest = [h.P(f'and {len(order) - most} more, in results.json', cls='soft')] if len(order) > most else []
-    return [h.Details(h.Summary(f'Every picture ({len(order)})'), t.html(), *rest, cls='more')] if len(order) else []
+    for p in order[:most]:
+        models = [cells.get((p, m), Cell()) for m in s.models]
+        rows.append((s.pictures[p].name, '', [Cell(s.pictures[p].set), *models]))
+    heads = [Column('set'), *(Column(m) for m in s.models)]
+    table = FigureTable(f'{res.word.capitalize()}: every picture, the most convincing first', heads, rows)
+    more = [h.P(f'and {len(order) - most} more, in results.json', cls='soft')] if len(order) > most else []
+    return [h.Details(h.Summary(f'Every picture ({len(order)})'), table.html(), *more, cls='more')]
 
 # %% ../../nbs/study/05_report.ipynb #c020
-def _made(study):
+def _how_made(study):
     "How the study was made."
-    i, n = study.info, {s: f'{len(study.positions(s))} pictures, {study.sizes[s]} of them to each person' for s in study.sets}
-    about = dict(design=study.design, **{'trials of each person': f'{study.trials} measured, {study.practice} for practice, {study.checks} checks'}, pictures=i.get('shown'), seed=study.seed, made=i.get('created'), versions=i.get('versions'))
-    say = dict(lightness_off='L* off by', size='working size')
-    models = {m: {say.get(k, k): v for k, v in i.get('models', {}).get(m, {}).items() if v is not None} or m for m in study.models}
-    return [words_table('Study', about).html(), words_table('Data sets', n).html(), words_table('Models', models).html()]
+    info, names = study.info, dict(lightness_off='L* off by', size='working size')
+    trials = f'{study.trials} measured, {study.practice} for practice, {study.checks} checks'
+    about = {'design': study.design, 'trials of each person': trials, 'pictures': info.get('shown'),
+             'seed': study.seed, 'made': info.get('created'), 'versions': info.get('versions')}
+    sets, models = {}, {}
+    for s in study.sets: sets[s] = f'{len(study.positions(s))} pictures, {study.sizes[s]} of them to each person'
+    for m in study.models:
+        known = info.get('models', {}).get(m, {})
+        models[m] = {names.get(k, k): v for k, v in known.items() if v is not None} or m
+    tables = {'Study': about, 'Data sets': sets, 'Models': models}
+    return [words_table(title, rows).html() for title, rows in tables.items()]
 
-def _notes(res):
+def _warnings(res):
     "What a reader must know before anything else."
-    p, pictures = res.people['counted'], res.kept.picture.nunique()
+    counts = (res.people['counted'], 'person'), (res.kept.picture.nunique(), 'picture')
     if len(res.table) and res.table.attrs.get('simulated'): yield 'These answers are simulated. Nobody was asked.'
-    few = [pluralize(n, what) for n, what in ((p, 'person'), (pictures, 'picture')) if 0 < n < 10]
+    few = [pluralize(n, what) for n, what in counts if 0 < n < 10]
     if few: yield f"Only {' and '.join(few)}: the intervals are rough, and others may say something else."
 
-def _bold(name, sentence): return h.P(h.B(name), sentence[len(name):])
+def _bold(name, text): return h.P(h.B(name), text[len(name):])
+def _soft(text): return h.P(text, cls='soft')
+
+def _in_short(res):
+    "The verdicts, and the notes that belong to them."
+    def notes(texts): return [h.P(n, cls='note') for n in texts]
+    if len(res.kept): verdicts = [_bold(m, study_verdict(res, m)) for m in res.study.models]
+    else: verdicts = [h.P('No answer counts yet.' if len(res.table) else 'Nobody has answered yet.')]
+    verdicts += [_bold(*d) for d in sure_differences(res)]
+    expect = [] if len(res.kept) else _expect(res.study)
+    return [*notes(_warnings(res)), h.Div(*verdicts, cls='verdict'), *notes(res.study.info.get('notes', [])), *expect]
 
 def _sections(res):
     "Heading -> elements, in order."
-    s, any_ = res.study, len(res.kept) > 0
-    told = [_bold(m, study_verdict(res, m)) for m in s.models] if any_ else [h.P('Nobody has answered yet.' if not len(res.table) else 'No answer counts yet.')]
-    charts, strips = study_charts(res), convincing_strips(res)
+    s, charts, strips = res.study, study_charts(res), convincing_strips(res)
+    rates, sets, differences, distributions = [], [], [], []
+    if len(res.kept):
+        rates = [_side(rate_table(res), *charts[:1])]
+        tables = [paper_table(res), paper_table(res, 'set')]
+        if len(s.sets) > 1: tables.append(set_table(res))
+        sets = [_side(*tables)]
+    if len(res.differences):
+        chance = ('“Could be chance”: the interval holds 0. Of twenty differences with nothing behind them, one will '
+                  'seem real.')
+        differences = [_soft(chance), _side(difference_table(res))]
+    if charts[1:]: distributions = [h.Div(*(c.html() for c in charts[1:]), cls='charts')]
+    if strips:
+        strips.insert(0, _soft('The model that is named made the picture that was chosen: by the highest lower end, or '
+                               'the lowest upper end, of its interval; each picture once. Reduced for this page.'))
     return {
-        'In short': [*(h.P(n, cls='note') for n in _notes(res)), h.Div(*told, *(_bold(*d) for d in sure_differences(res)), cls='verdict'), *(h.P(n, cls='note') for n in s.info.get('notes', [])), *([] if any_ else _expect(s))],
-        'Fooling rates': [_side(rate_table(res), *charts[:1])] if any_ else [],
-        'Models and data sets': [_side(paper_table(res), paper_table(res, 'set'), *[set_table(res)]*(len(s.sets) > 1))] if any_ else [],
-        'Differences': [h.P('“Could be chance”: the interval holds 0. Of twenty differences with nothing behind them, one will seem real.', cls='soft'), _side(difference_table(res))] if len(res.differences) else [],
-        'Distributions': [h.Div(*(c.html() for c in charts[1:]), cls='charts')] if charts[1:] else [],
-        'Pictures': [h.P('The model that is named made the picture that was chosen: by the highest lower end, or the lowest upper end, of its interval; each picture once. Reduced for this page.', cls='soft'), *strips, *_every_picture(res)] if strips else _every_picture(res),
-        'Who took part': people_pieces(res),
-        'How it was made': _made(s),
-        'How to read this': [*map(h.P, (_READ[s.design], *_INTERVALS))]}
+        'In short': _in_short(res), 'Fooling rates': rates, 'Models and data sets': sets, 'Differences': differences,
+        'Distributions': distributions, 'Pictures': strips + _every_picture(res), 'Who took part': people_pieces(res),
+        'How it was made': _how_made(s), 'How to read this': [h.P(t) for t in (_READ[s.design], *_INTERVALS)]}
 
 def study_page(
     study:Study, # any
-    table:pd.DataFrame, # its answers, of `answer_table`
-    people:list|None=None, # of dicts, `Answers.participants`; default: those in the table
+    table:pd.DataFrame, # its answers, from `answer_table`
+    people:list|None=None, # dicts, from `Answers.participants`; default: those in the table
     results:StudyResults|None=None, # if they were computed before
-)->str: # HTML, complete
-    "Make the report."
+)->str: # a whole HTML page
+    "Make the report of a study."
     res = results or study_results(study, table, people)
-    page = html_page(study.title, _sections(res), 'A perceptual study', _lede(res), 'Written by colorize_nb. Every answer stands in answers.csv, the rates in results.json.', f'Study: {study.title}', _CSS)
+    page = html_page(study.title, _sections(res), 'A perceptual study', _lede(res),
+                     'Written by colorize_nb. Every answer stands in answers.csv, the rates in results.json.',
+                     f'Study: {study.title}', _CSS)
     return re.sub(r'(?<=\d) %', '\xa0%', page) # a number and its sign stay on one line
 
 # %% ../../nbs/study/05_report.ipynb #c029
-def _harmless(v): return f"'{v}" if isinstance(v, str) and v[:1] in ('=', '+', '-', '@', '\t', '\r', '\n') else v
+def _harmless(v):
+    "A value that no spreadsheet takes for a formula."
+    formula = isinstance(v, str) and v[:1] in ('=', '+', '-', '@', '\t', '\r', '\n')
+    return f"'{v}" if formula else v
 
 def study_csv(
     study:Study, # any
-    table:pd.DataFrame, # its answers, of `answer_table`
-)->str: # a row for each answer; the last column is the rule that excludes it, or nothing
-    "Write all answers for a spreadsheet."
+    table:pd.DataFrame, # its answers, from `answer_table`
+)->str: # CSV, a row for each answer; the last column is the rule that excludes it, or empty
+    "Format all answers for a spreadsheet."
     return table.assign(excluded=excluded_by(table, study)).map(_harmless).to_csv(index=False, lineterminator='\n')
 
 # %% ../../nbs/study/05_report.ipynb #c033
 def _records(frame): return frame.astype(object).where(frame.notna(), None).to_dict('records')
 
+def _ms_quantiles(ms):
+    "5 %, median and 95 % of times; None if there are none."
+    if not ms.notna().any(): return None
+    return [round(float(q), 1) for q in np.nanquantile(ms.astype(float), [.05, .5, .95])]
+
 def results_dict(
     res:StudyResults, # any
-)->dict: # plain numbers, texts and lists
-    "Put results into plain data."
+)->dict: # numbers, texts and lists, for JSON
+    "Convert results to plain data."
     s, r, t = res.study, res.rates, res.table
-    named = r['picture'].assign(set=[s.pictures[p].set for p in r['picture'].picture], name=[s.pictures[p].name for p in r['picture'].picture])
-    main = t[t.kind == 'trial']
-    quantiles = lambda ms: [round(float(q), 1) for q in np.nanquantile(ms.astype(float), [.05, .5, .95])] if ms.notna().any() else None
-    return dict(title=s.title, design=s.design, models=list(s.models), sets=list(s.sets), simulated=bool(t.attrs.get('simulated')),
-        sentences=[study_verdict(res, m) for m in s.models] if len(res.kept) else ['nobody has answered yet' if not len(t) else 'no answer counts yet'], people=res.people,
-        answers=dict(all=len(t), measured=len(main), counted=len(res.kept)), rules=[dict(rule=w, people=a, answers=b) for w, a, b in res.rules],
-        rates=_records(r['model']), total=_records(r['all']), sets_rates=_records(r['set']), models_on_sets=_records(r['both']), real=_records(r['real']), differences=_records(res.differences), signal=_records(res.signal), pictures=_records(named),
-        practice=_share(t[t.kind == 'practice']), checks=_share(t[t.kind == 'check']), exposure=dict(planned_ms=1000*s.exposure if s.exposure else None, quantiles_ms=quantiles(main.exposure_ms)), response=dict(quantiles_ms=quantiles(main.response_ms)), study=s.info)
+    main, pictures = t[t.kind == 'trial'], [s.pictures[p] for p in r['picture'].picture]
+    if len(res.kept): sentences = [study_verdict(res, m) for m in s.models]
+    else: sentences = ['no answer counts yet' if len(t) else 'nobody has answered yet']
+    about = dict(title=s.title, design=s.design, models=list(s.models), sets=list(s.sets),
+                 simulated=bool(t.attrs.get('simulated')), sentences=sentences, people=res.people)
+    counts = dict(answers=dict(all=len(t), measured=len(main), counted=len(res.kept)),
+                  rules=[dict(rule=w, people=a, answers=b) for w, a, b in res.rules])
+    named = r['picture'].assign(set=[p.set for p in pictures], name=[p.name for p in pictures])
+    tables = dict(rates=r['model'], total=r['all'], sets_rates=r['set'], models_on_sets=r['both'], real=r['real'],
+                  differences=res.differences, signal=res.signal, pictures=named)
+    exposure = dict(planned_ms=1000*s.exposure if s.exposure else None, quantiles_ms=_ms_quantiles(main.exposure_ms))
+    checks = dict(practice=_share_right(t[t.kind == 'practice']), checks=_share_right(t[t.kind == 'check']),
+                  exposure=exposure, response=dict(quantiles_ms=_ms_quantiles(main.response_ms)), study=s.info)
+    return about | counts | {name: _records(frame) for name, frame in tables.items()} | checks
 
 def write_study_report(
-    folder:str|Path, # of a study
-    out:str|Path|None=None, # folder to write to; default `report` in it
-)->dict: # what stands in results.json
-    "Write report.html, answers.csv and results.json; each whole or not at all."
-    study = load_study(folder)
-    if (path := Path(folder)/'answers.sqlite').exists():
+    folder:str|Path, # folder of a study
+    out:str|Path|None=None, # folder to write to; default: `report` in the study's folder
+)->dict: # what is in results.json
+    "Write report.html, answers.csv and results.json, each as a whole or not at all."
+    study, path = load_study(folder), Path(folder)/'answers.sqlite'
+    if path.exists():
         answers = Answers(path)
         table, people = answer_table(study, answers), answers.participants()
         answers.close()
     else: table, people = answer_table(study, SimpleNamespace(rows=list)), []
     res = study_results(study, table, people)
     found = results_dict(res)
-    for name, text in {'report.html': study_page(study, table, people, res), 'answers.csv': study_csv(study, table), 'results.json': json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)}.items():
+    files = {'report.html': study_page(study, table, people, res), 'answers.csv': study_csv(study, table),
+             'results.json': json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)}
+    for name, text in files.items():
         with atomic_path(Path(out or Path(folder)/'report')/name) as tmp: tmp.write_text(text, encoding='utf-8')
     return found

@@ -1,4 +1,4 @@
-"""Where the answers of a study lie: each one once, whatever is killed, pressed twice or sent again.
+"""The answers to a study in an SQLite file: each counts once, whatever is killed, pressed twice or sent again.
 
 Docs: https://colorize-nb.github.io/colorize_nb/study/responses.html.md"""
 
@@ -18,35 +18,43 @@ from .design import Study
 
 # %% ../../nbs/study/02_responses.ipynb #c005
 _SCHEMA = '''
-CREATE TABLE IF NOT EXISTS participants (serial INTEGER PRIMARY KEY, token TEXT UNIQUE, began INTEGER NOT NULL, withdrawn INTEGER);
-CREATE TABLE IF NOT EXISTS answers (serial INTEGER NOT NULL REFERENCES participants, number INTEGER NOT NULL CHECK (number >= 0), choice TEXT NOT NULL,
-  exposure_ms REAL, response_ms REAL, shows INTEGER NOT NULL, hidden INTEGER NOT NULL, answered INTEGER NOT NULL, PRIMARY KEY (serial, number)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS participants (
+  serial INTEGER PRIMARY KEY, token TEXT UNIQUE, began INTEGER NOT NULL, withdrawn INTEGER);
+CREATE TABLE IF NOT EXISTS answers (
+  serial INTEGER NOT NULL REFERENCES participants, number INTEGER NOT NULL CHECK (number >= 0), choice TEXT NOT NULL,
+  exposure_ms REAL, response_ms REAL, shows INTEGER NOT NULL, hidden INTEGER NOT NULL, answered INTEGER NOT NULL,
+  PRIMARY KEY (serial, number)) WITHOUT ROWID;
 '''
 
-class AnswerError(ValueError): "An answer that cannot be taken; its text is one sentence."
+class AnswerError(ValueError):
+    "An answer that cannot be stored; the message is one sentence."
 
 def _hash(token): return hashlib.sha256(str(token).encode()).hexdigest()
 
 class Answers:
     "The answers to a study, in an SQLite file. Threads may share one; each process opens its own."
     def __init__(self,
-        path:str|Path, # of the file; made if it is not there, but not its folder
+        path:str|Path, # the file; it is made if missing, but its folder is not
     ):
         self.path, self._lock = Path(path), threading.Lock()
         try:
             self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
             self._db.row_factory = sqlite3.Row
-            for s in 'busy_timeout=30000', 'synchronous=FULL', 'secure_delete=ON', 'foreign_keys=ON': self._db.execute(f'PRAGMA {s}')
+            for s in 'busy_timeout=30000', 'synchronous=FULL', 'secure_delete=ON', 'foreign_keys=ON':
+                self._db.execute(f'PRAGMA {s}')
             self._open()
-        except sqlite3.DatabaseError as e: raise ValueError(f"expected a file of answers in {self.path}, got something else ({e}): name another, or move it away") from None
+        except sqlite3.DatabaseError as e:
+            raise ValueError(f"expected a file of answers in {self.path}, got something else ({e}): name another, "
+                             "or move it away") from None
 
 # %% ../../nbs/study/02_responses.ipynb #c007
 @patch
 def _open(self:Answers):
-    "Make the tables where they are missing."
+    "Make the tables that are missing."
     for last in [False]*50 + [True]:
         try:
-            if self._db.execute('PRAGMA journal_mode').fetchone()[0] != 'wal': self._db.execute('PRAGMA journal_mode=WAL')
+            if self._db.execute('PRAGMA journal_mode').fetchone()[0] != 'wal':
+                self._db.execute('PRAGMA journal_mode=WAL')
             with self._change():
                 for s in _SCHEMA.split(';'): self._db.execute(s)
             return
@@ -57,7 +65,7 @@ def _open(self:Answers):
 @patch
 @contextmanager
 def _change(self:Answers):
-    "A change that happens whole or not at all, and that nothing comes between."
+    "A transaction: it happens as a whole or not at all."
     with self._lock:
         self._db.execute('BEGIN IMMEDIATE')
         try:
@@ -69,6 +77,7 @@ def _change(self:Answers):
 
 @patch
 def _all(self:Answers, sql, *values):
+    "The rows of a query."
     with self._lock: return self._db.execute(sql, values).fetchall()
 
 @patch
@@ -78,23 +87,25 @@ def close(self:Answers):
 
 # %% ../../nbs/study/02_responses.ipynb #c012
 def new_token()->str: # 22 characters, 128 random bits
-    "Make an opaque name for somebody."
+    "Make a random token for a participant."
     return secrets.token_urlsafe(16)
 
 @patch
 def begin(self:Answers,
-    token:str|None=None, # of `new_token`, if one was given out before; None: make one
+    token:str|None=None, # from `new_token`, if it was given out before; None: make one
 )->str: # the token, for a cookie; it is not stored
     "Enter a new participant, or find the one who has this token."
     token = token or new_token()
-    with self._change() as db: db.execute('INSERT INTO participants SELECT coalesce(max(serial) + 1, 0), ?, ?, NULL FROM participants WHERE true ON CONFLICT (token) DO NOTHING', (_hash(token), int(time.time())))
+    with self._change() as db:
+        db.execute('INSERT INTO participants SELECT coalesce(max(serial) + 1, 0), ?, ?, NULL FROM participants '
+                   'WHERE true ON CONFLICT (token) DO NOTHING', (_hash(token), int(time.time())))
     return token
 
 @patch
 def serial(self:Answers,
-    token:str|None, # as a cookie had it
+    token:str|None, # as the cookie has it
 )->int|None: # 0, 1, 2, ...; None for a token that nobody has
-    "Say who has a token."
+    "Find the participant who has a token."
     rows = self._all('SELECT serial FROM participants WHERE token = ?', _hash(token)) if token else []
     return rows[0][0] if rows else None
 
@@ -103,73 +114,91 @@ def _count(db, serial): return db.execute('SELECT count(*) FROM answers WHERE se
 
 @patch
 def add(self:Answers,
-    serial:int, # of the participant
-    number:int, # of the trial, 0, 1, ...
+    serial:int, # serial number of the participant
+    number:int, # number of the trial, 0, 1, ...
     choice:str, # one of the study's choices
-    exposure_ms:float|None=None, # how long the pictures could be seen, all shows together, milliseconds
-    response_ms:float|None=None, # from the moment when an answer was possible, milliseconds
-    shows:int=1, # how often they were shown: more than once if the page was loaded again meanwhile
-    hidden:bool=False, # was the page covered or left meanwhile?
+    exposure_ms:float|None=None, # how long the images could be seen, all shows together, milliseconds
+    response_ms:float|None=None, # since an answer was possible, milliseconds
+    shows:int=1, # how often they were shown: more than once if the page was reloaded meanwhile
+    hidden:bool=False, # True if the page was covered or left meanwhile
 )->bool: # True if this is new, False if the trial was answered before
-    "Keep an answer; it lies on the disk when this returns."
+    "Store an answer; it is on the disk when this returns."
     with self._change() as db:
-        if not db.execute('SELECT 1 FROM participants WHERE serial = ? AND withdrawn IS NULL', (serial,)).fetchone(): raise AnswerError(f"there is no participant {serial}, or they have withdrawn: begin anew")
-        if number > (n := _count(db, serial)): raise AnswerError(f"expected an answer to trial {n}, got one to trial {number}: answer them in order")
-        if number == n: db.execute('INSERT INTO answers VALUES (?,?,?,?,?,?,?,?)', (serial, number, choice, exposure_ms, response_ms, shows, hidden, int(time.time())))
+        known = db.execute('SELECT 1 FROM participants WHERE serial = ? AND withdrawn IS NULL', (serial,)).fetchone()
+        if not known:
+            raise AnswerError(f"there is no participant {serial}, or they have withdrawn: begin anew")
+        n = _count(db, serial)
+        if number > n:
+            raise AnswerError(f"expected an answer to trial {n}, got one to trial {number}: answer them in order")
+        if number == n:
+            db.execute('INSERT INTO answers VALUES (?,?,?,?,?,?,?,?)',
+                       (serial, number, choice, exposure_ms, response_ms, shows, hidden, int(time.time())))
         return number == n
 
 @patch
 def count(self:Answers,
-    serial:int, # of the participant
-)->int: # how many trials they have answered, and so the number of the next one
+    serial:int, # serial number of the participant
+)->int: # trials they have answered, and so the number of the next one
     "Count a participant's answers."
     with self._lock: return _count(self._db, serial)
 
 # %% ../../nbs/study/02_responses.ipynb #c022
 @patch
 def rows(self:Answers,
-    serial:int|None=None, # of a participant; None: of all
-)->list: # of dicts: participant, number, choice, exposure_ms, response_ms, shows, hidden, began, answered (whole seconds since 1970, UTC)
-    "Give answers, in order."
-    got = self._all('SELECT serial AS participant, number, choice, exposure_ms, response_ms, shows, hidden, began, answered FROM answers JOIN participants USING (serial) WHERE serial = coalesce(?, serial) ORDER BY serial, number', serial)
+    serial:int|None=None, # serial number of a participant; None: all
+)->list: # of dicts, one for each answer
+    "List answers, in order."
+    got = self._all('SELECT serial AS participant, number, choice, exposure_ms, response_ms, shows, hidden, began, '
+                    'answered FROM answers JOIN participants USING (serial) WHERE serial = coalesce(?, serial) '
+                    'ORDER BY serial, number', serial)
     return [dict(r) | dict(hidden=bool(r['hidden'])) for r in got]
 
 @patch
 def participants(self:Answers)->list: # of dicts: participant, began, withdrawn (bool), answers (how many)
-    "Give all who began, in order."
-    got = self._all('SELECT serial AS participant, began, withdrawn IS NOT NULL AS withdrawn, (SELECT count(*) FROM answers a WHERE a.serial = p.serial) AS answers FROM participants p ORDER BY serial')
+    "List all who began, in order."
+    got = self._all('SELECT serial AS participant, began, withdrawn IS NOT NULL AS withdrawn, (SELECT count(*) FROM '
+                    'answers a WHERE a.serial = p.serial) AS answers FROM participants p ORDER BY serial')
     return [dict(r) | dict(withdrawn=bool(r['withdrawn'])) for r in got]
 
 # %% ../../nbs/study/02_responses.ipynb #c026
 @patch
 def withdraw(self:Answers,
-    serial:int, # of the participant
+    serial:int, # serial number of the participant
 ):
-    "Delete what somebody answered."
+    "Delete the answers of a participant, and their token."
     with self._change() as db:
         db.execute('DELETE FROM answers WHERE serial = ?', (serial,))
-        db.execute('UPDATE participants SET token = NULL, withdrawn = coalesce(withdrawn, ?) WHERE serial = ?', (int(time.time()), serial))
+        db.execute('UPDATE participants SET token = NULL, withdrawn = coalesce(withdrawn, ?) WHERE serial = ?',
+                   (int(time.time()), serial))
     self._all('PRAGMA wal_checkpoint(TRUNCATE)') # the log held them too
 
 # %% ../../nbs/study/02_responses.ipynb #c038
-_TYPES = dict(participant=int, number=int, kind=str, picture=int, set=str, name=str, condition=str, choice=str, right=str, correct=bool, fooled=float, exposure_ms=float, response_ms=float, shows=int, hidden=bool, began=int, answered=int)
+_TYPES = dict(participant=int, number=int, kind=str, picture=int, set=str, name=str, condition=str, choice=str,
+              right=str, correct=bool, fooled=float, exposure_ms=float, response_ms=float, shows=int, hidden=bool,
+              began=int, answered=int)
 
 def _joined(study, trial, row):
-    picture, nan = study.pictures[trial.picture], float('nan')
+    "The answer `row` with what it was an answer to."
+    picture, nan, correct = study.pictures[trial.picture], float('nan'), row['choice'] == trial.right
     colorized = trial.kind == 'trial' and trial.condition in study.models
-    fooled = float(row['choice'] != trial.right) if colorized else nan # in the single design the right answer to a colorized one is 'fake'
-    return row | dict(kind=trial.kind, picture=trial.picture, set=picture.set, name=picture.name, condition=trial.condition, right=trial.right, correct=row['choice'] == trial.right, fooled=fooled,
-                      **{k: nan if row[k] is None else row[k] for k in ('exposure_ms', 'response_ms')})
+    fooled = float(not correct) if colorized else nan # in the single design 'fake' is right for a colorized image
+    times = {k: nan if row[k] is None else row[k] for k in ('exposure_ms', 'response_ms')}
+    return row | times | dict(kind=trial.kind, picture=trial.picture, set=picture.set, name=picture.name,
+                              condition=trial.condition, right=trial.right, correct=correct, fooled=fooled)
 
 def answer_table(
     study:Study, # what was asked
-    answers:Answers, # to it
-): # a DataFrame, one row an answer: participant, number, kind, picture, set, name, condition, choice, right, correct, fooled, exposure_ms, response_ms, shows, hidden, began, answered
-    "Join answers with what they were answers to."
+    answers:Answers, # to the study
+): # a DataFrame with a row for each answer
+    "Join answers with the trials that they answer."
     import pandas as pd
     plans, rows = {}, []
     for r in answers.rows():
-        if (k := r['participant']) not in plans: plans[k] = study.plan(k)
-        if r['number'] >= len(plans[k]) or r['choice'] not in study.choices: raise ValueError(f"answer {r['number']}, {r['choice']!r}, of participant {k} does not fit this study: {answers.path} belongs to another")
+        k = r['participant']
+        if k not in plans: plans[k] = study.plan(k)
+        if r['number'] >= len(plans[k]) or r['choice'] not in study.choices:
+            raise ValueError(f"answer {r['number']}, {r['choice']!r}, of participant {k} does not fit this study: "
+                             f"{answers.path} belongs to another")
         rows.append(_joined(study, plans[k][r['number']], r))
-    return pd.DataFrame(rows, columns=list(_TYPES)).astype({k: object if t is str else t for k, t in _TYPES.items()})
+    types = {k: object if t is str else t for k, t in _TYPES.items()}
+    return pd.DataFrame(rows, columns=list(_TYPES)).astype(types)
