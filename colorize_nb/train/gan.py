@@ -63,7 +63,7 @@ class PairOptimizer:
 
     def set_hyper(self,
         k:str, # `lr`, or another hyper-parameter of the generator
-        v:float|slice|list, # one value, or one for each of the generator's groups, or for those and the critic
+        v:float|slice|list, # one value, or one for each generator group, or for those and the critic
     ):
         "Set a hyper-parameter: `lr` for the critic times the ratio unless it is given one, betas for the generator only."
         if isinstance(v, (list, tuple, np.ndarray, L)) and len(v) == len(self.hypers):
@@ -122,7 +122,7 @@ class PairOptimizer:
 @contextmanager
 def frozen(
     net:nn.Module, # network that must not change
-):
+)->nn.Module: # `net`, as the value of `with`
     "Use `net` inside without gradients for its weights and without a change of its buffers."
     params = [p for p in net.parameters() if p.requires_grad]
     norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
@@ -277,9 +277,14 @@ class ColorGANLearner(Learner):
                          train_bn=False, wd_bn_bias=True, cbs=own + L(cbs), **kwargs)
 
     @property
-    def generator(self): return self.model.generator
+    def generator(self)->nn.Module: # (bs,1,h,w) scaled lightness to (bs,3,h,w) scaled Lab
+        "The generator of the pair."
+        return self.model.generator
+
     @property
-    def critic(self): return self.model.critic
+    def critic(self)->nn.Module: # (bs,3,h,w) scaled Lab to logits
+        "The critic of the pair."
+        return self.model.critic
 
 # %% ../../nbs/train/06_gan.ipynb #c029
 def store_outputs(

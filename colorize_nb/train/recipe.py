@@ -90,8 +90,8 @@ class Recipe:
         bs:int|None=None, # batch size; None: as it is
     )->'Recipe': # no phase is larger than asked for
         "Change the size of images and batches."
-        def least(own, asked): return own and min(own, asked or own)
-        phases = [replace(p, size=least(p.size, size), bs=least(p.bs, bs)) for p in self.phases]
+        phases = [replace(p, size=p.size and min(p.size, size or p.size), bs=p.bs and min(p.bs, bs or p.bs))
+                  for p in self.phases]
         return replace(self, size=size or self.size, bs=bs or self.bs, phases=phases)
 
 # %% ../../nbs/train/07_recipe.ipynb #c016
@@ -102,8 +102,11 @@ def stored_recipe(
     values:dict, # a `Recipe` as `asdict` and JSON leave it, of this version or an earlier one
 )->Recipe: # the recipe; settings that are newer than `values` have their defaults
     "Rebuild a recipe from stored values."
-    def known(cls, d): return cls(**{_RENAMED.get(k, k): tuple(v) if 'betas' in k and v else v for k, v in d.items()})
-    return known(Recipe, values | dict(phases=[known(Phase, p) for p in values['phases']]))
+    phases = []
+    for p in values['phases']:
+        p = {_RENAMED.get(k, k): v for k, v in p.items()}
+        phases.append(Phase(**p | {k: tuple(p[k]) for k in ('betas', 'critic_betas') if p.get(k)}))
+    return Recipe(**values | dict(phases=phases))
 
 def training_values(
     recipe:Recipe, # a recipe
@@ -117,10 +120,8 @@ def training_values(
 # %% ../../nbs/train/07_recipe.ipynb #c019
 def _changed(o, new):
     "A copy of `o` with the fields `new`; a dict that is not empty is joined to the one that was there."
-    def joined(k, v):
-        old = getattr(o, k, None)
-        return old | v if isinstance(v, dict) and v and old else v
-    return replace(o, **{k: joined(k, v) for k, v in new.items()})
+    joined = {k: getattr(o, k) | v for k, v in new.items() if isinstance(v, dict) and v and getattr(o, k, None)}
+    return replace(o, **new | joined)
 
 def variant(
     recipe:Recipe, # where to start
@@ -145,8 +146,8 @@ _CHOICES = dict(kind=('generator', 'critic', 'gan'), schedule=tuple(SCHEDULES), 
                 resize=('crop', 'squish', 'stretch'), split=('random', 'class'))
 _HAS_ENCODER = 'unet_generator', 'lite_generator', 'lite_bins', 'zhang_resnet50' # take pretrained weights
 _USED_BY = { # settings that only some kinds of phase look at
-    **dict.fromkeys(['enc_lr', 'loss', 'loss_args', 'delta', 'extra', 'freeze', 'freeze_norm', 'wd', 'best', 'patience'],
-                    ('generator', 'gan')),
+    **dict.fromkeys(['enc_lr', 'loss', 'loss_args', 'delta', 'extra', 'freeze', 'freeze_norm', 'wd', 'best',
+                     'patience'], ('generator', 'gan')),
     **dict.fromkeys(['gan_loss', 'smooth', 'flip'], ('critic', 'gan')),
     **dict.fromkeys(['lambda_content', 'critic_lr', 'critic_betas', 'callbacks'], ('gan',)),
     'n_store': ('critic',)}
@@ -156,9 +157,9 @@ def _value(where, key, value):
     if isinstance(value, dict): return {k: _value(where, f'{key}.{k}', v) for k, v in value.items()}
     if isinstance(value, list): return tuple(_value(where, key, v) for v in value)
     if isinstance(value, str) and value[:1] in '+-.0123456789':
-        try: number = float(value)
+        try: float(value)
         except ValueError: return value
-        raise ValueError(f"{where}: {key} is the text {value!r}: YAML wants a number with a point, as in 2.0e-4 ({number:g})")
+        raise ValueError(f"{where}: {key} is the text {value!r}: YAML wants a number with a point, as in 2.0e-4")
     return value
 
 def _fields(where, cls, given):
@@ -224,7 +225,8 @@ def _build_phase(where, given, base):
     given, start = dict(given), None
     if 'from' in given:
         n, i = len(base.phases) if base else 0, given.pop('from')
-        if type(i) is not int or not 1 <= i <= n: raise ValueError(f"{where}: from: {i} is none of the base's {n} phases")
+        if type(i) is not int or not 1 <= i <= n:
+            raise ValueError(f"{where}: from: {i} is none of the base's {n} phases")
         start = base.phases[i - 1]
     given = _with_note(given, start.note if start else '')
     values = _fields(where, Phase, {k: _joined(getattr(start, k, None), v) for k, v in given.items()})
@@ -269,48 +271,63 @@ def _source(head, where=None):
 def _read_file(path):
     "The head of a YAML file and its recipes, settings as they stand there."
     import yaml
-    text = path.read_text(encoding='utf-8')
-    try: head = yaml.load(text, Loader=getattr(yaml, 'CSafeLoader', yaml.SafeLoader)) # `safe_load`, by libyaml: 10 times as fast
+    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader) # `yaml.safe_load`, by libyaml where it is: 10 times as fast
+    try: head = yaml.load(path.read_text(encoding='utf-8'), Loader=loader)
     except yaml.YAMLError as e: raise ValueError(f"{path.name} is no YAML: {' '.join(str(e).split())}") from None
     if not isinstance(head, dict): raise ValueError(f"{path.name}: expected {', '.join(_HEAD)}, got {head!r:.40}")
     for key, value in head.items():
         if key not in _HEAD: raise ValueError(f"{path.name}: no setting named {key!r}: take one of {', '.join(_HEAD)}")
-        if not isinstance(value, _HEAD[key]): raise ValueError(f"{path.name}: {key} is {value!r:.40}, of the wrong type")
+        if not isinstance(value, _HEAD[key]): raise ValueError(f"{path.name}: {key} has the wrong type: {value!r:.40}")
     for key in ('authors', 'recipes'):
         if key not in head: raise ValueError(f"{path.name}: {key} must be given")
+    for name, given in head['recipes'].items():
+        if not isinstance(given, dict):
+            raise ValueError(f"{path.name}: {name}: expected its settings, got {given!r}")
     return head
 
-def _load(paths, known=None):
-    "The recipes of some files in their order, name -> `Recipe`; a base may stand in another file, or in `known`."
-    heads = {p.name: _read_file(p) for p in paths}
-    heads = dict(sorted(heads.items(), key=lambda o: (o[1].get('order', 1000), o[0])))
-    places = {}
-    for file, head in heads.items():
-        for name, given in head['recipes'].items():
-            if name in places: raise ValueError(f"{file}: {name} is a recipe of {places[name]} already")
-            if not isinstance(given, dict): raise ValueError(f"{file}: {name}: expected its settings, got {given!r}")
-            places[name] = file
-    done, known = {}, known or {}
+class _Files:
+    "Recipes of some files; each is built when it, or a variant of it, is asked for."
+    def __init__(self, paths, known):
+        heads = [(p.name, _read_file(p)) for p in paths]
+        self.heads = dict(sorted(heads, key=lambda o: (o[1].get('order', 1000), o[0])))
+        self.known, self.done, self.places = known, {}, {}
+        for file, head in self.heads.items():
+            for name in head['recipes']:
+                if name in self.places: raise ValueError(f"{file}: {name} is a recipe of {self.places[name]} already")
+                self.places[name] = file
 
-    def build(name, waiting=()):
-        if name in done: return done[name]
-        if name in waiting: raise ValueError(f"{places[name]}: {name} is, by way of its base, a variant of itself")
-        file, head = places[name], heads[places[name]]
-        given, parent = head['recipes'][name], head['recipes'][name].get('base')
-        where = f'{file}: {name}'
-        if parent is not None and parent not in places | known: raise ValueError(f"{where}: no recipe named {parent!r} for its base")
-        base = None if parent is None else build(parent, (*waiting, name)) if parent in places else known[parent]
-        if base is None: given = {k: _joined(head.get('defaults', {}).get(k), v) for k, v in (head.get('defaults', {}) | given).items()}
-        inherits = base is not None and places.get(parent) == file and 'where' not in given
-        done[name] = _build_recipe(where, name, given, base, base.source if inherits else _source(head, given.get('where')))
-        return done[name]
-    return {name: build(name) for name in places}
+    def base(self, name, waiting):
+        "The recipe that `name` is a variant of, or None."
+        file = self.places[name]
+        parent = self.heads[file]['recipes'][name].get('base')
+        if parent is None: return None
+        if parent in self.places: return self.build(parent, (*waiting, name))
+        if parent in self.known: return self.known[parent]
+        raise ValueError(f"{file}: {name}: no recipe named {parent!r} for its base")
+
+    def build(self, name, waiting=()):
+        "The recipe `name`; `waiting` are those that are built on it."
+        if name in self.done: return self.done[name]
+        file = self.places[name]
+        if name in waiting: raise ValueError(f"{file}: {name} is, by way of its base, a variant of itself")
+        head, base = self.heads[file], self.base(name, waiting)
+        given, defaults = head['recipes'][name], head.get('defaults', {})
+        if base is None: given = {k: _joined(defaults.get(k), v) for k, v in (defaults | given).items()}
+        source = _source(head, given.get('where'))
+        if base and self.places.get(base.name) == file and 'where' not in given: source = base.source
+        self.done[name] = _build_recipe(f'{file}: {name}', name, given, base, source)
+        return self.done[name]
+
+def _load(paths, known):
+    "The recipes of some files, name -> `Recipe`; a base may stand in any of them, or in `known`."
+    found = _Files(paths, known)
+    return {name: found.build(name) for name in found.places}
 
 # %% ../../nbs/train/07_recipe.ipynb #c029
 @lru_cache(maxsize=1)
 def _packaged():
     folder = files('colorize_nb')/'train'/'recipes'
-    return _load(sorted((o for o in folder.iterdir() if o.name.endswith('.yaml')), key=lambda o: o.name))
+    return _load([o for o in folder.iterdir() if o.name.endswith('.yaml')], {})
 
 def recipes(
 )->dict: # name -> `Recipe`

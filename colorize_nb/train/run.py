@@ -1,4 +1,4 @@
-"""`run_recipe` builds what a recipe names, trains it phase after phase, measures it, and can go on exactly where it was stopped.
+"""`run_recipe` builds what a recipe names, trains it phase after phase, measures it, and resumes it exactly.
 
 Docs: https://colorize-nb.github.io/colorize_nb/train/run.html.md"""
 
@@ -10,9 +10,9 @@ __all__ = ['LOSSES', 'CALLBACKS', 'build_generator', 'build_critic', 'phase_loss
            'get_recipe']
 
 # %% ../../nbs/train/08_run.ipynb #c003
-import json, warnings
+import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from inspect import signature
 
@@ -190,8 +190,9 @@ class _Run:
         if not own: return self.dls
         def chosen(f): return classes_of([f], self.dls.root)[0] in self.only
         tfms = self.rec.tfms if ph.tfms is None else ph.tfms
-        return self.dls.again(chosen if ph.only else None, ph.fraction, size=ph.size or self.rec.size, bs=ph.bs or self.rec.bs,
-                              tfms=tfms, resize=self.rec.resize, seed=self.opts.seed, **self.workers)
+        return self.dls.again(chosen if ph.only else None, ph.fraction, size=ph.size or self.rec.size,
+                              bs=ph.bs or self.rec.bs, tfms=tfms, resize=self.rec.resize, seed=self.opts.seed,
+                              **self.workers)
 
     def loss_settings(self,
         ph:Phase, # its loss may ask for the `prior`
@@ -268,8 +269,8 @@ def _prepare(out, resume, settings):
     if not resume and any((out/f).exists() for f in ('checkpoint.pt', 'model.safetensors')):
         raise ValueError(f"{out} already holds a run: add --resume to go on with it, or give another folder")
     if ck and (diff := _differing(ck['meta']['settings'], settings)):
-        raise ValueError(f"the run in {out} was started with other settings ({', '.join(diff)}): resume it with the same "
-                         "ones, or give another folder")
+        raise ValueError(f"the run in {out} was started with other settings ({', '.join(diff)}): resume it with the "
+                         "same ones, or give another folder")
     return ck
 
 # %% ../../nbs/train/08_run.ipynb #c034
@@ -312,8 +313,8 @@ def _start(recipe, data, out, resume, opts, log, cbs):
     workers = {} if opts.num_workers is None else dict(num_workers=opts.num_workers)
     chosen = _chosen(rec, Path(data), opts.only, seed)
     def sure(f): return classes_of([f], data)[0] in chosen
-    dls = load_pictures(data, seed, rec.split == 'class', size=rec.size, bs=rec.bs, fraction=opts.scale, limit=opts.limit,
-                        tfms=rec.tfms, resize=rec.resize, sure=sure if chosen else None, **workers)
+    dls = load_pictures(data, seed, rec.split == 'class', size=rec.size, bs=rec.bs, fraction=opts.scale,
+                        limit=opts.limit, tfms=rec.tfms, resize=rec.resize, sure=sure if chosen else None, **workers)
     out.mkdir(parents=True, exist_ok=True) # only now: a wrong `data` leaves no empty folder
     dls.write_split(out/'split.json')
     set_seed(seed)
@@ -378,7 +379,8 @@ def short_names(
         if p.stem == 'model' and p.parent.name: own = p.parent.name
         name = name or own
         if not value or name in res:
-            raise ValueError(f"two of them are called {name!r}, or one is empty: write NAME=VALUE, and another name for each")
+            raise ValueError(f"two of them are called {name!r}, or one is empty: write NAME=VALUE, "
+                             "and another name for each")
         res[name] = value
     return res
 
