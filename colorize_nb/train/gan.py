@@ -65,7 +65,7 @@ class PairOptimizer:
         k:str, # `lr`, or another hyper-parameter of the generator
         v:float|slice|list, # one value, or one for each generator group, or for those and the critic
     ):
-        "Set a hyper-parameter: `lr` for the critic times the ratio unless it is given one, betas for the generator only."
+        "Set a hyper-parameter: the critic gets `lr` times the ratio unless it is given one, and no betas."
         if isinstance(v, (list, tuple, np.ndarray, L)) and len(v) == len(self.hypers):
             self.generator.set_hyper(k, list(v[:-1]))
             self.critic.set_hyper(k, float(v[-1]))
@@ -265,7 +265,8 @@ class ColorGANLearner(Learner):
         pair = GANPair(generator, critic)
         if channels_last: pair = pair.to(memory_format=torch.channels_last)
         top = lr.stop if isinstance(lr, slice) else lr
-        opt_func = partial(PairOptimizer, betas=betas, critic_betas=critic_betas, critic_ratio=(critic_lr or top)/top, wd=wd)
+        ratio = (critic_lr or top)/top
+        opt_func = partial(PairOptimizer, betas=betas, critic_betas=critic_betas, critic_ratio=ratio, wd=wd)
         loss = GeneratorLoss(critic, gan_loss, content or AbLoss('l1'), lambda_content, lambda_gan)
         metrics = default_metrics() if metrics is None else list(metrics)
         metrics = metrics + [GANMetric(k) for k in ('critic_loss', 'acc_real', 'acc_fake')]
@@ -273,8 +274,8 @@ class ColorGANLearner(Learner):
         if ema: own.append(EMA(ema))
         if freeze_norm: own.append(FreezeNorm())
         own += L(schedule)
-        super().__init__(dls, pair, loss_func=loss, opt_func=opt_func, lr=lr, wd=None, splitter=gan_splitter, metrics=metrics,
-                         train_bn=False, wd_bn_bias=True, cbs=own + L(cbs), **kwargs)
+        super().__init__(dls, pair, loss_func=loss, opt_func=opt_func, lr=lr, wd=None, splitter=gan_splitter,
+                         metrics=metrics, train_bn=False, wd_bn_bias=True, cbs=own + L(cbs), **kwargs)
 
     @property
     def generator(self)->nn.Module: # (bs,1,h,w) scaled lightness to (bs,3,h,w) scaled Lab

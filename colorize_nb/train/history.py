@@ -143,7 +143,8 @@ def _judged_row(d, method, label):
     "What a summary `d` says about one method."
     means = {k: round(d['summary'][method][v][0], 3 if v in ('ssim', 'auc') else 2) for k, v in _COLUMNS.items()}
     gain = d['gain'].get(method, {}).get('psnr')
-    return dict(system=label, **means) | {'gain, dB': f'{gain[0]:+.2f} [{gain[1]:+.2f}, {gain[2]:+.2f}]' if gain else ''}
+    gain = f'{gain[0]:+.2f} [{gain[1]:+.2f}, {gain[2]:+.2f}]' if gain else ''
+    return dict(system=label, **means) | {'gain, dB': gain}
 
 def judged_table(
     path:str|Path, # summary of an evaluation
