@@ -89,17 +89,6 @@ class PairOptimizer:
         self.generator.zero_grad()
         self.critic.zero_grad()
 
-    def freeze_to(self,
-        n:int, # groups of the generator that are frozen; the critic is none of them
-    ):
-        "Freeze the generator's first groups."
-        self.generator.freeze_to(n)
-
-    def clear_state(self):
-        "Forget the moments of both."
-        self.generator.clear_state()
-        self.critic.clear_state()
-
     @property
     def hypers(self): return [*self.generator.hypers, *self.critic.hypers]
     @property
@@ -107,18 +96,34 @@ class PairOptimizer:
     @property
     def state(self): return self.generator.state
 
-    def state_dict(self)->dict: # the two state dicts, `generator` and `critic`
-        "Return the state of both, for a checkpoint."
-        return dict(generator=self.generator.state_dict(), critic=self.critic.state_dict())
+# %% ../../nbs/train/06_gan.ipynb #c010
+@patch
+def freeze_to(self:PairOptimizer,
+    n:int, # groups of the generator that are frozen; the critic is none of them
+):
+    "Freeze the generator's first groups."
+    self.generator.freeze_to(n)
 
-    def load_state_dict(self,
-        sd:dict, # from `state_dict`
-    ):
-        "Restore the state of both."
-        self.generator.load_state_dict(sd['generator'])
-        self.critic.load_state_dict(sd['critic'])
+@patch
+def clear_state(self:PairOptimizer):
+    "Forget the moments of both."
+    self.generator.clear_state()
+    self.critic.clear_state()
 
-# %% ../../nbs/train/06_gan.ipynb #c012
+@patch
+def state_dict(self:PairOptimizer)->dict: # the two state dicts, `generator` and `critic`
+    "Return the state of both, for a checkpoint."
+    return dict(generator=self.generator.state_dict(), critic=self.critic.state_dict())
+
+@patch
+def load_state_dict(self:PairOptimizer,
+    sd:dict, # from `state_dict`
+):
+    "Restore the state of both."
+    self.generator.load_state_dict(sd['generator'])
+    self.critic.load_state_dict(sd['critic'])
+
+# %% ../../nbs/train/06_gan.ipynb #c014
 @contextmanager
 def frozen(
     net:nn.Module, # network that must not change
@@ -136,7 +141,7 @@ def frozen(
         for m in norms: m.track_running_stats = True
         for m in spectral: m.train()
 
-# %% ../../nbs/train/06_gan.ipynb #c015
+# %% ../../nbs/train/06_gan.ipynb #c017
 class GeneratorLoss(nn.Module):
     "What the generator minimises: the critic's opinion, and `lambda_content` times the distance to the answer."
     def __init__(self,
@@ -165,7 +170,7 @@ class GeneratorLoss(nn.Module):
         self.parts['gan'] = gan.detach()
         return self.lambda_gan*gan + self.lambda_content*content
 
-# %% ../../nbs/train/06_gan.ipynb #c019
+# %% ../../nbs/train/06_gan.ipynb #c021
 class GANTrainer(Callback):
     "Train the critic on each batch before the generator, as the schedule says; measure both."
     order = 30 # after_pred: after casts to plain tensors (9) and mixed precision (10)
@@ -212,7 +217,7 @@ class GANTrainer(Callback):
             self.learn.loss = self.last['critic_loss'] # for the progress bar
             raise CancelBatchException
 
-# %% ../../nbs/train/06_gan.ipynb #c023
+# %% ../../nbs/train/06_gan.ipynb #c025
 class GANMetric(Metric):
     "Average of one of the trainer's figures over the validation set."
     def __init__(self,
@@ -236,7 +241,7 @@ class GANMetric(Metric):
     @property
     def name(self): return self.key
 
-# %% ../../nbs/train/06_gan.ipynb #c025
+# %% ../../nbs/train/06_gan.ipynb #c027
 class ColorGANLearner(Learner):
     "A `Learner` that trains a generator and a critic."
     def __init__(self,
@@ -287,7 +292,7 @@ class ColorGANLearner(Learner):
         "The critic of the pair."
         return self.model.critic
 
-# %% ../../nbs/train/06_gan.ipynb #c029
+# %% ../../nbs/train/06_gan.ipynb #c031
 def store_outputs(
     dls:DataLoaders, # training batches are taken, augmented as in training
     generator:nn.Module, # colorizes them, in eval mode
@@ -304,7 +309,7 @@ def store_outputs(
     generator.train(was)
     return torch.cat(real)[:n], torch.cat(fake)[:n]
 
-# %% ../../nbs/train/06_gan.ipynb #c032
+# %% ../../nbs/train/06_gan.ipynb #c034
 class CriticOnStored(nn.Module):
     "A pair whose call runs only the critic, on true and stored images."
     def __init__(self,
@@ -348,7 +353,7 @@ def critic_learner(
     learn.dls.n_inp = 2
     return learn
 
-# %% ../../nbs/train/06_gan.ipynb #c037
+# %% ../../nbs/train/06_gan.ipynb #c039
 def fit_nogan(
     dls:DataLoaders, # batches of (TensorL, TensorLab)
     generator:nn.Module, # (bs,1,h,w) scaled lightness to (bs,3,h,w) scaled Lab

@@ -296,21 +296,21 @@ class _Files:
                 if name in self.places: raise ValueError(f"{file}: {name} is a recipe of {self.places[name]} already")
                 self.places[name] = file
 
-    def base(self, name, waiting):
+    def _base(self, name, waiting):
         "The recipe that `name` is a variant of, or None."
         file = self.places[name]
         parent = self.heads[file]['recipes'][name].get('base')
         if parent is None: return None
-        if parent in self.places: return self.build(parent, (*waiting, name))
+        if parent in self.places: return self._build(parent, (*waiting, name))
         if parent in self.known: return self.known[parent]
         raise ValueError(f"{file}: {name}: no recipe named {parent!r} for its base")
 
-    def build(self, name, waiting=()):
+    def _build(self, name, waiting=()):
         "The recipe `name`; `waiting` are those that are built on it."
         if name in self.done: return self.done[name]
         file = self.places[name]
         if name in waiting: raise ValueError(f"{file}: {name} is, by way of its base, a variant of itself")
-        head, base = self.heads[file], self.base(name, waiting)
+        head, base = self.heads[file], self._base(name, waiting)
         given, defaults = head['recipes'][name], head.get('defaults', {})
         if base is None: given = {k: _joined(defaults.get(k), v) for k, v in (defaults | given).items()}
         source = _source(head, given.get('where'))
@@ -318,10 +318,13 @@ class _Files:
         self.done[name] = _build_recipe(f'{file}: {name}', name, given, base, source)
         return self.done[name]
 
+    def all(self)->dict: # name -> `Recipe`, in the order of the files
+        "Build all recipes."
+        return {name: self._build(name) for name in self.places}
+
 def _load(paths, known):
     "The recipes of some files, name -> `Recipe`; a base may stand in any of them, or in `known`."
-    found = _Files(paths, known)
-    return {name: found.build(name) for name in found.places}
+    return _Files(paths, known).all()
 
 # %% ../../nbs/train/07_recipe.ipynb #c029
 @lru_cache(maxsize=1)
