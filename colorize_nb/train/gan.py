@@ -1,4 +1,4 @@
-"""`ColorGANLearner`: one generator pass a batch, two optimizers, and schedules that only say whose turn it is.
+"""`ColorGANLearner`: one generator pass a batch, two optimizers, and schedules that only decide whose turn it is.
 
 Docs: https://colorize-nb.github.io/colorize_nb/train/gan.html.md"""
 
@@ -9,29 +9,30 @@ __all__ = ['GANPair', 'gan_splitter', 'PairOptimizer', 'frozen', 'GeneratorLoss'
            'store_outputs', 'CriticOnStored', 'critic_learner', 'fit_nogan']
 
 # %% ../../nbs/train/06_gan.ipynb #c003
-from fastai.vision.all import *
 from contextlib import ExitStack, contextmanager
+
+from fastai.vision.all import *
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import _SpectralNorm
 
-from .callbacks import *
+from ..metrics.image import *
 from ..models.critics import *
+from .callbacks import *
 from .data import *
+from .gan_schedules import *
 from .learner import *
 from .losses import *
-from ..metrics.image import *
-from .gan_schedules import *
 
 # %% ../../nbs/train/06_gan.ipynb #c006
 class GANPair(nn.Module):
     "A generator and its critic as one model; calling it runs the generator."
-    def __init__(self, 
+    def __init__(self,
         generator:nn.Module, # (bs,1,h,w) scaled lightness to (bs,3,h,w) scaled Lab
         critic:nn.Module, # (bs,3,h,w) scaled Lab to logits of any shape
     ):
         super().__init__()
         self.generator, self.critic = generator, critic
-    def forward(self, 
+    def forward(self,
         l:Tensor, # (bs,1,h,w) scaled lightness
     )->Tensor: # (bs,3,h,w) scaled Lab
         "Colorize."
@@ -55,22 +56,25 @@ class PairOptimizer:
         wd:float=0., # weight decay of both
     ):
         self.ratio = critic_ratio
-        mk = lambda ps, bs: adamw(ps, lr=1e-3, mom=bs[0], sqr_mom=bs[1], wd=wd)
-        self.generator, self.critic = mk([list(g) for g in params[:-1]], betas), mk(list(params[-1]), critic_betas or betas)
+        def adam(ps, betas): return adamw(ps, lr=1e-3, mom=betas[0], sqr_mom=betas[1], wd=wd)
+        self.generator = adam([list(g) for g in params[:-1]], betas)
+        self.critic = adam(list(params[-1]), critic_betas or betas)
         self.set_hypers(lr=lr)
 
-    def set_hyper(self, 
+    def set_hyper(self,
         k:str, # `lr`, or another hyper-parameter of the generator
-        v:float|slice|list, # one value, or one for each of the generator's groups, or for those and the critic
+        v:float|slice|list, # one value, or one for each generator group, or for those and the critic
     ):
-        "Set a hyper-parameter: `lr` for the critic times the ratio unless it is given one, betas for the generator only."
+        "Set a hyper-parameter: the critic gets `lr` times the ratio unless it is given one, and no betas."
         if isinstance(v, (list, tuple, np.ndarray, L)) and len(v) == len(self.hypers):
-            self.generator.set_hyper(k, list(v[:-1])); self.critic.set_hyper(k, float(v[-1])); return
+            self.generator.set_hyper(k, list(v[:-1]))
+            self.critic.set_hyper(k, float(v[-1]))
+            return
         self.generator.set_hyper(k, v)
         if k == 'lr': self.critic.set_hyper(k, self.generator.hypers[-1]['lr']*self.ratio)
         elif k == 'wd': self.critic.set_hyper(k, v)
 
-    def set_hypers(self, 
+    def set_hypers(self,
         **kwargs, # hyper-parameters by name
     ):
         "Set several hyper-parameters."
@@ -79,18 +83,11 @@ class PairOptimizer:
     def step(self):
         "Step the generator."
         self.generator.step()
+
     def zero_grad(self):
         "Take the gradients of both networks away (to None, so that no step can use an old one)."
-        self.generator.zero_grad(); self.critic.zero_grad()
-
-    def freeze_to(self, 
-        n:int, # groups of the generator that are frozen; the critic is none of them
-    ):
-        "Freeze the generator's first groups."
-        self.generator.freeze_to(n)
-    def clear_state(self):
-        "Forget the moments of both."
-        self.generator.clear_state(); self.critic.clear_state()
+        self.generator.zero_grad()
+        self.critic.zero_grad()
 
     @property
     def hypers(self): return [*self.generator.hypers, *self.critic.hypers]
@@ -98,20 +95,39 @@ class PairOptimizer:
     def param_lists(self): return [*self.generator.param_lists, *self.critic.param_lists]
     @property
     def state(self): return self.generator.state
-    def state_dict(self):
-        "The state of both, for a checkpoint."
-        return dict(generator=self.generator.state_dict(), critic=self.critic.state_dict())
-    def load_state_dict(self, 
-        sd:dict, # from `state_dict`
-    ):
-        "Restore the state of both."
-        self.generator.load_state_dict(sd['generator']); self.critic.load_state_dict(sd['critic'])
 
-# %% ../../nbs/train/06_gan.ipynb #c011
+# %% ../../nbs/train/06_gan.ipynb #c010
+@patch
+def freeze_to(self:PairOptimizer,
+    n:int, # groups of the generator that are frozen; the critic is none of them
+):
+    "Freeze the generator's first groups."
+    self.generator.freeze_to(n)
+
+@patch
+def clear_state(self:PairOptimizer):
+    "Forget the moments of both."
+    self.generator.clear_state()
+    self.critic.clear_state()
+
+@patch
+def state_dict(self:PairOptimizer)->dict: # the two state dicts, `generator` and `critic`
+    "Return the state of both, for a checkpoint."
+    return dict(generator=self.generator.state_dict(), critic=self.critic.state_dict())
+
+@patch
+def load_state_dict(self:PairOptimizer,
+    sd:dict, # from `state_dict`
+):
+    "Restore the state of both."
+    self.generator.load_state_dict(sd['generator'])
+    self.critic.load_state_dict(sd['critic'])
+
+# %% ../../nbs/train/06_gan.ipynb #c014
 @contextmanager
 def frozen(
     net:nn.Module, # network that must not change
-):
+)->nn.Module: # `net`, as the value of `with`
     "Use `net` inside without gradients for its weights and without a change of its buffers."
     params = [p for p in net.parameters() if p.requires_grad]
     norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
@@ -125,10 +141,10 @@ def frozen(
         for m in norms: m.track_running_stats = True
         for m in spectral: m.train()
 
-# %% ../../nbs/train/06_gan.ipynb #c014
+# %% ../../nbs/train/06_gan.ipynb #c017
 class GeneratorLoss(nn.Module):
     "What the generator minimises: the critic's opinion, and `lambda_content` times the distance to the answer."
-    def __init__(self, 
+    def __init__(self,
         critic:nn.Module, # judges (bs,3,h,w) scaled Lab
         gan_loss:GANLoss, # turns its logits into a loss
         content:Callable, # on (pred, targ)
@@ -138,7 +154,7 @@ class GeneratorLoss(nn.Module):
         super().__init__()
         store_attr(); self.parts, self.reduction = {}, 'mean'
 
-    def forward(self, 
+    def forward(self,
         pred:Tensor, # (bs,3,h,w) scaled Lab
         targ:Tensor, # (bs,3,h,w) scaled Lab
     )->Tensor: # the loss, a scalar; (bs,) for `reduction` 'none'
@@ -154,21 +170,22 @@ class GeneratorLoss(nn.Module):
         self.parts['gan'] = gan.detach()
         return self.lambda_gan*gan + self.lambda_content*content
 
-# %% ../../nbs/train/06_gan.ipynb #c018
+# %% ../../nbs/train/06_gan.ipynb #c021
 class GANTrainer(Callback):
     "Train the critic on each batch before the generator, as the schedule says; measure both."
     order = 30 # after_pred: after casts to plain tensors (9) and mixed precision (10)
-    def __init__(self, 
+    def __init__(self,
         gan_loss:GANLoss, # the critic's loss
     ): self.gan_loss, self.turn, self.last, self.fake_hook = gan_loss, 'both', {}, None
 
     def before_batch(self):
-        "Both networks learn from this batch unless a schedule said otherwise; a generator whose turn it is not is held."
+        "Both networks learn from this batch unless a schedule decided otherwise; an idle generator is frozen."
         if not self.training: return
         if not any(isinstance(cb, GANSchedule) for cb in self.learn.cbs): self.turn = 'both'
         self._stack = ExitStack()
         if self.turn == 'critic':
-            self._stack.enter_context(frozen(self.model.generator)); self._stack.enter_context(torch.no_grad())
+            self._stack.enter_context(frozen(self.model.generator))
+            self._stack.enter_context(torch.no_grad())
 
     def _critic_loss(self, fake):
         real, critic = self.yb[0], self.model.critic
@@ -194,32 +211,37 @@ class GANTrainer(Callback):
         if self.turn != 'generator':
             loss = self._critic_loss(fake)
             loss.backward()
-            self.opt.critic.step(); self.opt.critic.zero_grad()
+            self.opt.critic.step()
+            self.opt.critic.zero_grad()
         if self.turn == 'critic':
             self.learn.loss = self.last['critic_loss'] # for the progress bar
             raise CancelBatchException
 
-# %% ../../nbs/train/06_gan.ipynb #c022
+# %% ../../nbs/train/06_gan.ipynb #c025
 class GANMetric(Metric):
     "Average of one of the trainer's figures over the validation set."
-    def __init__(self, 
+    def __init__(self,
         key:str, # `critic_loss`, `acc_real`, `acc_fake`
     ): self.key = key
+
     def reset(self):
         "Start anew."
         self.sum, self.n = 0., 0
-    def accumulate(self, 
+
+    def accumulate(self,
         learn:Learner, # has a `gan_trainer`
     ):
         "Add one batch, weighted by its size."
         bs = find_bs(learn.yb)
-        self.sum += float(learn.gan_trainer.last[self.key])*bs; self.n += bs
+        self.sum += float(learn.gan_trainer.last[self.key])*bs
+        self.n += bs
+
     @property
     def value(self): return self.sum/self.n if self.n else None
     @property
     def name(self): return self.key
 
-# %% ../../nbs/train/06_gan.ipynb #c024
+# %% ../../nbs/train/06_gan.ipynb #c027
 class ColorGANLearner(Learner):
     "A `Learner` that trains a generator and a critic."
     def __init__(self,
@@ -248,33 +270,35 @@ class ColorGANLearner(Learner):
         pair = GANPair(generator, critic)
         if channels_last: pair = pair.to(memory_format=torch.channels_last)
         top = lr.stop if isinstance(lr, slice) else lr
-        opt_func = partial(PairOptimizer, betas=betas, critic_betas=critic_betas, critic_ratio=(critic_lr or top)/top, wd=wd)
+        ratio = (critic_lr or top)/top
+        opt_func = partial(PairOptimizer, betas=betas, critic_betas=critic_betas, critic_ratio=ratio, wd=wd)
         loss = GeneratorLoss(critic, gan_loss, content or AbLoss('l1'), lambda_content, lambda_gan)
-        metrics = (default_metrics() if metrics is None else list(metrics)) + [GANMetric(k) for k in ('critic_loss', 'acc_real', 'acc_fake')]
-        own = L(GANTrainer(gan_loss), ColorWatch(), CriticWatch(), PlainLosses()) + (L(EMA(ema)) if ema else L()) + (L(FreezeNorm()) if freeze_norm else L()) + L(schedule)
-        super().__init__(dls, pair, loss_func=loss, opt_func=opt_func, lr=lr, wd=None, splitter=gan_splitter, metrics=metrics,
-                         train_bn=False, wd_bn_bias=True, cbs=own + L(cbs), **kwargs)
+        metrics = default_metrics() if metrics is None else list(metrics)
+        metrics = metrics + [GANMetric(k) for k in ('critic_loss', 'acc_real', 'acc_fake')]
+        own = L(GANTrainer(gan_loss), ColorWatch(), CriticWatch(), PlainLosses())
+        if ema: own.append(EMA(ema))
+        if freeze_norm: own.append(FreezeNorm())
+        own += L(schedule)
+        super().__init__(dls, pair, loss_func=loss, opt_func=opt_func, lr=lr, wd=None, splitter=gan_splitter,
+                         metrics=metrics, train_bn=False, wd_bn_bias=True, cbs=own + L(cbs), **kwargs)
 
     @property
-    def generator(self): return self.model.generator
+    def generator(self)->nn.Module: # (bs,1,h,w) scaled lightness to (bs,3,h,w) scaled Lab
+        "The generator of the pair."
+        return self.model.generator
+
     @property
-    def critic(self): return self.model.critic
+    def critic(self)->nn.Module: # (bs,3,h,w) scaled Lab to logits
+        "The critic of the pair."
+        return self.model.critic
 
-# %% ../../nbs/train/06_gan.ipynb #c045
-from fastai.vision.all import *
-from ..models.critics import *
-from .data import *
-from .learner import *
-from .losses import *
-from ..metrics.image import *
-
-# %% ../../nbs/train/06_gan.ipynb #c047
+# %% ../../nbs/train/06_gan.ipynb #c031
 def store_outputs(
     dls:DataLoaders, # training batches are taken, augmented as in training
     generator:nn.Module, # colorizes them, in eval mode
-    n:int=1024, # pictures to keep, at most one pass over the data
+    n:int=1024, # images to keep, at most one pass over the data
 )->tuple: # real and fake, each (n,3,h,w) scaled Lab, float16
-    "Colorize training pictures once and keep true and predicted ones."
+    "Colorize training images once and keep true and predicted ones."
     real, fake, was = [], [], generator.training
     generator.eval()
     for x, y in dls.train:
@@ -285,17 +309,17 @@ def store_outputs(
     generator.train(was)
     return torch.cat(real)[:n], torch.cat(fake)[:n]
 
-# %% ../../nbs/train/06_gan.ipynb #c050
+# %% ../../nbs/train/06_gan.ipynb #c034
 class CriticOnStored(nn.Module):
-    "A pair whose call runs only the critic, on true and stored pictures."
-    def __init__(self, 
+    "A pair whose call runs only the critic, on true and stored images."
+    def __init__(self,
         pair:GANPair, # its critic will learn, its generator rests
     ):
         super().__init__()
         self.pair = pair
     @property
     def generator(self): return self.pair.generator
-    def forward(self, 
+    def forward(self,
         real:Tensor, # (bs,3,h,w) scaled Lab
         fake:Tensor, # (bs,3,h,w) scaled Lab
     )->tuple: # logits of both
@@ -303,10 +327,10 @@ class CriticOnStored(nn.Module):
         return self.pair.critic(real.float()), self.pair.critic(fake.float())
 
 def critic_learner(
-    dls:DataLoaders, # where the pictures come from
+    dls:DataLoaders, # where the images come from
     pair:GANPair, # generator and critic
     gan_loss:GANLoss|str='vanilla', # the critic's loss
-    n:int=1024, # pictures to store, a tenth more for validation
+    n:int=1024, # images to store, a tenth of them for validation
     lr:float=1e-3, # DeOldify's for the first critic phase
     betas:tuple=(0.9, 0.999), # Adam's
     boost:float=1., # factor on the true chroma, the generator's in training
@@ -317,16 +341,19 @@ def critic_learner(
     real, fake = store_outputs(dls, pair.generator, n)
     real[:, 1:] = (real[:, 1:]*boost).clamp(-1, 1)
     k = max(1, len(real)//10) # held back for validation
-    mk = lambda a, b, **kw: DataLoader(list(zip(a, b, torch.zeros(len(a)))), bs=dls.bs, device=dls.device, **kw)
-    stored = DataLoaders(mk(real[k:], fake[k:], shuffle=True), mk(real[:k], fake[:k]), device=dls.device)
+    def loader(real, fake, **kw):
+        return DataLoader(list(zip(real, fake, torch.zeros(len(real)))), bs=dls.bs, device=dls.device, **kw)
+    stored = DataLoaders(loader(real[k:], fake[k:], shuffle=True), loader(real[:k], fake[:k]), device=dls.device)
     def loss(pred, targ): return gan_loss.critic(*pred)
     def critic_acc(pred, targ): return sum(critic_accuracy(*pred, gan_loss.middle))/2
-    learn = Learner(stored, CriticOnStored(pair), loss_func=loss, lr=lr, wd=None, opt_func=partial(adamw, mom=betas[0], sqr_mom=betas[1], wd=0.),
-                    splitter=lambda m: list(m.pair.critic.parameters()), metrics=critic_acc, train_bn=False, wd_bn_bias=True, cbs=cbs)
+    def critic_parameters(model): return list(model.pair.critic.parameters())
+    learn = Learner(stored, CriticOnStored(pair), loss_func=loss, lr=lr, wd=None, splitter=critic_parameters,
+                    opt_func=partial(adamw, mom=betas[0], sqr_mom=betas[1], wd=0.), metrics=critic_acc,
+                    train_bn=False, wd_bn_bias=True, cbs=cbs)
     learn.dls.n_inp = 2
     return learn
 
-# %% ../../nbs/train/06_gan.ipynb #c055
+# %% ../../nbs/train/06_gan.ipynb #c039
 def fit_nogan(
     dls:DataLoaders, # batches of (TensorL, TensorLab)
     generator:nn.Module, # (bs,1,h,w) scaled lightness to (bs,3,h,w) scaled Lab
@@ -337,14 +364,15 @@ def fit_nogan(
     lambda_content:float=100., # weight of the distance to the answer in the last phase
     critic_ratio:float=1., # critic's rate divided by the generator's in the last phase (DeOldify: 5)
     ema:float|None=None, # decay of the averaged generator
-    n_store:int=1024, # pictures for the critic alone
+    n_store:int=1024, # images for the critic alone
     cbs:list|None=None, # further callbacks of the first and the last phase
 )->ColorGANLearner: # the last phase's learner
     "Train the generator alone, the critic alone on stored outputs, then both (DeOldify's NoGAN order)."
     learn = colorize_learner(dls, generator, ema=ema, cbs=cbs)
     learn.fit_one_cycle(epochs[0], lrs[0])
     if ema and epochs[0]: learn.ema.apply()
-    gan = ColorGANLearner(dls, generator, critic, gan_loss, lr=lrs[2], critic_lr=lrs[2]*critic_ratio, lambda_content=lambda_content, ema=ema, cbs=cbs)
+    gan = ColorGANLearner(dls, generator, critic, gan_loss, lr=lrs[2], critic_lr=lrs[2]*critic_ratio,
+                          lambda_content=lambda_content, ema=ema, cbs=cbs)
     critic_learner(dls, gan.model, gan_loss, n_store, lrs[1]).fit(epochs[1])
     gan.fit(epochs[2])
     return gan

@@ -1,4 +1,4 @@
-"""Whose turn is it? Small callbacks that answer before each batch, and two that keep the critic in check.
+"""Small callbacks that decide before each batch which network learns from it, and a few that keep the critic in check.
 
 Docs: https://colorize-nb.github.io/colorize_nb/train/gan_schedules.html.md"""
 
@@ -10,56 +10,61 @@ __all__ = ['GANSchedule', 'FixedSwitcher', 'AdaptiveSwitcher', 'AccuracySwitcher
 
 # %% ../../nbs/train/05_gan_schedules.ipynb #c003
 import warnings
+
 from fastai.vision.all import *
-from .learner import *
 
 # %% ../../nbs/train/05_gan_schedules.ipynb #c005
 class GANSchedule(Callback):
-    "Base of schedules: say before each training batch whose turn it is."
-    order, _keep = 20, () # before the trainer; names of the counters
+    "Base of schedules: decide before each training batch whose turn it is."
+    order = 20 # before the trainer
+    _counters = () # names of what a checkpoint stores
+
     def pick(self)->str: # 'critic', 'generator' or 'both'
-        "Whose turn is it? Each schedule defines this."
+        "Decide whose turn it is. Each schedule defines this."
         raise NotImplementedError
+
     def before_batch(self):
         "Ask `pick` and tell the trainer."
         if self.training: self.learn.gan_trainer.turn = self.pick()
-    def state_dict(self):
-        "Counters, for a checkpoint."
-        return {k: getattr(self, k) for k in self._keep}
-    def load_state_dict(self, 
+
+    def state_dict(self)->dict: # name -> value
+        "Return the counters, for a checkpoint."
+        return {k: getattr(self, k) for k in self._counters}
+
+    def load_state_dict(self,
         sd:dict, # from `state_dict`
     ):
         "Restore the counters."
         for k, v in sd.items(): setattr(self, k, v)
 
-# %% ../../nbs/train/05_gan_schedules.ipynb #c009
+# %% ../../nbs/train/05_gan_schedules.ipynb #c010
 class FixedSwitcher(GANSchedule):
     "`n_critic` batches for the critic, then `n_gen` for the generator, and so on."
-    _keep = ('i',)
-    def __init__(self, 
+    _counters = ('i',)
+    def __init__(self,
         n_critic:int=1, # batches for the critic
         n_gen:int=1, # batches for the generator
     ): self.n_critic, self.n_gen, self.i = n_critic, n_gen, 0
 
-    def pick(self):
-        "Count."
+    def pick(self)->str: # 'critic' or 'generator'
+        "Count the batches."
         turn = 'critic' if self.i % (self.n_critic + self.n_gen) < self.n_critic else 'generator'
         self.i += 1
         return turn
 
-# %% ../../nbs/train/05_gan_schedules.ipynb #c014
+# %% ../../nbs/train/05_gan_schedules.ipynb #c015
 class AdaptiveSwitcher(GANSchedule):
-    "The critic until its loss is under `thresh`, then one batch for the generator; at most `cap` batches for the critic in a row."
-    _keep = ('n', 'cur', 'loss')
-    def __init__(self, 
+    "The critic until its loss is under `thresh`, at most `cap` batches in a row; then one batch for the generator."
+    _counters = ('n', 'cur', 'loss')
+    def __init__(self,
         thresh:float=0.65, # critic loss under which the generator may learn (fastai lesson 7, DeOldify)
         cap:int=20, # batches after which the turn goes over all the same; ours
     ): self.thresh, self.cap, self.n, self.cur, self.loss = thresh, cap, 0, 'critic', float('inf')
 
-    def pick(self):
+    def pick(self)->str: # 'critic' or 'generator'
         "Judge by the critic's last loss."
-        enough = self.cur == 'critic' and self.n and (self.loss < self.thresh or self.n >= self.cap)
-        nxt = 'generator' if enough else 'critic'
+        good = self.loss < self.thresh or self.n >= self.cap
+        nxt = 'generator' if self.cur == 'critic' and self.n and good else 'critic'
         self.n = self.n + 1 if nxt == self.cur else 1
         self.cur = nxt
         return nxt
@@ -68,17 +73,17 @@ class AdaptiveSwitcher(GANSchedule):
         "Remember the critic's loss of this batch."
         if self.training and self.cur == 'critic': self.loss = float(self.learn.gan_trainer.last['critic_loss'])
 
-# %% ../../nbs/train/05_gan_schedules.ipynb #c018
+# %% ../../nbs/train/05_gan_schedules.ipynb #c019
 class AccuracySwitcher(GANSchedule):
     "Both learn, but the critic pauses while its accuracy is above `thresh`."
-    _keep = ('acc', 'paused')
-    def __init__(self, 
+    _counters = ('acc', 'paused')
+    def __init__(self,
         thresh:float=0.9, # running accuracy over real and fake above which the critic pauses
         beta:float=0.9, # of the running average
         cap:int=50, # batches after which a paused critic learns again; ours
     ): self.thresh, self.beta, self.cap, self.acc, self.paused = thresh, beta, cap, 0.5, 0
 
-    def pick(self):
+    def pick(self)->str: # 'generator' or 'both'
         "Pause the critic, or not."
         self.paused = self.paused + 1 if self.acc > self.thresh and self.paused < self.cap else 0
         return 'generator' if self.paused else 'both'
@@ -90,10 +95,10 @@ class AccuracySwitcher(GANSchedule):
         if self.paused: t.measure()
         self.acc = self.beta*self.acc + (1 - self.beta)*(t.last['acc_real'] + t.last['acc_fake'])/2
 
-# %% ../../nbs/train/05_gan_schedules.ipynb #c022
+# %% ../../nbs/train/05_gan_schedules.ipynb #c023
 class CriticNoise(Callback):
     "In every `every`-th epoch, add noise to the chroma of the fakes that the critic learns from."
-    def __init__(self, 
+    def __init__(self,
         every:int=5, # epochs
         std:float=0.5, # standard deviation in scaled units; 0.5 is 55 ab units
     ): self.every, self.std = every, std
@@ -107,9 +112,11 @@ class CriticNoise(Callback):
         "Leave no noise behind."
         self.learn.gan_trainer.fake_hook = None
 
-    def _noisy(self, fake): return torch.cat([fake[:, :1], fake[:, 1:] + torch.randn_like(fake[:, 1:])*self.std], 1)
+    def _noisy(self, fake):
+        l, ab = fake[:, :1], fake[:, 1:]
+        return torch.cat([l, ab + torch.randn_like(ab)*self.std], 1)
 
-# %% ../../nbs/train/05_gan_schedules.ipynb #c025
+# %% ../../nbs/train/05_gan_schedules.ipynb #c026
 class CriticWatch(Callback):
     "Warn when the critic was right about everything for an epoch; write its training accuracies to the history."
     order = 40
@@ -128,26 +135,29 @@ class CriticWatch(Callback):
         if not self.n: return
         acc = {k: v/self.n for k, v in self.sums.items()}
         if hasattr(self.learn, 'history'): self.learn.history.extra.update({f'train_{k}': v for k, v in acc.items()})
-        if min(acc.values()) >= 1: warnings.warn(f"the critic has won: accuracy 1.0 on real and fake in epoch {self.epoch}; lower its rate, smooth its labels or let it pause (AccuracySwitcher)")
+        if min(acc.values()) < 1: return
+        warnings.warn(f"the critic has won: accuracy 1.0 on real and fake in epoch {self.epoch}; "
+                      "lower its rate, smooth its labels or let it pause (AccuracySwitcher)")
 
-# %% ../../nbs/train/05_gan_schedules.ipynb #c029
+# %% ../../nbs/train/05_gan_schedules.ipynb #c030
 class CriticAccuracy(Callback):
-    "After each epoch, ask the critic about `n` random training pictures, true and colorized; write the share of right answers to the history."
+    "After each epoch, write the critic's accuracy on `n` random training images, true and colorized, to the history."
     order = 57 # after_validate: while the networks are in eval mode and the averaged weights in place
     def __init__(self,
-        n:int=100, # pictures
+        n:int=100, # images
     ): self.n, self.value = n, None
 
     def after_validate(self):
-        "Draw the pictures and ask."
-        files = list(self.dls.train_ds.items)
-        dl, (right, asked) = self.dls.test_dl(random.Random(self.epoch).sample(files, min(self.n, len(files))), num_workers=0), (0, 0)
-        middle = self.learn.gan_trainer.gan_loss.middle
+        "Choose the images and ask."
+        items = list(self.dls.train_ds.items)
+        chosen = random.Random(self.epoch).sample(items, min(self.n, len(items)))
+        middle, right, asked = self.learn.gan_trainer.gan_loss.middle, 0, 0
         with torch.no_grad():
-            for x, y in dl:
+            for x, y in self.dls.test_dl(chosen, num_workers=0):
                 x, y = x.as_subclass(Tensor), y.as_subclass(Tensor)
                 real, fake = (self.model.critic(o).flatten(1).mean(1) for o in (y, self.model.generator(x)))
-                right, asked = right + (real > middle).sum().item() + (fake <= middle).sum().item(), asked + 2*len(x)
+                right += (real > middle).sum().item() + (fake <= middle).sum().item()
+                asked += 2*len(x)
         self.value = right/asked
         if hasattr(self.learn, 'history'): self.learn.history.extra['sampled_acc'] = self.value
 
@@ -167,9 +177,10 @@ class StopWhenWon(Callback):
         "Count the epochs."
         self.won = self.won + 1 if self.learn.critic_accuracy.value >= self.accuracy else 0
 
-    def state_dict(self):
-        "The count, for a checkpoint."
+    def state_dict(self)->dict: # the count
+        "Return the count, for a checkpoint."
         return dict(won=self.won)
+
     def load_state_dict(self,
         sd:dict, # from `state_dict`
     ):

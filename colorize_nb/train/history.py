@@ -1,4 +1,4 @@
-"""What trainings left behind, read back: curves in one plot, pictures in rows, and one table in which all were judged alike.
+"""Read what trainings left behind: curves in one plot, images in rows, and one table of the same test set.
 
 Docs: https://colorize-nb.github.io/colorize_nb/train/history.html.md"""
 
@@ -9,7 +9,7 @@ __all__ = ['SAMPLE_ROW', 'Run', 'read_run', 'read_runs', 'plot_runs', 'sample_ro
 
 # %% ../../nbs/train/09_history.ipynb #c003
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
 
@@ -29,26 +29,40 @@ class Run:
     minutes:float|None=None # of one processor
 
     @property
-    def name(self): return self.folder.name
+    def name(self)->str: # of the folder
+        "Name of the run."
+        return self.folder.name
+
     @property
-    def recipe(self): return self.info['recipe']
+    def recipe(self)->str: # its name
+        "The recipe that was run."
+        return self.info['recipe']
+
     @property
-    def metrics(self): return self.info['metrics'] # as the run itself measured, on its own validation pictures
+    def metrics(self)->dict: # metric -> mean over images
+        "What the run itself measured, on its own validation images."
+        return self.info['metrics']
+
     @property
-    def seen(self): # pictures that the generator learned from, each as often as it was shown
-        "Count the pictures that the generator learned from."
-        phases = self.info['settings']['recipe']['phases']
-        return sum(round(p['epochs']*self.info['data']['train']*p.get('fraction', 1)) for p in phases if p['kind'] != 'critic' and not p.get('only'))
+    def seen(self)->int: # images, each as often as it was shown
+        "Count the images that the generator learned from."
+        phases = [p for p in self.info['settings']['recipe']['phases'] if p['kind'] != 'critic' and not p.get('only')]
+        return sum(round(p['epochs']*self.info['data']['train']*p.get('fraction', 1)) for p in phases)
 
 def read_run(
     folder:str|Path, # has `metrics.json` and `history.csv`
 )->Run: # its files, read
     "Read what a training left behind."
     folder = Path(folder)
-    try: info, history = json.loads((folder/'metrics.json').read_text(encoding='utf-8')), pd.read_csv(folder/'history.csv')
-    except FileNotFoundError as e: raise ValueError(f"{folder} has no {Path(e.filename).name}: give the folder of a finished `colorize-nb train`") from None
-    more = json.loads((folder/'run.json').read_text(encoding='utf-8')) if (folder/'run.json').exists() else {}
-    return Run(folder, info, history, more.get('command'), more['processor_seconds']/60 if more else None)
+    try:
+        info = json.loads((folder/'metrics.json').read_text(encoding='utf-8'))
+        history = pd.read_csv(folder/'history.csv')
+    except FileNotFoundError as e:
+        name = Path(e.filename).name
+        raise ValueError(f"{folder} has no {name}: give the folder of a finished `colorize-nb train`") from None
+    if not (folder/'run.json').exists(): return Run(folder, info, history)
+    more = json.loads((folder/'run.json').read_text(encoding='utf-8'))
+    return Run(folder, info, history, more['command'], more['processor_seconds']/60)
 
 def read_runs(
     folder:str|Path, # has a folder for each run
@@ -63,8 +77,8 @@ def plot_runs(
     y:str='psnr', # column of the history
     ax=None, # matplotlib's; default: a new one
     title:str|None=None, # default: the column's name
-):# ->Axes, a curve for each run; gray is dashed where `y` is the PSNR
-    "Draw one figure of several runs over their epochs, whatever the phase."
+)->'matplotlib.axes.Axes': # a curve for each run; gray is dashed where `y` is the PSNR
+    "Plot one column of several runs over their epochs, whatever the phase."
     import matplotlib.pyplot as plt
     ax = ax or plt.subplots(figsize=(4.5, 2.5))[1]
     for label, run in runs.items():
@@ -73,7 +87,10 @@ def plot_runs(
         h = h[h[y].notna()]
         ax.plot(h.index + 1, h[y], marker='.', ms=4, label=label)
     if y == 'psnr': ax.axhline(h.psnr_gray.iloc[-1], color='k', ls='--', lw=1, label='all gray')
-    ax.set_xlabel('epoch', fontsize=8); ax.set_title(title or y, fontsize=9); ax.tick_params(labelsize=7); ax.legend(fontsize=6)
+    ax.set_xlabel('epoch', fontsize=8)
+    ax.set_title(title or y, fontsize=9)
+    ax.tick_params(labelsize=7)
+    ax.legend(fontsize=6)
     return ax
 
 # %% ../../nbs/train/09_history.ipynb #c013
@@ -81,53 +98,68 @@ SAMPLE_ROW = 'flower', 'china', 'chelsea', 'coffee', 'astronaut', 'motorcycle'
 _TILE = 132, 99 # width and height of each, pixels
 
 def sample_row(
-    paint=None, # a gray PIL picture to a colour one; None: the truth
-)->Image.Image: # RGB, six pictures wide
+    paint=None, # a gray PIL image to a colour one; None: the truth
+)->Image.Image: # RGB, six images wide
     "Colorize six packaged photographs at 264x198 pixels, and put them side by side at half of that."
     row = Image.new('RGB', (_TILE[0]*len(SAMPLE_ROW), _TILE[1]))
     for i, n in enumerate(SAMPLE_ROW):
         im = ImageOps.fit(sample(n).convert('RGB'), (2*_TILE[0], 2*_TILE[1]))
-        row.paste((paint(im.convert('L')) if paint else im).convert('RGB').resize(_TILE), (i*_TILE[0], 0))
+        if paint: im = paint(im.convert('L'))
+        row.paste(im.convert('RGB').resize(_TILE), (i*_TILE[0], 0))
     return row
 
 def show_rows(
     folder:str|Path, # has a folder for each run, with `samples.jpg`
     names:list, # of those folders
     labels:list|None=None, # default: the names
-):# ->Figure, with gray above and the truth below
-    "Show what several systems make of the packaged photographs."
+)->'matplotlib.figure.Figure': # with gray above and the truth below
+    "Show how several systems colorize the packaged photographs."
     import matplotlib.pyplot as plt
-    rows = {'gray': sample_row(lambda im: im)} | {l: Image.open(Path(folder)/n/'samples.jpg') for n, l in zip(names, labels or names)} | {'truth': sample_row()}
+    theirs = {label: Image.open(Path(folder)/n/'samples.jpg') for n, label in zip(names, labels or names)}
+    rows = {'gray': sample_row(lambda im: im)} | theirs | {'truth': sample_row()}
     fig, axs = plt.subplots(len(rows), 1, figsize=(7, .78*len(rows)))
     for ax, (label, im) in zip(axs, rows.items()):
-        ax.imshow(im); ax.set_xticks([]); ax.set_yticks([]); ax.set_frame_on(False)
-        ax.set_ylabel(fill(label.replace('-', '- '), 15).replace('- ', '-'), fontsize=7, rotation=0, ha='right', va='center')
+        ax.imshow(im)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.set_frame_on(False)
+        label = fill(label.replace('-', '- '), 15).replace('- ', '-')
+        ax.set_ylabel(label, fontsize=7, rotation=0, ha='right', va='center')
     fig.subplots_adjust(.16, .01, .995, .99, hspace=.06)
     return fig
 
 # %% ../../nbs/train/09_history.ipynb #c018
-_COLUMNS = {'PSNR': 'psnr', 'SSIM': 'ssim', 'RMSE Lab': 'rmse_lab', 'CIEDE2000': 'ciede2000', 'colourfulness': 'colorfulness', 'distance to truth': 'colorfulness_distance', 'AUC': 'auc'}
-_GRAYS = 'gray', 'gray, luma', 'mean colour'
+_COLUMNS = {'PSNR': 'psnr', 'SSIM': 'ssim', 'RMSE Lab': 'rmse_lab', 'CIEDE2000': 'ciede2000',
+            'colourfulness': 'colorfulness', 'distance to truth': 'colorfulness_distance', 'AUC': 'auc'}
+_BASELINES = 'gray', 'gray, luma', 'mean colour'
 
 def _judged(path):
+    "The summary of an evaluation."
     path = Path(path)
     if not path.exists(): raise ValueError(f"{path} does not exist: give a file that tools/store_evaluation.py wrote")
     return json.loads(path.read_text(encoding='utf-8'))
+
+def _judged_row(d, method, label):
+    "What a summary `d` says about one method."
+    means = {k: round(d['summary'][method][v][0], 3 if v in ('ssim', 'auc') else 2) for k, v in _COLUMNS.items()}
+    gain = d['gain'].get(method, {}).get('psnr')
+    gain = f'{gain[0]:+.2f} [{gain[1]:+.2f}, {gain[2]:+.2f}]' if gain else ''
+    return dict(system=label, **means) | {'gain, dB': gain}
 
 def judged_table(
     path:str|Path, # summary of an evaluation
     names:list|None=None, # of the systems to show; default: all
     labels:dict|None=None, # name -> what to call it
 )->pd.DataFrame: # a row for each, in the order given, below what needs no model
-    "Show how systems were judged on the same pictures."
+    "Show how systems were judged on the same images."
     d = _judged(path)
-    known = [m for m in d['methods'] if m not in (*_GRAYS, 'truth')]
-    if unknown := [n for n in names or [] if n not in known]: raise ValueError(f"{', '.join(unknown)} was not judged in {Path(path).name}: take of {', '.join(known)}")
-    def gain(m): g = d['gain'].get(m, {}).get('psnr'); return '' if g is None else f'{g[0]:+.2f} [{g[1]:+.2f}, {g[2]:+.2f}]'
-    rows = [dict(system=(labels or {}).get(m, m), **{k: round(d['summary'][m][v][0], 3 if v in ('ssim', 'auc') else 2) for k, v in _COLUMNS.items()}, **{'gain, dB': gain(m)}) for m in [*_GRAYS, *(names or known)]]
-    cols = ['PSNR', 'gain, dB', *list(_COLUMNS)[1:]]
-    res = pd.DataFrame(rows).set_index('system')[cols]
-    res.columns.name = f"{d['protocol']['data']}, n = {d['protocol']['n']}; truth's colourfulness {d['summary']['truth']['colorfulness'][0]:.1f}"
+    known = [m for m in d['methods'] if m not in (*_BASELINES, 'truth')]
+    if unknown := [n for n in names or [] if n not in known]:
+        raise ValueError(f"{', '.join(unknown)} was not judged in {Path(path).name}: take of {', '.join(known)}")
+    rows = [_judged_row(d, m, (labels or {}).get(m, m)) for m in [*_BASELINES, *(names or known)]]
+    res = pd.DataFrame(rows).set_index('system')[['PSNR', 'gain, dB', *list(_COLUMNS)[1:]]]
+    protocol, truth = d['protocol'], d['summary']['truth']['colorfulness'][0]
+    res.columns.name = f"{protocol['data']}, n = {protocol['n']}; truth's colourfulness {truth:.1f}"
     return res
 
 def judged_mse(

@@ -1,0 +1,284 @@
+"Training: recipes are what they were, and train; a killed run ends like a whole one; pages show what its plan made."
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import asdict, replace
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+from unittest.mock import patch
+
+import pandas as pd
+import pytest
+import torch
+from fastai.callback.core import Callback
+from PIL import Image
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from colorize_nb.cli.main import app
+from colorize_nb.color.bins import ab_bins
+from colorize_nb.colorizer.core import Colorizer
+from colorize_nb.io.samples import sample, samples
+from colorize_nb.models.registry import ARCHS
+from colorize_nb.train.augment import Augment
+from colorize_nb.train.callbacks import read_checkpoint
+from colorize_nb.train.losses import GANLoss
+from colorize_nb.train.recipe import SCHEDULES, load_recipes, recipes, stored_recipe, training_values
+from colorize_nb.train.run import CALLBACKS, build_critic, phase_loss, run_recipe
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT/'tools'))
+from run_systems import KEPT, PLANS
+
+warnings.simplefilter('ignore')
+ALL = recipes()
+
+# Recipes are what they were
+
+REWORDED = { # in sources and notes: papers by authors, notebooks by module
+    ' (2021, paper 000)': ' (2021)', ' (paper 001)': '', '(2022, paper 002)': '(2022)', '(2019, paper 003)': '(2019)',
+    ' (paper 004)': '', 'answer to paper 002': 'answer to Minářová (2022)',
+    'since paper 004 names none': 'since Li et al. name none', "are paper 004's": "are Li et al.'s",
+    "ours: paper 004's": "ours: Li et al.'s", 'see 13b1_vae_losses': 'see train.losses'}
+
+def before():
+    "The 48 recipes of November 2026, when they were Python, with the words that have changed since"
+    text = (Path(__file__).parent/'recipes_2026-11.json').read_text(encoding='utf-8')
+    for old, new in REWORDED.items():
+        assert old in text
+        text = text.replace(old, new)
+    for r in (res := json.loads(text)):
+        for p in r['phases']: p['callbacks'] = p.pop('watch')
+    return {r['name']: r for r in res}
+
+BEFORE = before()
+
+def test_the_same_names_in_the_same_order():
+    assert len(BEFORE) == 48 and list(BEFORE) == [n for n in ALL if n in BEFORE]
+
+@pytest.mark.parametrize('name', BEFORE)
+def test_a_recipe_is_what_it_was(name):
+    assert json.loads(json.dumps(asdict(ALL[name]))) == BEFORE[name]
+    assert training_values(stored_recipe(BEFORE[name])) == training_values(ALL[name])
+
+def test_stored_runs_can_be_read():
+    files = sorted(KEPT.glob('*/metrics.json'))
+    assert len(files) > 20
+    for f in files:
+        stored = json.loads(f.read_text(encoding='utf-8'))['settings']['recipe']
+        assert [p.kind for p in stored_recipe(stored).phases] == [p['kind'] for p in stored['phases']]
+
+@pytest.mark.parametrize('arch', ARCHS)
+def test_an_encoder_is_refused_where_there_is_none(arch, tmp_path):
+    phases = 'phases: [{kind: generator, epochs: 1, lr: 1.0e-3}]'
+    recipe = f'{{title: t, data: d, arch: {arch}, encoder: resnet34, {phases}}}'
+    (tmp_path/'r.yaml').write_text(f'authors: a\nrecipes: {{r: {recipe}}}')
+    has_one = bool({'pretrained', 'kwargs'} & set(signature(getattr(import_module(ARCHS[arch]), arch)).parameters))
+    if has_one: assert load_recipes(tmp_path/'r.yaml')['r'].encoder == 'resnet34'
+    else:
+        with pytest.raises(ValueError, match='r.yaml: r: encoder has no effect'): load_recipes(tmp_path/'r.yaml')
+
+# Recipes name what there is, and train
+
+PUBLISHED = '''paintings-cgan paintings-cgan-l2 paintings-artist paintings-zhang unet-gan-scratch unet-gan-pretrained
+    finetune art-cnn art-autoencoder art-vae art-cvae flowers-autoencoder flowers-gan zhang-l2 zhang-classification
+    zhang-resnet50 pix2pix nogan'''.split() # the systems of five papers and two programs
+OTHERS = '''lite lite-classification lite-l2 art-cnn-lab art-vae-lab flowers-autoencoder-fixed flowers-gan-fixed
+    flowers-gan-spectral flowers-gan-smooth'''.split() # variants in which other code runs
+QUICK = 'lite', 'art-cnn', 'flowers-gan' # all kinds of phases, raw answers, callbacks; the others are slow
+
+def build(r): # without weights: counted, not computed
+    "The recipe's generator on the meta device"
+    ab_bins() # remembered: it cannot be computed there
+    with torch.device('meta'):
+        make = getattr(import_module(ARCHS[r.arch]), r.arch)
+        return make(**r.config, **({'pretrained': False} if 'pretrained' in signature(make).parameters else {}))
+
+@pytest.mark.parametrize('name', ALL)
+def test_what_a_recipe_names_is_there(name):
+    r = ALL[name]
+    net = build(r)
+    assert (net.arch, r.parameters) == (r.arch, sum(p.numel() for p in net.parameters()))
+    assert json.loads(json.dumps(asdict(r)))['name'] == name
+    Augment.create(r.tfms)
+    with torch.device('meta'): build_critic(**r.critic)
+    for p in r.phases:
+        assert callable(phase_loss(p)) and p.epochs > 0 and p.schedule in SCHEDULES
+        GANLoss(p.gan_loss, p.smooth, p.flip)
+        for k, v in p.callbacks.items(): CALLBACKS[k](**v)
+
+def test_all_kinds_of_training_are_tried():
+    assert len(PUBLISHED) == 18 and set(PUBLISHED + OTHERS) <= set(ALL) and set(QUICK) <= set(PUBLISHED + OTHERS)
+    tried = {(ALL[n].arch, p.loss) for n in PUBLISHED + OTHERS for p in ALL[n].phases}
+    untried = {('conv_autoencoder', 'l2'), ('zhang_resnet50', 'l2')}
+    assert {(r.arch, p.loss) for r in ALL.values() for p in r.phases} == tried | untried
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    "Crops of two photographs, a folder for each: of each 2 to learn from, 1 to validate on"
+    root = tmp_path_factory.mktemp('photos')
+    for name in samples()[:2]:
+        im = sample(name)
+        for part, n in (('train', 2), ('valid', 1)):
+            (root/part/name).mkdir(parents=True)
+            for i in range(n):
+                im.crop((60*i, 20*i, 60*i + 180, 20*i + 180)).resize((72, 72)).save(root/part/name/f'{i}.jpg')
+    return root
+
+def tiny(r):
+    "The recipe without augmentation and pretrained weights, with few steps of one batch, at a rate at which they show"
+    first = replace(r.phases[0], epochs=4 if r.parameters > 5e6 else 12, lr=max(r.phases[0].lr, 2e-4), enc_lr=None,
+                    freeze=False, schedule='flat', callbacks={})
+    rest = [replace(p, epochs=1, n_store=4) for p in r.phases[1:]]
+    return replace(r, encoder=None, tfms=dict(hflip=0., scale=(1., 1.), ratio=(1., 1.)), phases=[first, *rest])
+
+class Distance(Callback):
+    "Record what the generator minimises in its first phase, without the critic's opinion, which may rise"
+    def __init__(self): self.all = []
+    def after_loss(self):
+        if not self.training or not self.learn.history.phase.startswith('1-'): return
+        parts = getattr(self.loss_func, 'parts', {})
+        self.all.append(float(parts.get('content', self.learn.loss.detach())))
+
+TRAINED = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in PUBLISHED + OTHERS]
+
+@pytest.mark.parametrize('name', TRAINED)
+def test_recipe_trains(name, photos, tmp_path):
+    "The real network on a few small photographs: the loss falls, and the model that is left colours an odd size"
+    r, dist, out = tiny(ALL[name]), Distance(), tmp_path/'run'
+    with patch('colorize_nb.train.run.Checkpoint.after_epoch', lambda self: None): # hundreds of megabytes an epoch
+        res = run_recipe(r, photos, out, size=32, bs=4, log=lambda s: None, cbs=[dist])
+    assert len(dist.all) == r.phases[0].epochs and dist.all[-1] < dist.all[0]
+    left = {p.name for p in out.iterdir()}
+    assert {'model.safetensors', 'model.json', 'history.csv', 'metrics.json', 'split.json'} <= left
+    assert any(f.startswith('preview_') for f in left)
+    phases = list(dict.fromkeys(pd.read_csv(out/'history.csv').phase))
+    assert phases == [f'{i + 1}-{p.kind}' for i, p in enumerate(r.phases)]
+    assert res['metrics']['n'] == 2 and res['metrics']['psnr'] > 0
+    gray = sample('chelsea').convert('L').resize((53, 37))
+    assert Colorizer.from_pretrained(out/'model.safetensors')(gray).size == (53, 37)
+    (out/'model.safetensors').unlink() # 100 MB each
+
+# A killed run ends like a whole one
+
+SCRIPT = '''
+import sys, warnings
+warnings.simplefilter('ignore')
+import torch; torch.set_num_threads(1)
+from dataclasses import replace
+from colorize_nb.train.run import get_recipe, run_recipe
+data, out, resume, epochs, size = sys.argv[1:]
+lite, epochs = get_recipe('lite'), map(int, epochs.split(','))
+tiny = replace(lite, encoder=None, config=dict(encoder='mobilenet_v2', nf=[16, 16, 16, 16]),
+               critic=dict(n_layers=2, nf=8, norm='spectral'),
+               phases=[replace(p, epochs=n, n_store=16) for p, n in zip(lite.phases, epochs)])
+workers = 0 if int(size) == 32 else None
+run_recipe(tiny, data, out, size=int(size), bs=4, resume=bool(int(resume)), num_workers=workers,
+           log=lambda s: print(s, flush=True))
+'''
+ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE'}
+
+def start(data, out, resume, epochs='3,2,2', size=64):
+    args = [sys.executable, '-c', SCRIPT, str(data), str(out), str(int(resume)), epochs, str(size)]
+    return subprocess.Popen(args, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    "Crops of the packaged photographs, as files in `train` and `valid`."
+    root = tmp_path_factory.mktemp('data')
+    for split, names in (('train', samples()[:-2]), ('valid', samples()[-2:])):
+        (root/split).mkdir()
+        for n in names:
+            im = sample(n)
+            w, h = im.size
+            for i in range(4):
+                box = i*w//8, i*h//8, w*(i + 4)//8, h*(i + 4)//8
+                im.crop(box).resize((96, 96)).save(root/split/f'{n}_{i}.jpg')
+    return root
+
+def assert_alike(whole, killed, when):
+    a, b = (read_checkpoint(d/'checkpoint.pt') for d in (whole, killed))
+    differ = [(k, n) for k in a['nets'] for n, v in a['nets'][k].items() if not v.equal(b['nets'][k][n])]
+    assert differ == [] and a['epoch'] == b['epoch'], when # float32, both networks
+    want, got = (load_file(d/'model.safetensors') for d in (whole, killed))
+    assert [k for k in want if not (want[k] == got[k]).all()] == [], when
+    assert (whole/'history.csv').read_text() == (killed/'history.csv').read_text()
+
+def test_a_killed_run_ends_like_a_whole_one(data, tmp_path):
+    "Killed with SIGKILL after its first checkpoint"
+    whole = start(data, tmp_path/'whole', False, '2', 32)
+    p = start(data, tmp_path/'killed', False, '2', 32)
+    while p.poll() is None and not (tmp_path/'killed'/'checkpoint.pt').exists(): time.sleep(.02)
+    p.kill()
+    p.wait()
+    p = start(data, tmp_path/'killed', True, '2', 32)
+    assert p.wait() == 0, p.stdout.read()
+    assert whole.wait() == 0, whole.stdout.read()
+    assert_alike(tmp_path/'whole', tmp_path/'killed', 'killed after the first epoch')
+
+@pytest.mark.slow
+def test_killed_runs_end_alike(data, tmp_path):
+    "Killed with SIGKILL at random moments of all phases"
+    t = time.time()
+    p = start(data, tmp_path/'whole', False)
+    assert p.wait() == 0, p.stdout.read()
+    took = time.time() - t
+    rng, killed = random.Random(int(took*1e6)), [] # another moment each time the test runs
+    for attempt in range(12):
+        p = start(data, tmp_path/'killed', attempt > 0)
+        part = rng.uniform(.3, .9) if killed else rng.uniform(.1, .4) # the first early: what else ran may have ended
+        wait = part*took
+        try:
+            p.wait(wait if len(killed) < 3 else None)
+            break
+        except subprocess.TimeoutExpired:
+            p.send_signal(signal.SIGKILL)
+            p.wait()
+            killed.append(round(wait, 2))
+    assert p.returncode == 0, (killed, p.stdout.read())
+    assert killed, 'no run was killed'
+    assert_alike(tmp_path/'whole', tmp_path/'killed', f'killed after {killed} s of {took:.1f} s')
+
+# The plan of tools/run_systems.py: what it runs is there, and what the pages show came from it
+
+KNOWN = {o.name: o for o in PLANS}
+RUNS = sorted(p.parent.name for p in KEPT.glob('*/run.json'))
+
+def test_plans():
+    assert len(KNOWN) == len(PLANS) and {o.recipe for o in PLANS} <= set(ALL)
+    assert 'lite' not in KNOWN # that folder is the packaged model's
+
+@pytest.mark.parametrize('name', ['paintings-genre', 'art-vae', 'lite-600'])
+def test_commands_are_understood(name):
+    o = KNOWN[name]
+    with patch('colorize_nb.train.run.run_recipe') as run:
+        res = CliRunner().invoke(app, o.command('data', 'out', 96, 2)[1:])
+    assert res.exit_code == 0, res.output
+    assert run.call_args.args == (o.recipe, f'data/{o.data}', Path('out')/o.name)
+    want = dict(size=96, epochs=2*o.epochs, limit=o.limit, bs=o.bs, bf16=o.bf16, only=o.only)
+    assert {k: run.call_args.kwargs[k] for k in want} == want
+
+@pytest.mark.parametrize('name', RUNS)
+def test_what_is_kept_came_from_its_plan(name):
+    kept, run = KEPT/name, json.loads((KEPT/name/'run.json').read_text())
+    assert run['command'] == ' '.join(KNOWN[name].command('../shared/data', 'runs', 64, 1))
+    assert run['processor_seconds'] > 0
+    info = json.loads((kept/'metrics.json').read_text())
+    assert info['recipe'] == KNOWN[name].recipe and info['settings']['data'] == f'../shared/data/{KNOWN[name].data}'
+    assert info['size'] == (KNOWN[name].size or 64)
+    epochs = sum(p['epochs'] for p in info['settings']['recipe']['phases'])
+    assert epochs == len((kept/'history.csv').read_text().splitlines()) - 1 # no epoch is missing
+    assert Image.open(kept/'samples.jpg').size == (792, 99)
+
+def test_judged_alike():
+    own = {'gray', 'gray, luma', 'mean colour', 'small', 'lite-classification-plain-mean'}
+    for f in (KEPT/'judged').glob('*.json'):
+        d = json.loads(f.read_text())
+        assert 'stretched at 64x64' in d['protocol']['pictures'] and d['protocol']['seed'] == 42
+        assert set(d['methods']) - own <= set(RUNS) and d['failures'] == 0
