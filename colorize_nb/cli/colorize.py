@@ -1,4 +1,4 @@
-"""`colorize-nb colorize`, `demo`, `models` and `export`: the use wing from a terminal.
+"""`colorize-nb colorize`, `demo`, `models` and `export`.
 
 Docs: https://colorize-nb.github.io/colorize_nb/cli/colorize.html.md"""
 
@@ -17,127 +17,175 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from .app import Device, app, helped, print_table, progress_bar, say
+from .app import Device, app, echo, print_table, progress_bar
 
 # %% ../../nbs/cli/01_colorize.ipynb #c005
 class Format(str, Enum):
     "Format of the results."
-    keep = 'keep'; png = 'png'; jpg = 'jpg'; tif = 'tif'; webp = 'webp'
+    keep = 'keep'
+    png = 'png'
+    jpg = 'jpg'
+    tif = 'tif'
+    webp = 'webp'
 
-def _run(records, total, out, as_json=False):
-    "Go through the records of `colorize_files`, tell what there is to tell, and leave with the right exit code."
-    start, n, rows, code = time.perf_counter(), dict(done=0, copied=0, skipped=0, failed=0), [], 0
-    def summary(): return ', '.join(f'{v} {k}' for k, v in n.items() if v or k == 'done') + f' in {time.perf_counter() - start:.1f} s, results in {out}'
+def _row(r):
+    "A result as a row of the JSON document."
+    return dict(source=str(r.source), target=r.target and str(r.target), status=r.status, sentence=r.message,
+                seconds=round(r.seconds, 3))
+
+def _report(results, total, out, as_json=False):
+    "Go through the results of `colorize_files`, report them, and exit with the right code."
+    start, code = time.perf_counter(), 0
+    counts, rows = dict(done=0, copied=0, skipped=0, failed=0), []
+    def summary():
+        parts = ', '.join(f'{n} {status}' for status, n in counts.items() if n or status == 'done')
+        return f'{parts} in {time.perf_counter() - start:.1f} s, results in {out}'
     try:
         with progress_bar('colorizing', total) as step:
-            for r in records:
-                n[r.status] += 1
-                if as_json: rows.append(dict(source=str(r.source), target=r.target and str(r.target), status=r.status, sentence=r.message, seconds=round(r.seconds, 3)))
-                if r.message and (r.status != 'skipped' or r.target is None): say(('' if r.status == 'failed' else 'note: ') + r.message.replace('`force`', '--force'))
+            for r in results:
+                counts[r.status] += 1
+                if as_json: rows.append(_row(r))
+                done_before = r.status == 'skipped' and r.target is not None
+                if r.message and not done_before:
+                    echo(('' if r.status == 'failed' else 'note: ') + r.message.replace('`force`', '--force'))
                 step()
-        code = 1 if n['failed'] else 0
+        if counts['failed']: code = 1
     except KeyboardInterrupt:
-        say(f'interrupted: {summary()}; start it again to do the rest'); code = 130
-    if as_json: typer.echo(json.dumps(n | dict(interrupted=code == 130, seconds=round(time.perf_counter() - start, 3), out=str(out), pictures=rows), indent=1))
+        echo(f'interrupted: {summary()}; start it again to do the rest')
+        code = 130
+    if as_json:
+        seconds = round(time.perf_counter() - start, 3)
+        report = counts | dict(interrupted=code == 130, seconds=seconds, out=str(out), pictures=rows)
+        typer.echo(json.dumps(report, indent=1))
     elif code != 130: typer.echo(summary())
     if code: raise typer.Exit(code)
 
 # %% ../../nbs/cli/01_colorize.ipynb #c007
+def _wrong_usage(text, option): return typer.BadParameter(text, param_hint=option)
+
 def _to_stdout(inputs, colorize):
     "Colorize the one input and write the file's bytes to the standard output."
     from colorize_nb.colorizer.plan import plan_files
-    if len(inputs) != 1 or Path(inputs[0]).is_dir() or len(plan_files(inputs, '-')) != 1: raise typer.BadParameter('standard output takes one picture: give one INPUT, or a folder for the results', param_hint='--out')
-    if not sys.stdout or sys.stdout.isatty(): raise typer.BadParameter('the standard output is a terminal or closed: send it to a file or a program, as in --out - > new.png', param_hint='--out')
+    if len(inputs) != 1 or Path(inputs[0]).is_dir() or len(plan_files(inputs, '-')) != 1:
+        raise _wrong_usage('standard output takes one picture: give one INPUT, or a folder for the results', '--out')
+    if not sys.stdout or sys.stdout.isatty():
+        raise _wrong_usage('the standard output is a terminal or closed: send it to a file or a program, '
+                           'as in --out - > new.png', '--out')
     with TemporaryDirectory() as tmp:
         for r in colorize(Path(tmp)):
-            if r.message: say(('' if r.status == 'failed' else 'note: ') + r.message.replace(str(r.target), 'the result'))
+            if r.message:
+                echo(('' if r.status == 'failed' else 'note: ') + r.message.replace(str(r.target), 'the result'))
             if r.status not in ('done', 'copied'): raise typer.Exit(1)
             sys.stdout.buffer.write(Path(r.target).read_bytes())
     sys.stdout.buffer.flush()
 
-def _numbers(text):
+def _parse_sizes(text):
     "Working sizes in a list with commas."
-    try: return tuple(int(o) for o in text.split(',')) if text else ()
-    except ValueError: raise typer.BadParameter(f'expected numbers with commas between them, as in 192,256,384, got {text!r}', param_hint='--sizes') from None
+    if not text: return ()
+    try: return tuple(int(o) for o in text.split(','))
+    except ValueError:
+        text = f'expected numbers with commas between them, as in 192,256,384, got {text!r}'
+        raise _wrong_usage(text, '--sizes') from None
 
 # %% ../../nbs/cli/01_colorize.ipynb #c010
 @app.command()
-@helped
 def colorize(
-    ctx:typer.Context, # typer's
-    inputs:Annotated[list[str], Argument(metavar='INPUT')], # pictures, folders (with their sub-folders), patterns like 'old/**/*.jpg', http(s) URLs, or - for standard input
-    out:Annotated[str, Option(metavar='DIR')], # folder for the results, sub-folders and names are kept; or - for standard output
-    model:Annotated[str, Option(metavar='NAME|FILE')]='default', # a packaged model, a .safetensors file with its .json beside it, or an .onnx file
-    size:Annotated[int|None, Option(min=32, max=2048)]=None, # working size of the network, pixels; default: the model's
-    sizes:Annotated[str|None, Option(metavar='N,N,...')]=None, # also write NAME_sizes.png: the picture coloured at each of these working sizes, to choose from
-    saturation:Annotated[float|None, Option(min=0)]=None, # times the predicted chroma, 0 for gray; default: the model's
-    tta:Annotated[bool, Option('--tta')]=False, # average the network's answers over mirror images and sizes: six times the work, calmer colours
-    device:Annotated[Device, Option()]=Device.auto, # where to compute
-    batch_size:Annotated[int, Option(min=1)]=8, # pictures that go through the network together
-    format:Annotated[Format, Option()]=Format.keep, # of the results; keep: the input's
-    overwrite:Annotated[bool, Option('--overwrite')]=False, # make again what is there already
-    compare:Annotated[bool, Option('--compare')]=False, # also write NAME_compare: gray and coloured side by side
-    force:Annotated[bool, Option('--force')]=False, # colour anew what has colours already; otherwise it is copied
-    exact:Annotated[bool, Option('--exact')]=False, # every pixel by formula instead of by table: slower, hardly to be seen
-    workers:Annotated[int, Option(min=1)]=1, # processes
-    allow_private:Annotated[bool, Option('--allow-private')]=False, # also fetch from addresses inside of this network
-    as_json:Annotated[bool, Option('--json')]=False, # for programs: one document with a row for each picture
+    ctx:typer.Context,
+    inputs:Annotated[list[str], Argument(metavar='INPUT',
+        help="Pictures, folders (with their sub-folders), patterns like 'old/**/*.jpg', http(s) URLs, or - for "
+             'standard input.')],
+    out:Annotated[str, Option(metavar='DIR',
+        help='Folder for the results, which keep sub-folders and names; or - for standard output.')],
+    model:Annotated[str, Option(metavar='NAME|FILE',
+        help='A packaged model, a .safetensors file with its .json beside it, or an .onnx file.')]='default',
+    size:Annotated[int|None, Option(min=32, max=2048,
+        help="Working size of the network, pixels; default: the model's.")]=None,
+    sizes:Annotated[str|None, Option(metavar='N,N,...',
+        help='Also write NAME_sizes.png: the picture colorized at each of these working sizes, to choose from.')]=None,
+    saturation:Annotated[float|None, Option(min=0,
+        help="Times the predicted chroma, 0 for gray; default: the model's.")]=None,
+    tta:Annotated[bool, Option('--tta',
+        help='Average over mirror images and sizes: six times the work, calmer colours.')]=False,
+    device:Annotated[Device, Option(help='Where to compute.')]=Device.auto,
+    batch_size:Annotated[int, Option(min=1, help='Pictures that go through the network together.')]=8,
+    format:Annotated[Format, Option(help="Format of the results; keep: the input's.")]=Format.keep,
+    overwrite:Annotated[bool, Option('--overwrite', help='Make again what is there already.')]=False,
+    compare:Annotated[bool, Option('--compare',
+        help='Also write NAME_compare: gray and colorized side by side.')]=False,
+    force:Annotated[bool, Option('--force',
+        help='Colorize also what has colours already, which is otherwise copied.')]=False,
+    exact:Annotated[bool, Option('--exact',
+        help='Compute every pixel by formula instead of by table: slower, hardly visible.')]=False,
+    workers:Annotated[int, Option(min=1, help='Number of processes.')]=1,
+    allow_private:Annotated[bool, Option('--allow-private',
+        help='Also fetch from addresses inside of this network.')]=False,
+    as_json:Annotated[bool, Option('--json', help='For programs: one document with a row for each picture.')]=False,
 ):
-    "Colour pictures, folders of pictures, and pictures on the net."
-    if as_json and out == '-': raise typer.BadParameter('--json and --out - both want the standard output: leave one out', param_hint='--json')
-    if out == '-' and (compare or sizes): raise typer.BadParameter('--compare and --sizes write more pictures: give a folder for the results', param_hint='--out')
+    "Colorize pictures, folders of pictures, and pictures on the net."
+    if out == '-':
+        if as_json: raise _wrong_usage('--json and --out - both want the standard output: leave one out', '--json')
+        if compare or sizes:
+            raise _wrong_usage('--compare and --sizes write more pictures: give a folder for the results', '--out')
+        if workers > 1: raise _wrong_usage('one picture needs one process', '--workers')
     from colorize_nb.colorizer.plan import plan_files, shard_device, shard_from_env, take_shard
-    shard = shard_from_env()
-    how = dict(batch_size=batch_size, format=format.value, overwrite=overwrite, compare=compare, saturation=saturation, size=size, tta=tta, force=force, exact=exact,
-               sizes=_numbers(sizes), allow_private=allow_private, debug=ctx.parent.params['debug'])
-    total = 1 if out == '-' else len(take_shard(plan_files(inputs, out, format.value, compare, bool(sizes)), shard))
+    options = dict(
+        batch_size=batch_size, format=format.value, overwrite=overwrite, compare=compare, saturation=saturation,
+        size=size, tta=tta, force=force, exact=exact, sizes=_parse_sizes(sizes), allow_private=allow_private,
+        debug=ctx.parent.params['debug'])
+    shard, device = shard_from_env(), shard_device(device.value)
+    def total(): return len(take_shard(plan_files(inputs, out, format.value, compare, bool(sizes)), shard))
     if workers > 1:
         from colorize_nb.colorizer.batch import colorize_in_processes
-        if out == '-': raise typer.BadParameter('one picture needs one process', param_hint='--workers')
-        return _run(colorize_in_processes(workers, inputs, out, model, shard_device(device.value), shard=shard, **how), total, out, as_json)
-    from colorize_nb.colorizer.core import Colorizer
+        n = total()
+        results = colorize_in_processes(workers, inputs, out, model, device, shard=shard, **options)
+        return _report(results, n, out, as_json)
+    if out != '-': n = total() # what is wrong with the inputs is told before a model is loaded
     from colorize_nb.colorizer.batch import colorize_files
-    colorizer = Colorizer.from_pretrained(model, shard_device(device.value))
-    if out == '-': return _to_stdout(inputs, lambda to: colorize_files(inputs, to, colorizer, **how))
-    _run(colorize_files(inputs, out, colorizer, shard=shard, **how), total, out, as_json)
+    from colorize_nb.colorizer.core import Colorizer
+    colorizer = Colorizer.from_pretrained(model, device)
+    if out == '-': return _to_stdout(inputs, lambda folder: colorize_files(inputs, folder, colorizer, **options))
+    _report(colorize_files(inputs, out, colorizer, shard=shard, **options), n, out, as_json)
 
 # %% ../../nbs/cli/01_colorize.ipynb #c023
 @app.command()
-@helped
 def demo(
-    out:Annotated[Path, Option(metavar='DIR')]=Path('demo'), # folder for pictures, gallery.png and report.json
-    model:Annotated[str, Option(metavar='NAME|FILE')]='default', # a packaged model, or a .safetensors file with its .json beside it
-    device:Annotated[Device, Option()]=Device.auto, # where to compute
+    out:Annotated[Path, Option(metavar='DIR', help='Folder for pictures, gallery.png and report.json.')]=Path('demo'),
+    model:Annotated[str, Option(metavar='NAME|FILE',
+        help='A packaged model, or a .safetensors file with its .json beside it.')]='default',
+    device:Annotated[Device, Option(help='Where to compute.')]=Device.auto,
 ):
-    "Colour the sample pictures, and see how good it is."
+    "Colorize the sample pictures, and see how good it is."
     from colorize_nb.evaluate.demo import run_demo
     from colorize_nb.io.samples import gray_samples, samples
-    with progress_bar('demo', len(samples() + gray_samples())) as step: report = run_demo(out, model, device.value, step)
-    rows = [dict(name=n) | {k: r.get(k, '') for k in report['mean']} | dict(seconds=r['seconds']) for n, r in (report['pictures'] | {'mean': report['mean'] | dict(seconds='')}).items()]
-    print_table(rows, dict(name='picture', psnr='PSNR, dB', psnr_gray='all-gray', colorfulness='colourfulness', colorfulness_true='truth'))
-    typer.echo(f"model {report['model']}: {report['mean']['psnr_gain']:+.2f} dB against all-gray; look at {out/'gallery.png'}")
+    with progress_bar('demo', len(samples() + gray_samples())) as step:
+        report = run_demo(out, model, device.value, step)
+    mean = report['mean']
+    figures = report['pictures'] | {'mean': mean}
+    rows = [dict(name=name) | {k: r.get(k, '') for k in mean} for name, r in figures.items()]
+    print_table(rows, dict(name='picture', psnr='PSNR, dB', psnr_gray='all-gray', colorfulness='colourfulness',
+                           colorfulness_true='truth'))
+    typer.echo(f"model {report['model']}: {mean['psnr_gain']:+.2f} dB against all-gray; look at {out/'gallery.png'}")
 
 # %% ../../nbs/cli/01_colorize.ipynb #c028
 @app.command()
-@helped
-def models(
-    as_json:Annotated[bool, Option('--json')]=False, # for programs
-):
+def models(as_json:Annotated[bool, Option('--json', help='For programs: the rows as JSON.')]=False):
     "List the models that come with the package."
-    from colorize_nb.models.registry import list_models as packaged
-    rows = packaged()
+    from colorize_nb.models.registry import list_models
+    rows = list_models()
     if as_json: typer.echo(json.dumps(rows, indent=1))
-    elif rows: print_table(rows, dict(name='model', arch='architecture', size='size', megabytes='MB', description='what it is'))
-    else: typer.echo('no model comes with this version: train one, or give a .safetensors file')
+    elif not rows: typer.echo('no model comes with this version: train one, or give a .safetensors file')
+    else:
+        columns = dict(name='model', arch='architecture', size='size', megabytes='MB', description='what it is')
+        print_table(rows, columns)
 
 # %% ../../nbs/cli/01_colorize.ipynb #c031
 @app.command()
-@helped
 def export(
-    model:Annotated[str, Argument(metavar='MODEL')], # a packaged model's name, or a .safetensors file with its .json beside it
-    out:Annotated[Path, Option(metavar='FILE.onnx')], # file to write
+    model:Annotated[str, Argument(metavar='MODEL',
+        help="A packaged model's name, or a .safetensors file with its .json beside it.")],
+    out:Annotated[Path, Option(metavar='FILE.onnx', help='File to write.')],
 ):
-    "Write a model as an ONNX file, which colours without PyTorch."
+    "Write a model as an ONNX file, which colorizes without PyTorch."
     from colorize_nb.colorizer.onnx import export_onnx
     path = export_onnx(model, out)
     typer.echo(f'{path}, {path.stat().st_size/1e6:.1f} MB: colorize-nb colorize INPUT --out DIR --model {path}')
