@@ -9,7 +9,7 @@ from .study.make import make_study as make_study
 from .train.data import ColorizeDataLoaders as ColorizeDataLoaders, TensorL as TensorL, TensorLab as TensorLab
 from .train.gan import ColorGANLearner as ColorGANLearner
 from .train.learner import colorize_learner as colorize_learner
-from .train.recipe import recipes as list_recipes
+from .train.recipe import list_recipes as list_recipes
 from .train.run import run_recipe as run_recipe
 
 __version__: str

@@ -33,9 +33,9 @@ def summary(ev, names):
     "Figures, gains over gray, and differences to the base."
     gray = harder_gray(ev)
     return dict(n=len(ev.pictures), gray=gray,
-                figures={m: {f: rounded(i) for f in METRICS if (i := ev.figure(m, f)) is not None}
+                figures={m: {f: rounded(i) for f in METRICS if (i := ev.metric(m, f)) is not None}
                          for m in (*BASELINES, *names)}
-                | {'truth': dict(colorfulness=rounded(ev.figure('truth', 'colorfulness')))},
+                | {'truth': dict(colorfulness=rounded(ev.metric('truth', 'colorfulness')))},
                 gain={m: rounded(ev.difference(m, gray, 'psnr')) for m in names},
                 against={m: {f: rounded(ev.difference(m, BASE, f)) for f in METRICS} for m in names if m != BASE})
 

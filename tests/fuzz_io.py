@@ -2,7 +2,6 @@
 import faulthandler
 import io
 import json
-import os
 import random
 import struct
 import sys
@@ -21,7 +20,8 @@ def described(im, fmt, **kw):
         0x8769: {0x927C: ExifTag(7, 40, bytes(range(40))), 0xA002: ExifTag(3, 1, b'\x18\0')},
         0x8825: {2: ExifTag(5, 3, bytes(range(24)))}})
     xmp = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-        b'<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>')
+        b'<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" '
+        b'tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>')
     profile = SRGB.replace(b'\x6f\xa2', b'\x5f\xa2') # not quite sRGB any more, so that it is used
     if fmt == 'JPEG':
         kw = dict(comment=b'Oma', extra=b'\xff\xed\0\x24Photoshop 3.0\x008BIM\4\4\0\0\0\0\0\7\x1c\2\x78\0\2hi\0',
@@ -29,7 +29,8 @@ def described(im, fmt, **kw):
     if fmt in ('WEBP', 'AVIF'): kw = dict(exif=exif, xmp=xmp, icc_profile=profile) | kw
     if fmt == 'TIFF':
         ifd = Image.Exif()
-        ifd[270], ifd[700], ifd[33723], ifd[34377] = 'scan', xmp, b'\x1c\2\x78\0\2hi', b'8BIM\4\4\0\0\0\0\0\7\x1c\2\x78\0\2hi\0'
+        ifd[270], ifd[700], ifd[33723], ifd[
+            34377] = 'scan', xmp, b'\x1c\2\x78\0\2hi', b'8BIM\4\4\0\0\0\0\0\7\x1c\2\x78\0\2hi\0'
         kw = dict(exif=ifd, dpi=(300, 200), **({'icc_profile': profile} if im.mode in ('RGB', 'RGBA') else {})) | kw
     if fmt == 'PNG':
         from PIL.PngImagePlugin import PngInfo

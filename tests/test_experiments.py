@@ -59,7 +59,7 @@ def test_a_trial_can_be_built(trial):
     assert len(rec.phases) == 1 and rec.phases[0].epochs == trial.epochs and rec.size == try_lite.SIZE
     gen, _ = build_generator(replace(rec, encoder=None))
     if rec.parameters: assert sum(p.numel() for p in gen.parameters()) == rec.parameters
-    with patch('colorize_nb.train.run.PerceptualLoss', return_value=torch.nn.Identity()):
+    with patch('colorize_nb.train.losses.PerceptualLoss', return_value=torch.nn.Identity()):
         phase_loss(rec.phases[0], **dict(prior=torch.full((313,), 1/313)) if rec.phases[0].loss == 'bins' else {})
 
 @pytest.mark.parametrize('name', ['bins', 'finer'])

@@ -75,9 +75,13 @@ def test_rooms_import_downwards():
     done = run(BIN/'lint-imports')
     assert done.returncode == 0 and '0 broken' in done.stdout, done.stdout + done.stderr
 
-def test_lines_and_names():
+def test_scripts_lines_and_unused_names():
     done = run(BIN/'ruff', 'check')
     assert done.returncode == 0, done.stdout
+
+@pytest.mark.parametrize('nb', NOTEBOOKS, ids=name)
+def test_lines_are_short(nb):
+    assert not [o for s in sources(nb) for o in s.splitlines() if len(o) > 120]
 
 @pytest.mark.parametrize('mod', MODULES)
 def test_no_private_name_crosses_modules(mod):

@@ -1,10 +1,10 @@
-"The models that come with the package: small enough, with a card that says what they are, and better than gray on photographs that none of them learnt from."
+"""The models that come with the package: small enough, with a card that says what they are, and better than gray on
+photographs that none of them learnt from."""
 import json
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from colorize_nb.colorizer.core import Colorizer
 from colorize_nb.models.registry import find_model, list_models
@@ -32,12 +32,18 @@ def test_there_is_a_default(): assert {'default', 'small'} <= set(MODELS)
 @pytest.mark.parametrize('name', MODELS)
 def test_file_and_cards(name):
     path = find_model(name)
-    card, text = json.loads((path.parent/'model.json').read_text()), (path.parent/'README.md').read_text(encoding='utf-8')
+    card, text = json.loads((path.parent/'model.json').read_text(
+        )), (path.parent/'README.md').read_text(encoding='utf-8')
     assert path.stat().st_size <= LARGEST and card['name'] == name
     recipe = get_recipe(card['recipe'])
     gen = Colorizer.from_pretrained(name).engine.model
-    assert sum(p.numel() for p in gen.parameters()) == recipe.parameters and gen.config['encoder'] == recipe.config['encoder']
-    for word in f'# Model card: `{name}`', 'plausible', '**Data**', '**Recipe**', '**Command**', f'colorize-nb train {card["recipe"]}', 'Apache-2.0', 'failures', f'{path.stat().st_size/1e6:.1f} MB': assert word in text, word
+    assert sum(p.numel()
+               for p in gen.parameters()) == recipe.parameters and gen.config['encoder'] == recipe.config['encoder']
+    words = (f'# Model card: `{name}`', 'plausible', '**Data**', '**Recipe**', '**Command**',
+             f'colorize-nb train {card["recipe"]}', 'Apache-2.0', 'failures', 
+             f'{path.stat().st_size/1e6:.1f} MB')
+    for word in words:
+        assert word in text, word
     plain = str.maketrans('', '', '-_')
     assert gen.config['encoder'].translate(plain) in text.lower().translate(plain)
 
@@ -45,8 +51,10 @@ def test_file_and_cards(name):
 def test_better_than_gray_on_new_photographs(answers, name):
     "PSNR by scikit-image would be the same; test_evaluate holds ours against it"
     gains = [(psnr(a[name], a['truth']) - psnr(a['gray'], a['truth'])).item() for a in answers]
-    share = np.mean([colorfulness(a[name]).item() for a in answers])/np.mean([colorfulness(a['truth']).item() for a in answers])
+    share = np.mean([colorfulness(a[name]).item()
+                     for a in answers])/np.mean([colorfulness(a['truth']).item() for a in answers])
     print(name, np.round(gains, 2), round(share, 2))
     assert np.mean(gains) > 1 and .4 < share < 1.2
 
-def test_vivid_is_livelier(answers): assert np.mean([(colorfulness(a['vivid']) - colorfulness(a['default'])).item() for a in answers]) > 5
+def test_vivid_is_livelier(answers):
+    assert np.mean([(colorfulness(a['vivid']) - colorfulness(a['default'])).item() for a in answers]) > 5

@@ -29,15 +29,15 @@ from colorize_nb.models.registry import ARCHS
 from colorize_nb.train.augment import Augment
 from colorize_nb.train.callbacks import read_checkpoint
 from colorize_nb.train.losses import GANLoss
-from colorize_nb.train.recipe import SCHEDULES, load_recipes, recipes, stored_recipe, training_values
+from colorize_nb.train.recipe import SCHEDULES, load_recipes, list_recipes, stored_recipe, training_values
 from colorize_nb.train.run import CALLBACKS, build_critic, phase_loss, run_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT/'tools'))
+sys.path.insert(0, str(ROOT/'experiments'))
 from run_systems import KEPT, PLANS
 
 warnings.simplefilter('ignore')
-ALL = recipes()
+ALL = list_recipes()
 
 # Recipes are what they were
 
@@ -245,7 +245,7 @@ def test_killed_runs_end_alike(data, tmp_path):
     assert killed, 'no run was killed'
     assert_alike(tmp_path/'whole', tmp_path/'killed', f'killed after {killed} s of {took:.1f} s')
 
-# The plan of tools/run_systems.py: what it runs is there, and what the pages show came from it
+# The plan of experiments/run_systems.py: what it runs is there, and what the pages show came from it
 
 KNOWN = {o.name: o for o in PLANS}
 RUNS = sorted(p.parent.name for p in KEPT.glob('*/run.json'))

@@ -35,7 +35,7 @@ def _weights(n):
 def recipes(as_json:Annotated[bool, Option('--json', help='For programs: the whole recipes as JSON.')]=False):
     "List what `train` can train."
     from dataclasses import asdict
-    from colorize_nb.train.recipe import recipes as all_recipes
+    from colorize_nb.train.recipe import list_recipes as all_recipes
     rows = [asdict(r) for r in all_recipes().values()]
     if as_json: return typer.echo(json.dumps(rows, indent=1, default=str))
     shown = [r | dict(epochs=_epochs(r['phases']), weights=_weights(r['parameters'])) for r in rows]
@@ -100,7 +100,7 @@ def train(
     "Train a colorizer on your pictures."
     if scale <= 0:
         raise typer.BadParameter('give a number in (0,1]: 1 is the whole recipe, 0.01 a trial', param_hint='--scale')
-    from colorize_nb.train.recipe import recipes as all_recipes
+    from colorize_nb.train.recipe import list_recipes as all_recipes
     names = list(all_recipes())
     if recipe not in names:
         raise typer.BadParameter(f"no recipe named {recipe!r}: take one of {', '.join(names)}", param_hint='RECIPE')

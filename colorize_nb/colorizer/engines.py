@@ -13,8 +13,11 @@ from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING: import torch
 
 from ..models.registry import find_model, load_generator, need, onnx_meta, pick_device
 

@@ -15,10 +15,12 @@ import hashlib, json, math, os, random, unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+if TYPE_CHECKING: from torch import Tensor
 
 from ..color.icc import profile_of, to_srgb
 from .image import refuse_bomb

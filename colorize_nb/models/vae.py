@@ -33,10 +33,7 @@ def normal_kl(
     logvar0 = torch.as_tensor(logvar0, dtype=mean.dtype, device=mean.device)
     return (logvar0 - logvar + (logvar.exp() + (mean - mean0)**2)/logvar0.exp() - 1)/2
 
-# %% ../../nbs/models/06_vae.ipynb #c006
-draw = reparameterize # earlier name, not in `__all__`
-
-# %% ../../nbs/models/06_vae.ipynb #c010
+# %% ../../nbs/models/06_vae.ipynb #c009
 def _relu(*layers): return nn.Sequential(*layers, nn.ReLU())
 def _halve(ni, nf): return _relu(nn.Conv2d(ni, nf, 4, stride=2, padding=1))
 def _double(ni, nf): return nn.ConvTranspose2d(ni, nf, 4, stride=2, padding=1)
@@ -91,7 +88,7 @@ class ConvVAE(ImageGenerator):
         "Return the chroma of the planes."
         return super().ab(raw[0], l)
 
-# %% ../../nbs/models/06_vae.ipynb #c012
+# %% ../../nbs/models/06_vae.ipynb #c011
 def conv_vae(
     size:int=128, # side of the image inside, pixels, a multiple of 32
     z:int=32, # length of the code
@@ -101,7 +98,7 @@ def conv_vae(
     "Build the variational autoencoder of Minářová (2022)."
     return ConvVAE(size, z, tuple(nf), out, dict(size=size, z=z, nf=list(nf), out=out))
 
-# %% ../../nbs/models/06_vae.ipynb #c019
+# %% ../../nbs/models/06_vae.ipynb #c018
 _ACTIVE = .01 # variance of a number's mean over images from which it counts as active; Burda et al. 2015
 
 def code_use(
@@ -119,7 +116,7 @@ def code_use(
         kl = normal_kl(mean, logvar, mean0, logvar0).mean(0)
         return dict(kl=kl, active=int((mean.var(0) > _ACTIVE).sum()), change=diff.square().mean().sqrt().item())
 
-# %% ../../nbs/models/06_vae.ipynb #c023
+# %% ../../nbs/models/06_vae.ipynb #c022
 class ChromaDist:
     "A distribution of chroma, given the lightness it was made from."
     def __init__(self,
@@ -155,7 +152,7 @@ class ChromaDist:
         h, w = ab.shape[-2:]
         return self.net.posterior(F.pad(ab, (0, W - w, 0, H - h), mode='replicate'), self.l, self.maps)
 
-# %% ../../nbs/models/06_vae.ipynb #c030
+# %% ../../nbs/models/06_vae.ipynb #c029
 def _conv(ni, nf, stride=1):
     conv = nn.Conv2d(ni, nf, 3, stride=stride, padding=1, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(nf), nn.ReLU())
@@ -185,7 +182,7 @@ class _Up(nn.Module):
         scale, shift = self.film(z)[..., None, None].chunk(2, 1) # (bs,nf,1,1)
         return (self.norm(self.conv(x))*(1 + scale) + shift).relu()
 
-# %% ../../nbs/models/06_vae.ipynb #c031
+# %% ../../nbs/models/06_vae.ipynb #c030
 class ConditionalVAE(IndirectGenerator):
     "A conditional variational autoencoder of chroma given lightness."
     arch, stride = 'conditional_vae', 32
@@ -243,7 +240,7 @@ class ConditionalVAE(IndirectGenerator):
         "Return the chroma of the most likely code."
         return raw.mode()
 
-# %% ../../nbs/models/06_vae.ipynb #c035
+# %% ../../nbs/models/06_vae.ipynb #c034
 @patch
 @torch.no_grad()
 def samples(self:ConditionalVAE,
@@ -257,7 +254,7 @@ def samples(self:ConditionalVAE,
     dist = self.body(F.pad(l, (0, -w%self.stride, 0, -h%self.stride), mode='replicate'))
     return torch.stack([torch.cat([l, dist.sample(temperature)[..., :h, :w]], 1) for _ in range(n)], 1)
 
-# %% ../../nbs/models/06_vae.ipynb #c037
+# %% ../../nbs/models/06_vae.ipynb #c036
 def conditional_vae(
     z:int=8, # length of the code
     nf:tuple=(32, 64, 128, 128, 256), # widths of the encoder's five stages

@@ -21,8 +21,9 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import expit, logit, ndtri
 
-from ..evaluate.report import Cell, Column, FigureTable, Row, forest, spread
-from ..evaluate.report import format_interval, format_number, pluralize
+from ..evaluate.charts import Row, forest, spread
+from ..evaluate.pages import Cell, Column, FigureTable
+from ..evaluate.pages import format_interval, format_number, pluralize
 from ..evaluate.statistics import Bootstrap, Interval
 from .design import Study
 from .responses import answer_table
@@ -166,7 +167,7 @@ class CrossedBootstrap(Bootstrap):
         sums = np.vstack([both.sum(0), *(w@both for w in self.weights())])
         with np.errstate(invalid='ignore', divide='ignore'): return sums[:, :v.shape[1]]/sums[:, v.shape[1]:]
 
-# %% ../../nbs/study/04_analysis.ipynb #c023
+# %% ../../nbs/study/04_analysis.ipynb #c024
 def wilson(
     k, # number of answers 'yes', an int or an array
     n, # number of answers, likewise
@@ -206,7 +207,7 @@ def _interval(boot, got, size):
     if few < 2: return Interval(value, np.nan, np.nan)
     return _exact(value, few, boot.level) if value in (0, 1) else boot.around(value, got[1:])
 
-# %% ../../nbs/study/04_analysis.ipynb #c026
+# %% ../../nbs/study/04_analysis.ipynb #c027
 def _rate_rows(kept, groups, sizes, of, boot):
     "Interval of each group's rate, from the resamples."
     values = np.full((len(kept), len(groups)), np.nan)
@@ -238,7 +239,7 @@ def fooling_rates(
         res.append(dict(zip(keys, values)) | rate | size)
     return pd.DataFrame(res, columns=keys + ['rate', 'low', 'high', 'yes', 'answers', 'people', 'pictures'])
 
-# %% ../../nbs/study/04_analysis.ipynb #c037
+# %% ../../nbs/study/04_analysis.ipynb #c038
 def _newcombe(a, b):
     "Ends of the interval of the difference of two rates, from their own intervals."
     d = a.rate - b.rate
@@ -266,7 +267,7 @@ def rate_differences(
         rows.append(dict(zip(columns, (names[i], names[j], d, *ends))))
     return pd.DataFrame(rows, columns=columns)
 
-# %% ../../nbs/study/04_analysis.ipynb #c042
+# %% ../../nbs/study/04_analysis.ipynb #c043
 def _z(share, n): return ndtri((share*n + .5)/(n + 1))
 
 def signal_detection(
@@ -294,7 +295,7 @@ def signal_detection(
         rows.append(row)
     return pd.DataFrame(rows, columns=columns)
 
-# %% ../../nbs/study/04_analysis.ipynb #c050
+# %% ../../nbs/study/04_analysis.ipynb #c051
 def _half_widths(study, part, rate, spread, boot, rng):
     "Half-widths of the intervals of one simulated study: of a rate, and of the difference of two."
     names = study.models[:2]
@@ -325,7 +326,7 @@ def power(
         rows.append(dict(zip(('rate', 'difference'), np.mean(widths, 0))))
     return pd.DataFrame(rows, index=pd.Index(people, name='people'))
 
-# %% ../../nbs/study/04_analysis.ipynb #c061
+# %% ../../nbs/study/04_analysis.ipynb #c059
 @dataclass
 class StudyResults:
     "The results of a study."
@@ -371,7 +372,7 @@ def study_results(
     return StudyResults(study, table.assign(excluded=excluded_by(table, study)), kept, count, rules, rates,
                         rate_differences(kept, study.models, boot), signal_detection(kept, study.models, boot))
 
-# %% ../../nbs/study/04_analysis.ipynb #c066
+# %% ../../nbs/study/04_analysis.ipynb #c064
 def _percent(row): return Interval(*(100*float(row[k]) for k in ('rate', 'low', 'high')))
 def _text(i, unit=' %'): return f'{format_number(i.value, 1)}{unit} {format_interval(i, 1)}'.strip()
 def _row_of(frame, name): return next((r for _, r in frame.iterrows() if r.condition == name), None)
@@ -408,7 +409,7 @@ def study_verdict(
     if real is not None: text += f', real pictures in {_text(_percent(real))}'
     return f'{text}: {unknown}' if real is None or np.isnan(d.low) else f'{text}; {_single_verdict(d)}'
 
-# %% ../../nbs/study/04_analysis.ipynb #c071
+# %% ../../nbs/study/04_analysis.ipynb #c069
 def _cell(row):
     "A rate in per cent with its interval."
     if row is None: return Cell()
@@ -438,7 +439,7 @@ def rate_table(
              Column('answers'), Column('people'), Column('pictures')]
     return FigureTable('Fooling rate of each model, and the 95 % interval', heads, rows)
 
-# %% ../../nbs/study/04_analysis.ipynb #c075
+# %% ../../nbs/study/04_analysis.ipynb #c073
 def paper_table(
     res:StudyResults, # any
     by:str='model', # 'model' or 'set'
@@ -469,7 +470,7 @@ def set_table(
     heads = [Column(s) for s in study.sets] + [Column('all sets')]
     return FigureTable(f'{res.word.capitalize()}, %: models on data sets', heads, rows)
 
-# %% ../../nbs/study/04_analysis.ipynb #c0752
+# %% ../../nbs/study/04_analysis.ipynb #c075
 def _points(d): return Interval(100*d.difference, 100*d.low, 100*d.high)
 
 def sure_differences(

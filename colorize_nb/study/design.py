@@ -169,13 +169,13 @@ class Study:
             res[s] = shuffled(own, self.seed, 'set', s)[:len(own) - len(own)%len(self.conditions)]
         return res
 
-# %% ../../nbs/study/00_design.ipynb #c025
+# %% ../../nbs/study/00_design.ipynb #c028
 @patch(as_prop=True)
 def choices(self:Study):
     "The two answers that can be given."
     return dict(pairs=('left', 'right'), single=('real', 'fake'))[self.design]
 
-# %% ../../nbs/study/00_design.ipynb #c028
+# %% ../../nbs/study/00_design.ipynb #c031
 def _measured(study, k):
     "Measured images of participant `k`, with their conditions."
     res, cs = [], study.conditions
@@ -191,7 +191,7 @@ def _practised(study, k, kind):
     if kind == 'check': return [(own[i % len(own)], 'spoilt') for i in range(study.checks)]
     return [(own[i], cs[(i + k) % len(cs)]) for i in range(study.practice)]
 
-# %% ../../nbs/study/00_design.ipynb #c032
+# %% ../../nbs/study/00_design.ipynb #c035
 def _trials(study, k, kind, rows):
     "Make trials of images and conditions; their numbers come later."
     first = _key(study.seed, k//2, kind)[0] + k
@@ -208,7 +208,7 @@ def _trials(study, k, kind, rows):
         res.append(Trial(-1, kind, p, condition, shown, right))
     return res
 
-# %% ../../nbs/study/00_design.ipynb #c035
+# %% ../../nbs/study/00_design.ipynb #c038
 @patch
 def plan(self:Study,
     k:int, # number of the participant: 0, 1, 2, ...
@@ -227,7 +227,7 @@ def _shuffled_trials(study, k, kind, rows):
     trials = _trials(study, k, kind, rows)
     return [trials[i] for i in shuffled(range(len(trials)), study.seed, k, kind, 'order')]
 
-# %% ../../nbs/study/00_design.ipynb #c050
+# %% ../../nbs/study/00_design.ipynb #c053
 @patch
 def save(self:Study,
     folder:str|Path, # folder for `study.json`

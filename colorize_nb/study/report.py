@@ -17,8 +17,8 @@ import pandas as pd
 from fastcore import xml as h
 from PIL import Image
 
-from ..evaluate.report import Cell, Column, FigureTable, Shown, html_page, picture_strip, words_table
-from ..evaluate.report import format_number, pluralize, shrink
+from ..evaluate.pages import Cell, Column, FigureTable, Shown, html_page, picture_strip, words_table
+from ..evaluate.pages import format_number, pluralize, shrink
 from ..evaluate.statistics import Interval
 from ..io.write import atomic_path
 from .analysis import StudyResults, excluded_by, power, study_charts, study_results, study_verdict
@@ -251,7 +251,7 @@ def study_page(
                      f'Study: {study.title}', _CSS)
     return re.sub(r'(?<=\d) %', '\xa0%', page) # a number and its sign stay on one line
 
-# %% ../../nbs/study/05_report.ipynb #c029
+# %% ../../nbs/study/05_report.ipynb #c023
 def _harmless(v):
     "A value that no spreadsheet takes for a formula."
     formula = isinstance(v, str) and v[:1] in ('=', '+', '-', '@', '\t', '\r', '\n')
@@ -264,7 +264,7 @@ def study_csv(
     "Format all answers for a spreadsheet."
     return table.assign(excluded=excluded_by(table, study)).map(_harmless).to_csv(index=False, lineterminator='\n')
 
-# %% ../../nbs/study/05_report.ipynb #c033
+# %% ../../nbs/study/05_report.ipynb #c027
 def _records(frame): return frame.astype(object).where(frame.notna(), None).to_dict('records')
 
 def _ms_quantiles(ms):

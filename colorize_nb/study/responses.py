@@ -172,7 +172,7 @@ def withdraw(self:Answers,
                    (int(time.time()), serial))
     self._all('PRAGMA wal_checkpoint(TRUNCATE)') # the log held them too
 
-# %% ../../nbs/study/02_responses.ipynb #c038
+# %% ../../nbs/study/02_responses.ipynb #c031
 _TYPES = dict(participant=int, number=int, kind=str, picture=int, set=str, name=str, condition=str, choice=str,
               right=str, correct=bool, fooled=float, exposure_ms=float, response_ms=float, shows=int, hidden=bool,
               began=int, answered=int)

@@ -12,9 +12,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from PIL import Image, ImageOps
+
+if TYPE_CHECKING: import matplotlib.figure
 
 from ..io.samples import sample
 
