@@ -40,7 +40,7 @@ def test_file_and_cards(name):
     assert sum(p.numel()
                for p in gen.parameters()) == recipe.parameters and gen.config['encoder'] == recipe.config['encoder']
     words = (f'# Model card: `{name}`', 'plausible', '**Data**', '**Recipe**', '**Command**',
-             f'colorize-nb train {card["recipe"]}', 'Apache-2.0', 'failures', 
+             f'colorize-nb train {card["recipe"]}', 'Apache-2.0', 'failures',
              f'{path.stat().st_size/1e6:.1f} MB')
     for word in words:
         assert word in text, word
