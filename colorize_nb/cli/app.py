@@ -134,6 +134,9 @@ def progress_bar(
     total:int|None, # steps; None if unknown
 ):
     "Show a progress bar; gives a function to call after each step."
+    if not (sys.stdout and sys.stdout.isatty()): # rich takes a tenth of a second to import
+        yield lambda *_: None
+        return
     with progress() as bar:
         task = bar.add_task(description, total=total)
         yield lambda *_: bar.advance(task)
