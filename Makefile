@@ -53,7 +53,7 @@ test-all: $(DEV)  ## the same and all that is long: browser, fresh environments,
 test-room: $(DEV)  ## the notebooks and tests of one room: make test-room ROOM=io
 	@test -n "$(ROOM)" || { echo 'say which room: make test-room ROOM=io'; exit 2; }
 	$(BIN)/nbdev-test nbs/$(ROOM) --n-workers $(WORKERS)
-	@if [ -e tests/test_$(ROOM).py ]; then $(BIN)/python -m pytest -q -m "not slow" tests/test_$(ROOM).py; fi
+	$(BIN)/python -m pytest -q -m "not slow" tests/test_$(ROOM)*.py
 
 step: $(DEV)  ## the quick part: are notebooks, modules and README in step, imports and lines in order?
 	$(BIN)/python -m pytest -q tests/test_house.py
