@@ -161,7 +161,7 @@ def model_method(
 )->Method: # colorizes images end to end, at full size
     "Make a method of a model."
     path = find_model(model)
-    c = Colorizer.load(path, device)
+    c = Colorizer.load(model, device) # a packaged model with the engine that users get
     if name is None: name = _model_name(model, path)
     if size is not None: name, c.size = f'{name}, {size} px', size
     info = dict(model=c.meta.get('name', name), arch=c.meta.get('arch'), size=c.size,
