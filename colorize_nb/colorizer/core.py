@@ -83,7 +83,7 @@ class ChromaModel:
     def from_pretrained(cls,
         name:str|Path='default', # a packaged model, see `list_models`, or a path
         device:str='auto', # auto, cpu, cuda, cuda:1, mps
-    ):
+    )->'Colorizer': # ready to call
         "Load a packaged model by `name` (see `list_models`), or any by its path; `device`: auto, cpu, cuda, mps."
         return cls(load_engine(name, device))
 
@@ -91,7 +91,7 @@ class ChromaModel:
     def load(cls,
         path:str|Path, # .safetensors file with its .json beside it, or .onnx file
         device:str='auto', # auto, cpu, cuda, cuda:1, mps
-    ):
+    )->'Colorizer': # ready to call
         "Load a model from `path`, a .safetensors (with its .json) or .onnx file; `device`: auto, cpu, cuda, mps."
         return cls(load_engine(path, device))
 
