@@ -34,17 +34,20 @@ def _shadow():
     "(a,b) pairs of colours all over the surface of the RGB cube."
     v = torch.arange(0, 256, 5, dtype=torch.uint8)
     face = torch.cartesian_prod(v, v).T
-    rgb = torch.cat([torch.cat([face[:i], torch.full_like(face[:1], end), face[i:]]) for i in range(3) for end in (0, 255)], 1)
+    rgb = torch.cat([torch.cat([face[:i], torch.full_like(face[:1], end), face[i:]]) for i in range(3)
+                     for end in (0, 255)], 1)
     return list(zip(*rgb2lab(rgb[:,None])[1:,0].tolist()))
 
 # %% ../../nbs/color/02_bins.ipynb #c014
 @lru_cache(maxsize=None)
 def _bins(step):
     "The bins, computed once for each `step`."
-    if not 5 <= step <= 50: raise ValueError(f"expected a step of 5 to 50 ab units, got {step}: 10 gives the 313 bins of Zhang et al.")
+    if not 5 <= step <= 50:
+        raise ValueError(f"expected a step of 5 to 50 ab units, got {step}: 10 gives the 313 bins of Zhang et al.")
     edge = _hull([(a + i, b + j) for a, b in _hull(_shadow()) for i in (-step, step) for j in (-step, step)])
     ticks = [i*step for i in range(-int(150//step), int(150//step) + 1)]
-    inside = [(a, b) for a in ticks for b in ticks if all(_turn(o, p, (a, b)) > 0 for o, p in zip(edge, edge[1:] + edge[:1]))]
+    inside = [(a, b) for a in ticks
+              for b in ticks if all(_turn(o, p, (a, b)) > 0 for o, p in zip(edge, edge[1:] + edge[:1]))]
     return torch.tensor(inside, dtype=torch.float32)
 
 def ab_bins(
@@ -57,7 +60,8 @@ def ab_bins(
 def _flat(ab):
     "The colours as (n,2) floats, after a check of the shape."
     if ab.ndim != 4 or ab.shape[1] != 2 or not ab.is_floating_point():
-        raise ValueError(f"expected (bs,2,h,w) ab in units, as floats, got {tuple(ab.shape)} {str(ab.dtype)[6:]}: take `rgb2lab(x)[:,1:]`, and add the batch dimension with `[None]`")
+        raise ValueError(f"expected (bs,2,h,w) ab in units, as floats, got {tuple(ab.shape)} {str(ab.dtype)[6:]}: "
+                         f"take `rgb2lab(x)[:,1:]`, and add the batch dimension with `[None]`")
     return ab.detach().as_subclass(Tensor).movedim(1, -1).reshape(-1, 2).float()
 
 def _cells(ab, step):
@@ -70,17 +74,22 @@ def _cells(ab, step):
 
 @lru_cache(maxsize=None)
 def _candidates(step, k):
-    "For each quarter cell: the bin of its cell or -1 (cells,), and all that can be among the `k` nearest of a colour in it (cells,c)."
+    """For each quarter cell: the bin of its cell or -1 (cells,), and all that can be among the `k` nearest of a colour
+    in it (cells,c)."""
     bins, s = _bins(step), step/4
-    centres = torch.cartesian_prod(*[torch.arange(lo - s, hi + 2*s, 2*s) for lo, hi in zip(bins.amin(0).tolist(), bins.amax(0).tolist())])
+    centres = torch.cartesian_prod(*[torch.arange(lo - s, hi + 2*s, 2*s)
+                                     for lo, hi in zip(bins.amin(0).tolist(), bins.amax(0).tolist())])
     d = (centres[:,None] - bins).abs() # (cells,n,2)
-    least, most = (d - s).clamp_min(0).norm(dim=-1), (d + s).norm(dim=-1) # distances of the nearest and the farthest colour in it
+    # distances of the nearest and the farthest colour in it
+    least, most = (d - s).clamp_min(0).norm(dim=-1), (d + s).norm(dim=-1)
     ok = least <= most.kthvalue(k, 1, keepdim=True).values + 1e-3
     own = (d < 2*s).all(-1)
-    return own.int().argmax(1).where(own.any(1), -1), least.masked_fill(~ok, 1e9).topk(int(ok.sum(1).max()), largest=False).indices
+    return own.int().argmax(1).where(own.any(1),
+                                     -1), least.masked_fill(~ok, 1e9).topk(int(ok.sum(1).max()), largest=False).indices
 
 # %% ../../nbs/color/02_bins.ipynb #c023
-def _squared(x, a, b): return (x[:,:1] - a).square_().add_((x[:,1:] - b).square_()) # (n,2) colours, bins' a and b -> (n,c)
+# (n,2) colours, bins' a and b -> (n,c)
+def _squared(x, a, b): return (x[:,:1] - a).square_().add_((x[:,1:] - b).square_())
 
 def _nearest(ab, k, step):
     "The `k` nearest bins of the colours (n,2), nearest first: their indices and squared distances, both (n,k)."
@@ -94,7 +103,9 @@ def _nearest(ab, k, step):
         i = c.gather(1, j)
         if not ok.all():
             far = x[~ok]
-            if not far.isfinite().all(): raise ValueError("expected finite ab values, got nan or infinity: look for the step before this one that made them")
+            if not far.isfinite().all():
+                raise ValueError("expected finite ab values, got nan or infinity: look for the step before this one "
+                                 "that made them")
             d[~ok], i[~ok] = _squared(far, a, b).topk(k, largest=False)
         res.append((i, d))
     return torch.cat([i for i, _ in res]), torch.cat([d for _, d in res])
@@ -118,7 +129,8 @@ def soft_encode(
     step:float=10, # of the grid, as in `ab_bins`
 )->tuple: # indices (bs,k,h,w) long, nearest first, and weights (bs,k,h,w) float32, which sum to 1
     "Spread each colour over its nearest bins."
-    if not sigma > 0: raise ValueError(f"expected a sigma above 0 ab units, got {sigma}: for all weight on one bin take `k=1`")
+    if not sigma > 0:
+        raise ValueError(f"expected a sigma above 0 ab units, got {sigma}: for all weight on one bin take `k=1`")
     i, d = _nearest(_flat(ab), k, step)
     w = torch.softmax(-d/(2*sigma**2), 1)
     return tuple(o.view(ab.shape[0], *ab.shape[2:], k).movedim(-1, 1) for o in (i, w))
@@ -140,8 +152,11 @@ def annealed_mean(
 )->Tensor: # (bs,2,h,w) chroma, ab units
     "Make chroma of a distribution over the bins."
     bins = _bins(step)
-    if logits.ndim != 4 or logits.shape[1] != len(bins): raise ValueError(f"expected (bs,{len(bins)},h,w) logits for a step of {step}, got {tuple(logits.shape)}: the classifier's last layer needs {len(bins)} planes")
-    if not T > 0: raise ValueError(f"expected a temperature above 0, got {T}: for the mode take a small one, such as 0.01")
+    if logits.ndim != 4 or logits.shape[1] != len(bins):
+        raise ValueError(f"expected (bs,{len(bins)},h,w) logits for a step of {step}, got {tuple(logits.shape)}: the "
+                         f"classifier's last layer needs {len(bins)} planes")
+    if not T > 0:
+        raise ValueError(f"expected a temperature above 0, got {T}: for the mode take a small one, such as 0.01")
     x = logits if logits.dtype == torch.float64 else logits.float()
     return torch.einsum('bnhw,nc->bchw', torch.softmax(x/T, 1), bins.to(x))
 
@@ -162,9 +177,12 @@ def ab_prior(
 )->Tensor: # (n,) float32, share of each bin, sums to 1
     "Share of each bin among the counted pixels."
     bins = _bins(step).double()
-    if counts.ndim < 1 or counts.shape[-1] != len(bins): raise ValueError(f"expected (*,{len(bins)}) counts for a step of {step}, got {tuple(counts.shape)}: take `bin_counts`")
+    if counts.ndim < 1 or counts.shape[-1] != len(bins):
+        raise ValueError(f"expected (*,{len(bins)}) counts for a step of {step}, got {tuple(counts.shape)}: take "
+                         f"`bin_counts`")
     p = counts.reshape(-1, len(bins)).double().sum(0)
-    if not (p.sum() > 0 and (p >= 0).all() and p.isfinite().all()): raise ValueError("expected counts that are not negative and not all 0: have pictures been counted?")
+    if not (p.sum() > 0 and (p >= 0).all() and p.isfinite().all()):
+        raise ValueError("expected counts that are not negative and not all 0: have pictures been counted?")
     if smoothing:
         w = torch.exp(-torch.cdist(bins, bins).square()/(2*smoothing**2)).to(p.device)
         p = (p/w.sum(1))@w # a bin's pixels are shared out to all, their sum stays
@@ -177,8 +195,12 @@ def rebalancing_weights(
 )->Tensor: # (n,) float32, weight of a pixel of each bin; weighted by `prior` their mean is 1
     "Weights that make rare colours count."
     p = prior.double()
-    if prior.ndim != 1 or not (p >= 0).all() or not abs(p.sum() - 1) < 1e-3: raise ValueError(f"expected an (n,) prior that sums to 1, got {tuple(prior.shape)} with sum {p.sum():.4g}: make one of counts with `ab_prior`")
+    if prior.ndim != 1 or not (p >= 0).all() or not abs(p.sum() - 1) < 1e-3:
+        raise ValueError(f"expected an (n,) prior that sums to 1, got {tuple(prior.shape)} with sum {p.sum():.4g}: "
+                         f"make one of counts with `ab_prior`")
     if not 0 <= lam <= 1: raise ValueError(f"expected a lam from 0 to 1, got {lam}: 0 balances fully, 1 not at all")
-    if lam == 0 and (p == 0).any(): raise ValueError(f"expected a prior above 0 everywhere for lam=0, got {int((p == 0).sum())} bins with 0: smooth it with `ab_prior`, or take a lam above 0")
+    if lam == 0 and (p == 0).any():
+        raise ValueError(f"expected a prior above 0 everywhere for lam=0, got {int((p == 0).sum())} bins with 0: "
+                         f"smooth it with `ab_prior`, or take a lam above 0")
     w = 1/((1 - lam)*p + lam/len(p))
     return (w/(p*w).sum()).float()

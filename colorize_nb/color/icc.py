@@ -28,11 +28,13 @@ def _icc(space, pcs, tags, kind=b'mntr', version=0x02100000, intent=0):
     for v in tags.values():
         if v not in places: places[v] = start + len(data); data += v + bytes(-len(v) % 4)
     table = struct.pack('>I', len(tags)) + b''.join(struct.pack('>4sII', k, places[v], len(v)) for k, v in tags.items())
-    head = struct.pack('>I4sI4s4s4s6H4s4sIIIQI', start + len(data), b'', version, kind, space, pcs, 2020, 1, 1, 0, 0, 0, b'acsp', b'', 0, 0, 0, 0, intent)
+    head = struct.pack('>I4sI4s4s4s6H4s4sIIIQI', start + len(data), b'', version, kind, space, pcs, 2020, 1, 1, 0, 0, 0,
+                       b'acsp', b'', 0, 0, 0, 0, intent)
     return (head + _s15(*_D50)).ljust(128, b'\0') + table + data
 
 _D50 = .9642, 1., .8249 # the white of the space that profiles meet in
-_SRGB_XYZ = (.436066, .222488, .013916), (.385147, .716873, .097076), (.143066, .060608, .714096) # red, green, blue of ICC's sRGB profile, seen under D50
+# red, green, blue of ICC's sRGB profile, seen under D50
+_SRGB_XYZ = (.436066, .222488, .013916), (.385147, .716873, .097076), (.143066, .060608, .714096)
 
 def _decoded(v):
     "sRGB's curve (IEC 61966-2-1): values in [0,1] to light."
@@ -44,7 +46,8 @@ def _encoded(y):
 
 def _matrix_profile(name, primaries, curve, **kw):
     "A profile of three primaries (XYZ under D50) with one curve."
-    return _icc(b'RGB ', b'XYZ ', {b'desc': _desc(name), b'cprt': _text('No copyright'), b'wtpt': _xyz(*_D50), **{k: _xyz(*v) for k, v in zip((b'rXYZ', b'gXYZ', b'bXYZ'), primaries)},
+    return _icc(b'RGB ', b'XYZ ', {b'desc': _desc(name), b'cprt': _text('No copyright'), b'wtpt': _xyz(*_D50),
+                                   **{k: _xyz(*v) for k, v in zip((b'rXYZ', b'gXYZ', b'bXYZ'), primaries)},
         **dict.fromkeys((b'rTRC', b'gTRC', b'bTRC'), curve)}, **kw)
 
 _SRGB_CURVE = _curv(np.rint(_decoded(np.linspace(0, 1, 1024))*65535).astype(int).tolist())
@@ -84,7 +87,8 @@ def _curve(data):
 def _under_d50(white, *primaries):
     "XYZ of primaries given as (x, y), by Bradford's adaptation to D50."
     xyz = lambda x, y: np.array([x/y, 1, (1 - x - y)/y])
-    m, cone = np.stack([xyz(*p) for p in primaries], 1), np.array([[.8951, .2664, -.1614], [-.7502, 1.7135, .0367], [.0389, -.0685, 1.0296]])
+    m, cone = np.stack([xyz(*p) for p in primaries],
+                       1), np.array([[.8951, .2664, -.1614], [-.7502, 1.7135, .0367], [.0389, -.0685, 1.0296]])
     m = m*np.linalg.solve(m, xyz(*white))
     return (np.linalg.inv(cone) @ np.diag(cone @ _D50/(cone @ xyz(*white))) @ cone @ m).T
 
@@ -95,7 +99,10 @@ def _matrix(tags):
     xyz = np.array([np.frombuffer(tags[k][8:20].ljust(12, b'\0'), '>i4')/65536 for k in (b'rXYZ', b'gXYZ', b'bXYZ')]).T
     return np.linalg.inv(np.array(_SRGB_XYZ).T) @ xyz
 
-def _is_matrix(icc, tags): return icc[16:24] == b'RGB XYZ ' and not any(t in tags for t in _TABLES) and all(t in tags for t in (b'rXYZ', b'gXYZ', b'bXYZ', b'rTRC', b'gTRC', b'bTRC'))
+def _is_matrix(icc, tags):
+    return icc[16:24] == b'RGB XYZ ' and not any(t in tags
+                                                 for t in _TABLES) and all(t in tags
+                                                     for t in (b'rXYZ', b'gXYZ', b'bXYZ', b'rTRC', b'gTRC', b'bTRC'))
 
 @lru_cache(maxsize=8)
 def _transform(icc, mode):
@@ -104,13 +111,17 @@ def _transform(icc, mode):
     spaces = {'RGB': b'RGB ', 'CMYK': b'CMYK', 'LAB': b'Lab '}
     if icc == SRGB and mode == 'RGB': return None
     if len(icc) < 128 or icc[36:40] != b'acsp': raise ValueError('it is none')
-    if icc[16:20] != spaces[mode]: raise ValueError(f"it is made for {icc[16:20].decode('latin-1').strip()}, the picture is {mode}")
+    if icc[16:20] != spaces[mode]:
+        raise ValueError(f"it is made for {icc[16:20].decode('latin-1').strip()}, the picture is {mode}")
     profile = ImageCms.ImageCmsProfile(BytesIO(icc))
     intent = int.from_bytes(icc[66:68], 'big') # the upper half means nothing, and in some profiles is not zero
-    transform = ImageCms.buildTransform(profile, ImageCms.createProfile('sRGB'), mode, 'RGB', intent if intent < 4 else 0)
+    transform = ImageCms.buildTransform(profile, ImageCms.createProfile('sRGB'), mode, 'RGB',
+                                        intent if intent < 4 else 0)
     if mode != 'RGB': return transform
-    probe = np.concatenate([np.stack(np.meshgrid(*[np.linspace(0, 255, 9).astype(np.uint8)]*3), -1).reshape(-1, 3), np.arange(256, dtype=np.uint8)[:, None].repeat(3, 1)])[None]
-    return transform if np.abs(np.asarray(transform.apply(Image.fromarray(probe))).astype(int) - probe).max() > 1 else None
+    probe = np.concatenate([np.stack(np.meshgrid(*[np.linspace(0, 255, 9).astype(np.uint8)]*3), -1).reshape(-1, 3),
+                            np.arange(256, dtype=np.uint8)[:, None].repeat(3, 1)])[None]
+    return transform if np.abs(np.asarray(transform.apply(Image.fromarray(probe))).astype(int)
+                               - probe).max() > 1 else None
 
 # %% ../../nbs/color/03_icc.ipynb #c018
 @lru_cache(maxsize=8)
@@ -120,13 +131,16 @@ def _gray_light(icc):
     if icc[16:20] == b'GRAY':
         if b'kTRC' not in tags: raise ValueError('it has no curve')
         v = _curve(tags[b'kTRC'])
-        if icc[20:24] == b'Lab ': v = np.where(v > .08, ((100*v + 16)/116)**3, v*2700/24389) # the curve gives L* (CIE 15)
+        # the curve gives L* (CIE 15)
+        if icc[20:24] == b'Lab ': v = np.where(v > .08, ((100*v + 16)/116)**3, v*2700/24389)
         return v
-    if _is_matrix(icc, tags): return (y_row @ (_matrix(tags) @ np.stack([_curve(tags[k]) for k in (b'rTRC', b'gTRC', b'bTRC')]))).clip(0, 1)
+    if _is_matrix(icc, tags):
+        return (y_row @ (_matrix(tags) @ np.stack([_curve(tags[k]) for k in (b'rTRC', b'gTRC', b'bTRC')]))).clip(0, 1)
     if icc[16:20] != b'RGB ': raise ValueError('it is not made for gray')
     ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None]).convert('RGB')
     got = _transform(icc, 'RGB')
-    return np.interp(_TOP, np.linspace(0, 1, 256), y_row @ _decoded(np.asarray(got.apply(ramp) if got else ramp)[0].T/255))
+    return np.interp(_TOP, np.linspace(0, 1, 256),
+                     y_row @ _decoded(np.asarray(got.apply(ramp) if got else ramp)[0].T/255))
 
 @lru_cache(maxsize=8)
 def _gray_table(icc):
@@ -136,7 +150,8 @@ def _gray_table(icc):
 
 def gray_curve(
     icc:bytes|None, # profile of a gray picture
-)->np.ndarray|None: # (65536,) uint16: from the file's 16-bit gray to sRGB's; None if there is nothing to do, or nothing that could be done
+# (65536,) uint16: from the file's 16-bit gray to sRGB's; None if there is nothing to do, or nothing that could be done
+)->np.ndarray|None:
     "Make the table that brings gray to sRGB's curve."
     try: return _gray_table(icc) if icc else None
     except Exception: return None # as `gray_to_srgb`, which says why
@@ -209,12 +224,15 @@ def rgb_to_srgb(
     try:
         if not icc or _transform(icc, 'RGB') is None: return rgb, ''
         out, rows = np.empty(rgb.shape, np.uint16), max(1, 2**20//rgb.shape[1])
-        for t in range(0, len(rgb), rows): out[t:t + rows] = _convert(rgb[t:t + rows]*np.uint16(257) if rgb.dtype == np.uint8 else rgb[t:t + rows], icc)
+        for t in range(0, len(rgb), rows):
+            out[t:t + rows] = _convert(rgb[t:t + rows]*np.uint16(257) if rgb.dtype == np.uint8
+                                       else rgb[t:t + rows], icc)
         return out, ''
     except Exception as e: return rgb, _why(e, name)
 
 # %% ../../nbs/color/03_icc.ipynb #c036
-_ADOBE = (.60974, .31111, .01947), (.20528, .62567, .06087), (.14919, .06322, .74457) # red, green, blue of Adobe RGB (1998), seen under D50: its specification, 4.3.5.1
+# red, green, blue of Adobe RGB (1998), seen under D50: its specification, 4.3.5.1
+_ADOBE = (.60974, .31111, .01947), (.20528, .62567, .06087), (.14919, .06322, .74457)
 
 def _of_png(im):
     "A profile of gAMA and cHRM, or None if they say sRGB."
@@ -222,7 +240,10 @@ def _of_png(im):
     plain = .42 < gamma < .48 # about 1/2.2
     if not .1 < gamma < 4: return None
     curve = _SRGB_CURVE if plain else _curv([round(256/gamma)])
-    if im.mode in ('1', 'L', 'LA', 'I', 'I;16'): return None if plain else _icc(b'GRAY', b'XYZ ', {b'desc': _desc('PNG'), b'cprt': _text('-'), b'wtpt': _xyz(*_D50), b'kTRC': curve})
+    if im.mode in ('1', 'L', 'LA', 'I', 'I;16'):
+        return None if plain else _icc(b'GRAY', b'XYZ ',
+                                       {b'desc': _desc('PNG'), b'cprt': _text('-'), b'wtpt': _xyz(*_D50),
+                                        b'kTRC': curve})
     xyz = _under_d50(*(c[i:i + 2] for i in range(0, 8, 2))) if len(c) == 8 and min(c[1::2]) > 0 else np.array(_SRGB_XYZ)
     if np.abs(xyz - _SRGB_XYZ).max() < .01: xyz = np.array(_SRGB_XYZ)
     return None if plain and (xyz == _SRGB_XYZ).all() else _matrix_profile('PNG', xyz.tolist(), curve)
@@ -236,6 +257,7 @@ def profile_of(
         if im.format == 'PNG' and 'gamma' in im.info and 'srgb' not in im.info: return _of_png(im)
         if im.format in ('JPEG', 'MPO', 'TIFF', 'WEBP') and im.mode == 'RGB':
             exif = im.getexif()
-            if str(exif.get_ifd(0xA005).get(1, '')).startswith('R03'): return _matrix_profile('Adobe RGB', _ADOBE, _curv([563]))
+            if str(exif.get_ifd(0xA005).get(1, '')).startswith('R03'):
+                return _matrix_profile('Adobe RGB', _ADOBE, _curv([563]))
     except Exception: pass # EXIF and numbers that make no sense say nothing
     return None

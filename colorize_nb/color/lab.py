@@ -51,7 +51,8 @@ def _f_inv(f): return torch.where(f > 6/29, f**3, (f - 16/116)*(116/_KAPPA))
 # %% ../../nbs/color/01_lab.ipynb #c018
 def _check3(x, what):
     if x.ndim < 3 or x.shape[-3] != 3:
-        raise ValueError(f"expected (*,3,h,w) {what}, got {tuple(x.shape)}: for a gray plane use `gray2l`, for a picture with channels last `x.permute(2,0,1)`")
+        raise ValueError(f"expected (*,3,h,w) {what}, got {tuple(x.shape)}: for a gray plane use `gray2l`, for a "
+                         f"picture with channels last `x.permute(2,0,1)`")
 
 def _mix(rows, a, b, c):
     "The three weighted sums of planes `a`, `b`, `c`."
@@ -94,7 +95,9 @@ def gray2l(
     gray:Tensor, # (*,1,h,w) gray values on sRGB's curve: uint8 in 0..255, or floats in [0,1]
 )->Tensor: # (*,1,h,w) lightness L in [0,100]
     "Lightness of a gray picture."
-    if gray.ndim < 3 or gray.shape[-3] != 1: raise ValueError(f"expected (*,1,h,w) gray, got {tuple(gray.shape)}: for three channels use `rgb2lab(x)[..., :1, :, :]`")
+    if gray.ndim < 3 or gray.shape[-3] != 1:
+        raise ValueError(f"expected (*,1,h,w) gray, got {tuple(gray.shape)}: for three channels use `rgb2lab(x)[..., "
+                         f":1, :, :]`")
     return 116*_f(_linear(gray)) - 16
 
 def gray_lab(

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import ImageFilter
 
 # %% ../../nbs/color/00_srgb.ipynb #c006
-_XYZ = np.array([[0.64, 0.33], [0.30, 0.60], [0.15, 0.06]]) # chromaticities x, y of sRGB's red, green, blue (IEC 61966-2-1)
+# chromaticities x, y of sRGB's red, green, blue (IEC 61966-2-1)
+_XYZ = np.array([[0.64, 0.33], [0.30, 0.60], [0.15, 0.06]])
 _WHITE = np.array([0.95047, 1., 1.08883]) # XYZ of D65, 2 degree observer, ASTM E308
 _P = np.stack([_XYZ[:,0]/_XYZ[:,1], np.ones(3), (1 - _XYZ.sum(1))/_XYZ[:,1]])
 _TO_XYZ = _P*np.linalg.solve(_P, _WHITE)/_WHITE[:,None] # linear RGB to X/Xn, Y/Yn, Z/Zn
@@ -35,7 +36,8 @@ def lightness(
     gray:np.ndarray, # (h,w) gray on sRGB's curve, uint8 or uint16
 )->np.ndarray: # (h,w) L* in [0,100], float32
     "Look up the lightness of gray values."
-    if gray.dtype not in (np.uint8, np.uint16): raise ValueError(f"expected uint8 or uint16 gray values, got {gray.dtype}: scale and round them first")
+    if gray.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"expected uint8 or uint16 gray values, got {gray.dtype}: scale and round them first")
     return _lightness_table(256 if gray.dtype == np.uint8 else 65536).take(gray)
 
 # %% ../../nbs/color/00_srgb.ipynb #c015
@@ -55,7 +57,9 @@ def _gray_table(): return np.round(_stored(np.arange(65536)/65535)*65535).astype
 
 def _light16(rgb):
     "Light of some rows, 65535 for white."
-    if rgb.dtype == np.uint8: y = _red_green().take(rgb[...,0].astype(np.uint16) << 8 | rgb[...,1]); y += _share_tables(256)[2].take(rgb[...,2])
+    if rgb.dtype == np.uint8:
+        y = _red_green().take(rgb[...,0].astype(np.uint16) << 8 | rgb[...,1])
+        y += _share_tables(256)[2].take(rgb[...,2])
     else: y = sum(t.take(rgb[...,i]) for i, t in enumerate(_share_tables(65536))); y += 0.5
     return np.minimum(y, 65535, out=y).astype(np.uint16)
 
@@ -63,7 +67,9 @@ def gray_of(
     rgb:np.ndarray, # (h,w,3) sRGB, uint8 or uint16
 )->np.ndarray: # (h,w) uint16: gray on sRGB's curve with the same L*
     "Find the gray that is as light as a colour."
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype not in (np.uint8, np.uint16): raise ValueError(f"expected (h,w,3) sRGB as uint8 or uint16, got {rgb.shape} {rgb.dtype}: bring channels to the end")
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"expected (h,w,3) sRGB as uint8 or uint16, got {rgb.shape} {rgb.dtype}: bring channels to "
+                         f"the end")
     out, rows = np.empty(rgb.shape[:2], np.uint16), max(1, 2**18//max(1, rgb.shape[1])) # so many fit a cache
     for top in range(0, len(rgb), rows): out[top:top + rows] = _gray_table().take(_light16(rgb[top:top + rows]))
     return out
@@ -72,7 +78,8 @@ def gray_of(
 def _rgb_light(l, ab):
     "Linear red, green, blue (3,n) of L* (n,) and chroma (2,n)."
     y = (l + 16)/116
-    return np.tensordot(_TO_RGB.astype(np.float32), np.stack([_light(y + ab[0]/500), _light(y), _light(y - ab[1]/200)]), 1)
+    return np.tensordot(_TO_RGB.astype(np.float32),
+                        np.stack([_light(y + ab[0]/500), _light(y), _light(y - ab[1]/200)]), 1)
 
 def _shown(rgb, eps): return ((rgb >= -eps) & (rgb <= 1 + eps)).all(0)
 
@@ -108,7 +115,8 @@ def merge_table(
     offsets:bool=False, # answer with luma above the gray, Cb and Cr (each around 128) instead of red, green and blue
 )->ImageFilter.Color3DLUT: # for pictures of three bands: gray, a, b
     "Make the cube of colours that belong to gray, `a` and `b`."
-    gray, side = np.linspace(0, 1, _CORNERS[0], dtype=np.float32), (np.linspace(0, 255, _CORNERS[1], dtype=np.float32) - 128)*np.float32(reach/127.5)
+    gray, side = np.linspace(0, 1, _CORNERS[0], dtype=np.float32), (np.linspace(0, 255, _CORNERS[1], dtype=np.float32)
+                                                                    - 128)*np.float32(reach/127.5)
     b, a, g = (o.ravel() for o in np.meshgrid(side, side, gray, indexing='ij')) # gray changes fastest
     rgb = lab2srgb(_lightness(_linear(g)).astype(np.float32), np.stack([a, b]))
     return ImageFilter.Color3DLUT(_CORNERS, (_to_offsets(rgb, g) if offsets else rgb).T.ravel().astype(np.float32))

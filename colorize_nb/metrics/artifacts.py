@@ -24,7 +24,8 @@ _NOISE = 0.2 # ab units a pixel, root mean square: twice what rounding to 8 bits
 def _shrunk(rgb):
     "Float RGB in [0,1], the shorter side at most `_SIDE`."
     x, small = check_rgb8(rgb)[0]/255, min(rgb.shape[-2:])
-    return x if small <= _SIDE else F.interpolate(x, size=[round(o*_SIDE/small) for o in x.shape[-2:]], mode='bilinear', antialias=True)
+    return x if small <= _SIDE else F.interpolate(x, size=[round(o*_SIDE/small) for o in x.shape[-2:]], mode='bilinear',
+                                                  antialias=True)
 
 def _gradient2(x):
     "Squared gradient of each plane, with the derivative of a Gaussian of sigma 1; the border is repeated outwards."
@@ -32,7 +33,9 @@ def _gradient2(x):
     g = torch.exp(-t*t/2); g = g/g.sum()
     y = F.pad(x, (4,)*4, mode='replicate').flatten(0, 1)[None]
     n = y.shape[1] # planes as groups: faster on a CPU than planes as pictures
-    def _conv(rows, cols): return F.conv2d(F.conv2d(y, rows.view(1,1,-1,1).expand(n,-1,-1,-1), groups=n), cols.view(1,1,1,-1).expand(n,-1,-1,-1), groups=n)
+    def _conv(rows, cols):
+        return F.conv2d(F.conv2d(y, rows.view(1,1,-1,1).expand(n,-1,-1,-1), groups=n),
+                        cols.view(1,1,1,-1).expand(n,-1,-1,-1), groups=n)
     return (_conv(g, t*g)**2 + _conv(t*g, g)**2).view_as(x)
 
 def _edges(rgb, edge, radius):
@@ -89,7 +92,9 @@ def cast_size(
     return color_cast(pred, targ, chroma, share).norm(dim=1)
 
 # %% ../../nbs/metrics/01_artifacts.ipynb #c038
-_HUES = {26: 'red', 60: 'orange', 93: 'yellow', 119: 'green', 161: 'green', 189: 'cyan', 227: 'blue', 274: 'blue', 314: 'purple', 354: 'pink'} # Munsell's 5R, 5YR ... 5RP: hue in Lab, degrees
+# Munsell's 5R, 5YR ... 5RP: hue in Lab, degrees
+_HUES = {26: 'red', 60: 'orange', 93: 'yellow', 119: 'green', 161: 'green', 189: 'cyan', 227: 'blue', 274: 'blue',
+         314: 'purple', 354: 'pink'}
 
 def hue_name(
     a:float, # ab units

@@ -34,7 +34,8 @@ def check_rgb8(
     for x in xs:
         if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] != 3 or x.shape != xs[0].shape:
             got = ' and '.join(f'{tuple(o.shape)} {str(o.dtype)[6:]}' for o in xs)
-            raise ValueError(f"expected (bs,3,h,w) RGB as uint8, got {got}: convert scaled Lab with `as_rgb8`, and add the batch dimension with `[None]`")
+            raise ValueError(f"expected (bs,3,h,w) RGB as uint8, got {got}: convert scaled Lab with `as_rgb8`, and "
+                             f"add the batch dimension with `[None]`")
     return [x.as_subclass(Tensor).float() for x in xs]
 
 # %% ../../nbs/metrics/00_image.ipynb #c010
@@ -73,7 +74,9 @@ def ssim(
 )->Tensor: # (bs,) in [-1,1], 1 for identical pictures
     "Structural similarity of each picture: Gaussian window 11, sigma 1.5, mean over R, G and B."
     a, b = check_rgb8(pred, targ)
-    if min(a.shape[-2:]) < 11: raise ValueError(f"expected pictures of at least 11x11 pixels, got {tuple(a.shape[-2:])}: SSIM's window does not fit in smaller ones")
+    if min(a.shape[-2:]) < 11:
+        raise ValueError(f"expected pictures of at least 11x11 pixels, got {tuple(a.shape[-2:])}: SSIM's window does "
+                         f"not fit in smaller ones")
     w = _window().to(a)
     n = 3*len(a)
     rows, cols = w.view(1,1,-1,1).expand(n,-1,-1,-1), w.view(1,1,1,-1).expand(n,-1,-1,-1)
@@ -149,8 +152,10 @@ def gray_rgb(
 )->Tensor: # (bs,3,h,w) uint8 RGB, three equal planes
     "Take the colour out of pictures."
     check_rgb8(rgb)
-    if not luma: return lab2rgb8(gray_lab(rgb2lab(rgb)))[:,1:2].expand_as(rgb) # the planes may differ by a rounding step
-    w = torch.tensor([19595, 38470, 7471], dtype=torch.int32, device=rgb.device).view(3,1,1) # ITU-R BT.601 times 2**16, as PIL rounds it
+    # the planes may differ by a rounding step
+    if not luma: return lab2rgb8(gray_lab(rgb2lab(rgb)))[:,1:2].expand_as(rgb)
+    # ITU-R BT.601 times 2**16, as PIL rounds it
+    w = torch.tensor([19595, 38470, 7471], dtype=torch.int32, device=rgb.device).view(3,1,1)
     y = ((rgb.int()*w).sum(1, keepdim=True) + 2**15) >> 16
     return y.to(torch.uint8).expand_as(rgb)
 
@@ -165,7 +170,8 @@ def gray_baseline(
 
 # %% ../../nbs/metrics/00_image.ipynb #c037
 class PictureMetric(Metric):
-    "Mean of a metric over all validation pictures, each in 8-bit RGB; infinite figures are left out and counted in `n_inf`."
+    """Mean of a metric over all validation pictures, each in 8-bit RGB; infinite figures are left out and counted in
+    `n_inf`."""
     def __init__(self,
         func:Callable, # on (pred, targ), both (bs,3,h,w) uint8 RGB, returns (bs,)
         name:str|None=None, # in the log; default the function's name
@@ -225,7 +231,8 @@ def critic_accuracy(
     middle:float=0., # the undecided score; a score of just that counts as 'generated'
 )->tuple: # two floats in [0,1]: share of real scores above, of generated ones not above
     "Share of scores on the right side, for real and for generated pictures."
-    real, fake = ((o.detach().as_subclass(Tensor).float() > middle).float().mean().item() for o in (real_pred, fake_pred))
+    real, fake = ((o.detach().as_subclass(Tensor).float() > middle).float().mean().item()
+                  for o in (real_pred, fake_pred))
     return real, 1 - fake
 
 # %% ../../nbs/metrics/00_image.ipynb #c049
@@ -233,8 +240,10 @@ def _row(p, t):
     "All figures of each picture of a batch."
     grays = dict(gray=gray_rgb(t), gray_luma=gray_rgb(t, luma=True))
     res = {m.__name__: m(p, t) for m in (psnr, ssim, rmse_rgb, rmse_lab, ciede2000)}
-    for n, g in grays.items(): res |= {f'{m.__name__}_{n}': m(g, t) for m in (psnr, ssim, rmse_rgb, rmse_lab, ciede2000)}
-    for n, m in (('colorfulness', colorfulness), ('colorfulness_abs', colorfulness_abs)): res |= {f'{n}_pred': m(p), f'{n}_true': m(t)}
+    for n, g in grays.items():
+        res |= {f'{m.__name__}_{n}': m(g, t) for m in (psnr, ssim, rmse_rgb, rmse_lab, ciede2000)}
+    for n, m in (('colorfulness', colorfulness), ('colorfulness_abs', colorfulness_abs)):
+        res |= {f'{n}_pred': m(p), f'{n}_true': m(t)}
     return {k: v.double().cpu() for k, v in res.items()}
 
 def evaluate_pairs(
@@ -250,7 +259,8 @@ def evaluate_pairs(
     res['psnr_gain'] = None if None in gains else min(gains) # inf - inf and the like are no gains
     res |= {f'n_inf_{k}': int(v[k].isinf().sum()) for k in ('psnr', 'psnr_gray')}
     for k in ('colorfulness', 'colorfulness_abs'):
-        res |= {f'{k}_diff': abs(res[f'{k}_pred'] - res[f'{k}_true']), f'{k}_share': res[f'{k}_pred']/res[f'{k}_true'] if res[f'{k}_true'] else None}
+        res |= {f'{k}_diff': abs(res[f'{k}_pred'] - res[f'{k}_true']),
+                f'{k}_share': res[f'{k}_pred']/res[f'{k}_true'] if res[f'{k}_true'] else None}
     return res
 
 # %% ../../nbs/metrics/00_image.ipynb #c058
@@ -266,7 +276,8 @@ from ..color.lab import rgb2lab
 _TOP = 150 # last threshold, ab units (Zhang et al. 2016)
 
 def _steps(pred, targ):
-    "For each pixel the first threshold that lets it in, `_TOP + 1` for none, (bs,h*w) long; and the true ab (bs,2,h,w)."
+    """For each pixel the first threshold that lets it in, `_TOP + 1` for none, (bs,h*w) long; and the true ab
+    (bs,2,h,w)."""
     check_rgb8(pred, targ)
     p, t = rgb2lab(pred)[:,1:], rgb2lab(targ)[:,1:]
     return (torch.hypot(*(p - t).unbind(1)).flatten(1) - 1e-3).ceil().clamp(0, _TOP + 1).long(), t
@@ -282,7 +293,8 @@ def accuracy_curve(
     return hist.cumsum(1)[:,:-1]/k.shape[1]
 
 # %% ../../nbs/metrics/00_image.ipynb #c068
-_SCORE = torch.tensor([1.] + [1 - (k - .5)/_TOP for k in range(1, _TOP + 1)] + [0.], dtype=torch.float64) # area that a pixel adds, by its first threshold
+# area that a pixel adds, by its first threshold
+_SCORE = torch.tensor([1.] + [1 - (k - .5)/_TOP for k in range(1, _TOP + 1)] + [0.], dtype=torch.float64)
 
 def auc(
     pred:Tensor, # (bs,3,h,w) uint8 RGB
@@ -296,15 +308,22 @@ class RebalancedAuC:
     "Raw accuracy of a set of pictures with each pixel weighed by 1/p of its true colour's bin."
     name = 'auc_rebalanced'
     def __init__(self,
-        prior:Tensor|None=None, # (313,) share of each bin, as of `ab_prior`; None takes the shares among the evaluated pixels
-        min_share:float=0., # in [0,1): bins with a smaller share of the evaluated pixels are left out; 0 is the paper's definition
+        # (313,) share of each bin, as of `ab_prior`; None takes the shares among the evaluated pixels
+        prior:Tensor|None=None,
+        # in [0,1): bins with a smaller share of the evaluated pixels are left out; 0 is the paper's definition
+        min_share:float=0.,
     ):
         n = len(ab_bins())
-        if prior is not None and (tuple(prior.shape) != (n,) or not (prior >= 0).all()): raise ValueError(f"expected a prior of ({n},) shares, not negative, got {tuple(prior.shape)}: make one with `ab_prior`")
-        if not 0 <= min_share < 1: raise ValueError(f"expected a min_share of at least 0 and below 1, got {min_share}: it is a share of the pixels, such as 1e-4")
+        if prior is not None and (tuple(prior.shape) != (n,) or not (prior >= 0).all()):
+            raise ValueError(f"expected a prior of ({n},) shares, not negative, got {tuple(prior.shape)}: make one "
+                             f"with `ab_prior`")
+        if not 0 <= min_share < 1:
+            raise ValueError(f"expected a min_share of at least 0 and below 1, got {min_share}: it is a share of the "
+                             f"pixels, such as 1e-4")
         self.prior, self.min_share = None if prior is None else prior.double().cpu().numpy(), min_share
         self.bins, self.n, self.used = n, 0, 0
-        self.rows = np.empty((3, 4096)) # place (picture*bins + bin), pixels, sum of scores; one block, since many small ones break up the heap
+        # place (picture*bins + bin), pixels, sum of scores; one block, since many small ones break up the heap
+        self.rows = np.empty((3, 4096))
 
     def update(self,
         pred:Tensor, # (bs,3,h,w) uint8 RGB
@@ -329,13 +348,18 @@ def compute(self:RebalancedAuC,
     "Accuracy of the pictures so far, or of resamples of them."
     if not self.n: raise ValueError("expected at least one picture, got none: call `update` first")
     w = np.ones((1, self.n)) if weights is None else np.asarray(weights, float)
-    if w.ndim != 2 or w.shape[1] != self.n: raise ValueError(f"expected (b,{self.n}) weights, a column for each picture, got {w.shape}: one resample is `w[None]`")
+    if w.ndim != 2 or w.shape[1] != self.n:
+        raise ValueError(f"expected (b,{self.n}) weights, a column for each picture, got {w.shape}: one resample is "
+                         f"`w[None]`")
     at, pixels, score = self.rows[:, :self.used]
     picture, bin = np.divmod(at.astype(int), self.bins)
     total = np.bincount(bin, pixels, self.bins)
     ok = (total > 0) & (total >= self.min_share*total.sum())
     p = total if self.prior is None else self.prior
-    if (p[ok] == 0).any(): raise ValueError(f"expected a prior above 0 for every colour that occurs, got 0 for {int((p[ok] == 0).sum())} bins: smooth it with `ab_prior(..., smoothing=5)`")
+    if (p[ok] == 0).any():
+        raise ValueError(f"expected a prior above 0 for every colour that occurs, got 0 for {int((p[ok] == 0).sum())} "
+                         f"bins: smooth it with `ab_prior(..., smoothing=5)`")
     each = (ok/np.where(ok, p, 1))[bin] # weight of a pixel, 0 in bins that are left out
-    with np.errstate(invalid='ignore'): res = (w@np.bincount(picture, each*score, self.n))/(w@np.bincount(picture, each*pixels, self.n))
+    with np.errstate(invalid='ignore'):
+        res = (w@np.bincount(picture, each*score, self.n))/(w@np.bincount(picture, each*pixels, self.n))
     return float(res[0]) if weights is None else res
