@@ -1,4 +1,4 @@
-"""The ab plane quantized into the 313 bins of Zhang et al. (2016): colours as classes, encoding and decoding, and how often each class occurs.
+"""Quantize the ab plane into the 313 bins of Zhang et al. (2016): colours as classes, their prior and weights.
 
 Docs: https://colorize-nb.github.io/colorize_nb/color/bins.html.md"""
 
@@ -58,7 +58,7 @@ def _bins(step):
 
 def ab_bins(
     step:float=10, # grid step, ab units, 5 to 50
-)->Tensor: # (n,2) float32 on the CPU, centres in ab units, sorted by a, then b; 313 for a step of 10
+)->Tensor: # (n,2) float32 on the CPU, centres, ab units, by a, then b; 313 for a step of 10
     "Make the bins of the ab plane: corners of all grid cells that the hull of the sRGB gamut touches."
     return _bins(step).clone()
 
@@ -181,7 +181,7 @@ def bin_counts(
     return torch.bincount(i.flatten(), minlength=n*len(i)).view(len(i), n)
 
 def ab_prior(
-    counts:Tensor, # (n,) or (*,n) pixels in each bin, as `bin_counts` returns them; all images are added
+    counts:Tensor, # (n,) or (*,n) pixels in each bin, of `bin_counts`; all images are added
     smoothing:float=5., # sigma of a Gaussian in ab units, 0 for none; default of Zhang et al.
     step:float=10, # grid step, as in `ab_bins`
 )->Tensor: # (n,) float32, share of each bin, sums to 1

@@ -1,4 +1,4 @@
-"""Convert images from the colour space that their ICC profile names to sRGB; images that are sRGB already stay as they are, at no cost.
+"""Convert images from their ICC profile's colour space to sRGB; images that are sRGB already stay as they are.
 
 Docs: https://colorize-nb.github.io/colorize_nb/color/icc.html.md"""
 
@@ -172,7 +172,7 @@ def _gray_table(icc):
 
 def gray_curve(
     icc:bytes|None, # profile of a gray image
-)->np.ndarray|None: # (65536,) uint16, 16-bit gray to sRGB's; None where nothing is to be done, or can be
+)->np.ndarray|None: # (65536,) uint16, 16-bit gray to sRGB's; None where nothing can be done
     "Make the table that converts gray to sRGB's curve."
     try: return _gray_table(icc) if icc else None
     except Exception: return None # as `gray_to_srgb`, which says why
@@ -188,7 +188,7 @@ def gray_to_srgb(
     gray:np.ndarray, # (h,w) uint8 or uint16
     icc:bytes|None, # its profile
     name:str='picture', # what to call it in a message
-)->tuple: # (gray on sRGB's curve: `gray` itself or uint16; sentence on what could not be done or '')
+)->tuple: # (gray on sRGB's curve: `gray` itself or uint16; why it could not be done or '')
     "Convert a gray plane to sRGB's curve, as its profile says."
     try: table = _gray_table(icc) if icc else None
     except Exception as e: return gray, _why(e, name) # littleCMS and NumPy raise many things at broken profiles
@@ -200,7 +200,7 @@ def to_srgb(
     im:Image.Image, # any mode
     icc:bytes|None, # its profile
     name:str='picture', # what to call it in a message
-)->tuple: # (image in sRGB: `im` itself, or mode L, LA, RGB or RGBA; sentence on what could not be done or '')
+)->tuple: # (sRGB image: `im` itself, or L, LA, RGB or RGBA; why it could not be done or '')
     "Convert an 8-bit image to sRGB, as its profile says."
     if not icc: return im, ''
     if im.mode in ('L', 'LA', 'La'):
@@ -246,7 +246,7 @@ def rgb_to_srgb(
     rgb:np.ndarray, # (h,w,3) uint8 or uint16
     icc:bytes|None, # its profile
     name:str='picture', # what to call it in a message
-)->tuple: # (colours in sRGB: `rgb` itself or uint16; sentence on what could not be done or '')
+)->tuple: # (colours in sRGB: `rgb` itself or uint16; why it could not be done or '')
     "Convert colours to sRGB with all their bits, as their profile says."
     try:
         if not icc or _transform(icc, 'RGB') is None: return rgb, ''

@@ -1,4 +1,4 @@
-"""Convert batches of images between sRGB and CIE Lab on tensors, with gradients: `rgb2lab`, `lab2rgb`, scaling for networks, and gamut clipping.
+"""Convert batches of images between sRGB and CIE Lab, with gradients; scale Lab for networks; clip to the gamut.
 
 Docs: https://colorize-nb.github.io/colorize_nb/color/lab.html.md"""
 

@@ -1,4 +1,4 @@
-"""PSNR, SSIM, CIEDE2000, colourfulness and chroma accuracy of colorized images, each with its convention written down, and beside what the all-gray image gets.
+"""PSNR, SSIM, CIEDE2000, colourfulness and chroma accuracy of colorized images, beside the all-gray image.
 
 Docs: https://colorize-nb.github.io/colorize_nb/metrics/image.html.md"""
 
@@ -135,7 +135,7 @@ def ciede2000(
 # %% ../../nbs/metrics/00_image.ipynb #c029
 def batch_colorfulness(
     rgb:Tensor, # (bs,3,h,w) float RGB in 0..255
-    signed:bool=True, # False takes absolute opponent differences first, as the scripts of CT² and DDColor do
+    signed:bool=True, # False takes absolute differences first, as CT² and DDColor do
     eps:float=0., # added below the roots: keeps the gradient finite at gray
 )->Tensor: # (bs,) M, 0 for gray, about 40 for a photograph
     "Compute the colourfulness M of Hasler and Süsstrunk (2003), differentiably."
@@ -216,7 +216,7 @@ class RebalancedAuC:
     "Raw accuracy of a set of images, each pixel weighted by 1/p of its true colour's bin."
     name = 'auc_rebalanced'
     def __init__(self,
-        prior:Tensor|None=None, # (313,) share of each bin, as of `ab_prior`; None: the evaluated pixels' shares
+        prior:Tensor|None=None, # (313,) share of each bin, of `ab_prior`; None: those of the pixels
         min_share:float=0., # in [0,1): leave out bins with a smaller share; 0 is the paper's definition
     ):
         n = len(ab_bins())

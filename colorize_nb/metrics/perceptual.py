@@ -1,4 +1,4 @@
-"""Two metrics that compare features of a trained network, as torchmetrics computes them: which weights they need, what they may be compared with, and what they cannot tell.
+"""Two metrics on features of a trained network, by torchmetrics: what they need, and what they can be compared with.
 
 Docs: https://colorize-nb.github.io/colorize_nb/metrics/perceptual.html.md"""
 
