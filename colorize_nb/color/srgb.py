@@ -147,8 +147,8 @@ def _to_offsets(rgb, gray):
 def merge_table(
     reach:int, # chroma that the bytes 0.5 and 255 stand for, ab units; byte 128 is none
     offsets:bool=False, # luma above the gray, Cb and Cr, all around 128, instead of red, green, blue
-)->ImageFilter.Color3DLUT: # for pictures of three bands: gray, a, b
-    "Make the cube of colours that belong to gray, `a` and `b`."
+)->ImageFilter.Color3DLUT: # for images of three bands: gray, a, b
+    "Make the colour cube of gray, `a` and `b` for Pillow's `Image.filter`."
     gray = np.linspace(0, 1, _CORNERS[0], dtype=np.float32)
     side = (np.linspace(0, 255, _CORNERS[1], dtype=np.float32) - 128)*np.float32(reach/127.5)
     b, a, g = (o.ravel() for o in np.meshgrid(side, side, gray, indexing='ij')) # gray changes fastest
