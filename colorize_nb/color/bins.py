@@ -1,4 +1,4 @@
-"""The ab plane cut into 313 bins: colours as classes, how to go there and back, and how often each occurs.
+"""Quantize the ab plane into the 313 bins of Zhang et al. (2016): colours as classes, their prior and weights.
 
 Docs: https://colorize-nb.github.io/colorize_nb/color/bins.html.md"""
 
@@ -10,54 +10,64 @@ __all__ = ['ab_bins', 'nearest_bin', 'soft_encode', 'dense_bins', 'annealed_mean
 
 # %% ../../nbs/color/02_bins.ipynb #c003
 from functools import lru_cache
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from .lab import rgb2lab
 
-# %% ../../nbs/color/02_bins.ipynb #c011
-def _turn(o, p, q): return (p[0] - o[0])*(q[1] - o[1]) - (p[1] - o[1])*(q[0] - o[0]) # > 0: left
+# %% ../../nbs/color/02_bins.ipynb #c010
+def _turn(o, p, q):
+    "Above 0 if the way from `o` by `p` to `q` turns left."
+    return (p[0] - o[0])*(q[1] - o[1]) - (p[1] - o[1])*(q[0] - o[0])
+
+def _half_hull(points):
+    "Left turns of sorted (a,b) pairs, without the last point."
+    res = []
+    for p in points:
+        while len(res) > 1 and _turn(res[-2], res[-1], p) <= 0: res.pop()
+        res.append(p)
+    return res[:-1]
 
 def _hull(points):
     "Corners of the convex hull of (a,b) pairs, anticlockwise."
-    def _half(points):
-        res = []
-        for p in points:
-            while len(res) > 1 and _turn(res[-2], res[-1], p) <= 0: res.pop()
-            res.append(p)
-        return res[:-1]
     points = sorted(set(points))
-    return _half(points) + _half(points[::-1])
+    return _half_hull(points) + _half_hull(points[::-1])
 
 def _shadow():
     "(a,b) pairs of colours all over the surface of the RGB cube."
-    v = torch.arange(0, 256, 5, dtype=torch.uint8)
+    v = torch.arange(0, 256, 5, dtype=torch.uint8, device='cpu')
     face = torch.cartesian_prod(v, v).T
-    rgb = torch.cat([torch.cat([face[:i], torch.full_like(face[:1], end), face[i:]]) for i in range(3) for end in (0, 255)], 1)
-    return list(zip(*rgb2lab(rgb[:,None])[1:,0].tolist()))
+    sides = [torch.cat([face[:i], torch.full_like(face[:1], end), face[i:]]) for i in range(3) for end in (0, 255)]
+    ab = rgb2lab(torch.cat(sides, 1)[:,None])[1:,0]
+    return list(zip(*ab.tolist()))
 
-# %% ../../nbs/color/02_bins.ipynb #c014
+# %% ../../nbs/color/02_bins.ipynb #c013
 @lru_cache(maxsize=None)
 def _bins(step):
     "The bins, computed once for each `step`."
-    if not 5 <= step <= 50: raise ValueError(f"expected a step of 5 to 50 ab units, got {step}: 10 gives the 313 bins of Zhang et al.")
-    edge = _hull([(a + i, b + j) for a, b in _hull(_shadow()) for i in (-step, step) for j in (-step, step)])
+    if not 5 <= step <= 50:
+        raise ValueError(f"expected a step of 5 to 50 ab units, got {step}: 10 gives the 313 bins of Zhang et al.")
+    grown = [(a + i, b + j) for a, b in _hull(_shadow()) for i in (-step, step) for j in (-step, step)]
+    corners = _hull(grown)
+    sides = list(zip(corners, corners[1:] + corners[:1]))
     ticks = [i*step for i in range(-int(150//step), int(150//step) + 1)]
-    inside = [(a, b) for a in ticks for b in ticks if all(_turn(o, p, (a, b)) > 0 for o, p in zip(edge, edge[1:] + edge[:1]))]
-    return torch.tensor(inside, dtype=torch.float32)
+    inside = [p for p in product(ticks, ticks) if all(_turn(start, end, p) > 0 for start, end in sides)]
+    return torch.tensor(inside, dtype=torch.float32, device='cpu')
 
 def ab_bins(
-    step:float=10, # of the grid, ab units, 5 to 50
-)->Tensor: # (n,2) float32, centres of the bins in ab units, by a and then b; 313 of them for a step of 10
-    "The bins of the ab plane: corners of all grid cells that the convex hull of the sRGB gamut touches."
+    step:float=10, # grid step, ab units, 5 to 50
+)->Tensor: # (n,2) float32 on the CPU, centres, ab units, by a, then b; 313 for a step of 10
+    "Make the bins of the ab plane: corners of all grid cells that the hull of the sRGB gamut touches."
     return _bins(step).clone()
 
-# %% ../../nbs/color/02_bins.ipynb #c020
+# %% ../../nbs/color/02_bins.ipynb #c018
 def _flat(ab):
     "The colours as (n,2) floats, after a check of the shape."
     if ab.ndim != 4 or ab.shape[1] != 2 or not ab.is_floating_point():
-        raise ValueError(f"expected (bs,2,h,w) ab in units, as floats, got {tuple(ab.shape)} {str(ab.dtype)[6:]}: take `rgb2lab(x)[:,1:]`, and add the batch dimension with `[None]`")
+        raise ValueError(f"expected (bs,2,h,w) ab in units, as floats, got {tuple(ab.shape)} {str(ab.dtype)[6:]}: "
+                         "take `rgb2lab(x)[:,1:]`, and add the batch dimension with `[None]`")
     return ab.detach().as_subclass(Tensor).movedim(1, -1).reshape(-1, 2).float()
 
 def _cells(ab, step):
@@ -70,23 +80,30 @@ def _cells(ab, step):
 
 @lru_cache(maxsize=None)
 def _candidates(step, k):
-    "For each quarter cell: the bin of its cell or -1 (cells,), and all that can be among the `k` nearest of a colour in it (cells,c)."
+    "For each quarter cell its bin or -1, (cells,), and all bins among the `k` nearest of a colour in it, (cells,c)."
     bins, s = _bins(step), step/4
-    centres = torch.cartesian_prod(*[torch.arange(lo - s, hi + 2*s, 2*s) for lo, hi in zip(bins.amin(0).tolist(), bins.amax(0).tolist())])
-    d = (centres[:,None] - bins).abs() # (cells,n,2)
-    least, most = (d - s).clamp_min(0).norm(dim=-1), (d + s).norm(dim=-1) # distances of the nearest and the farthest colour in it
+    lo, hi = bins.amin(0).tolist(), bins.amax(0).tolist()
+    a, b = (torch.arange(start - s, end + 2*s, 2*s, device='cpu') for start, end in zip(lo, hi))
+    d = (torch.cartesian_prod(a, b)[:,None] - bins).abs() # (cells,n,2) from a quarter's centre to each bin
+    least = (d - s).clamp_min(0).norm(dim=-1) # from the nearest colour in the quarter
+    most = (d + s).norm(dim=-1) # from the farthest
     ok = least <= most.kthvalue(k, 1, keepdim=True).values + 1e-3
+    n = int(ok.sum(1).max())
     own = (d < 2*s).all(-1)
-    return own.int().argmax(1).where(own.any(1), -1), least.masked_fill(~ok, 1e9).topk(int(ok.sum(1).max()), largest=False).indices
+    own_bin = own.int().argmax(1).where(own.any(1), -1)
+    return own_bin, least.masked_fill(~ok, 1e9).topk(n, largest=False).indices
 
-# %% ../../nbs/color/02_bins.ipynb #c023
-def _squared(x, a, b): return (x[:,:1] - a).square_().add_((x[:,1:] - b).square_()) # (n,2) colours, bins' a and b -> (n,c)
+# %% ../../nbs/color/02_bins.ipynb #c021
+def _squared(x, a, b):
+    "Squared distances (n,c) of colours (n,2) from bins at `a`, `b`."
+    return (x[:,:1] - a).square_().add_((x[:,1:] - b).square_())
 
 def _nearest(ab, k, step):
     "The `k` nearest bins of the colours (n,2), nearest first: their indices and squared distances, both (n,k)."
     bins, res = _bins(step), []
     if not 1 <= k <= len(bins): raise ValueError(f"expected k from 1 to {len(bins)}, the number of bins, got {k}")
-    candidates, a, b = (o.to(ab.device) for o in (_candidates(step, k)[1], *bins.T.contiguous()))
+    candidates = _candidates(step, k)[1].to(ab.device)
+    a, b = bins.T.contiguous().to(ab.device)
     for x in ab.split(2**14):
         cell, ok = _cells(x, step)
         c = candidates[cell]
@@ -94,31 +111,36 @@ def _nearest(ab, k, step):
         i = c.gather(1, j)
         if not ok.all():
             far = x[~ok]
-            if not far.isfinite().all(): raise ValueError("expected finite ab values, got nan or infinity: look for the step before this one that made them")
+            if not far.isfinite().all():
+                raise ValueError("expected finite ab values, got nan or infinity: "
+                                 "look for the step before this one that made them")
             d[~ok], i[~ok] = _squared(far, a, b).topk(k, largest=False)
         res.append((i, d))
-    return torch.cat([i for i, _ in res]), torch.cat([d for _, d in res])
+    indices, distances = zip(*res)
+    return torch.cat(indices), torch.cat(distances)
 
 def nearest_bin(
     ab:Tensor, # (bs,2,h,w) chroma, ab units; also colours that sRGB cannot show
-    step:float=10, # of the grid, as in `ab_bins`
+    step:float=10, # grid step, as in `ab_bins`
 )->Tensor: # (bs,h,w) long, index of the nearest bin
-    "The bin nearest to each pixel."
+    "Find the nearest bin of each pixel."
     x = _flat(ab)
     cell, ok = _cells(x, step)
     res = _candidates(step, 1)[0].to(x.device)[cell].where(ok, -1)
-    if (out := res < 0).any(): res[out] = _nearest(x[out], 1, step)[0][:,0]
+    missing = res < 0
+    if missing.any(): res[missing] = _nearest(x[missing], 1, step)[0][:,0]
     return res.view(ab.shape[0], *ab.shape[2:])
 
-# %% ../../nbs/color/02_bins.ipynb #c027
+# %% ../../nbs/color/02_bins.ipynb #c025
 def soft_encode(
     ab:Tensor, # (bs,2,h,w) chroma, ab units
     k:int=5, # bins that share a colour
     sigma:float=5., # of the Gaussian, ab units
-    step:float=10, # of the grid, as in `ab_bins`
+    step:float=10, # grid step, as in `ab_bins`
 )->tuple: # indices (bs,k,h,w) long, nearest first, and weights (bs,k,h,w) float32, which sum to 1
     "Spread each colour over its nearest bins."
-    if not sigma > 0: raise ValueError(f"expected a sigma above 0 ab units, got {sigma}: for all weight on one bin take `k=1`")
+    if not sigma > 0:
+        raise ValueError(f"expected a sigma above 0 ab units, got {sigma}: for all weight on one bin take `k=1`")
     i, d = _nearest(_flat(ab), k, step)
     w = torch.softmax(-d/(2*sigma**2), 1)
     return tuple(o.view(ab.shape[0], *ab.shape[2:], k).movedim(-1, 1) for o in (i, w))
@@ -126,59 +148,69 @@ def soft_encode(
 def dense_bins(
     indices:Tensor, # (bs,k,h,w) long, of `soft_encode`
     weights:Tensor, # (bs,k,h,w)
-    step:float=10, # of the grid, as in `ab_bins`
+    step:float=10, # grid step, as in `ab_bins`
 )->Tensor: # (bs,n,h,w) weight of every bin, 0 for most
-    "Planes of all bins' weights."
+    "Expand a soft encoding to one plane of weights for each bin."
     res = weights.new_zeros(indices.shape[0], len(_bins(step)), *indices.shape[2:])
     return res.scatter_add_(1, indices, weights)
 
-# %% ../../nbs/color/02_bins.ipynb #c032
+# %% ../../nbs/color/02_bins.ipynb #c030
 def annealed_mean(
     logits:Tensor, # (bs,n,h,w) one plane for each bin
     T:float=.38, # temperature: 1 is the mean, towards 0 the mode; default of Zhang et al.
-    step:float=10, # of the grid, as in `ab_bins`
+    step:float=10, # grid step, as in `ab_bins`
 )->Tensor: # (bs,2,h,w) chroma, ab units
-    "Make chroma of a distribution over the bins."
+    "Turn a distribution over the bins into chroma."
     bins = _bins(step)
-    if logits.ndim != 4 or logits.shape[1] != len(bins): raise ValueError(f"expected (bs,{len(bins)},h,w) logits for a step of {step}, got {tuple(logits.shape)}: the classifier's last layer needs {len(bins)} planes")
-    if not T > 0: raise ValueError(f"expected a temperature above 0, got {T}: for the mode take a small one, such as 0.01")
+    if logits.ndim != 4 or logits.shape[1] != len(bins):
+        raise ValueError(f"expected (bs,{len(bins)},h,w) logits for a step of {step}, got {tuple(logits.shape)}: "
+                         f"the classifier's last layer needs {len(bins)} planes")
+    if not T > 0:
+        raise ValueError(f"expected a temperature above 0, got {T}: for the mode take a small one, such as 0.01")
     x = logits if logits.dtype == torch.float64 else logits.float()
     return torch.einsum('bnhw,nc->bchw', torch.softmax(x/T, 1), bins.to(x))
 
-# %% ../../nbs/color/02_bins.ipynb #c038
+# %% ../../nbs/color/02_bins.ipynb #c036
 def bin_counts(
     ab:Tensor, # (bs,2,h,w) chroma, ab units
-    step:float=10, # of the grid, as in `ab_bins`
-)->Tensor: # (bs,n) long, pixels of each picture whose nearest bin it is
-    "Count the pixels of each picture bin by bin."
+    step:float=10, # grid step, as in `ab_bins`
+)->Tensor: # (bs,n) long, pixels of each image whose nearest bin it is
+    "Count the pixels of each image by bin."
     n, i = len(_bins(step)), nearest_bin(ab, step).flatten(1)
-    i = i + n*torch.arange(len(i), device=i.device)[:,None]
+    i = i + n*torch.arange(len(i), device=i.device)[:,None] # each image has bins of its own
     return torch.bincount(i.flatten(), minlength=n*len(i)).view(len(i), n)
 
 def ab_prior(
-    counts:Tensor, # (n,) or (*,n) pixels in each bin, as `bin_counts` returns them; all pictures are added
+    counts:Tensor, # (n,) or (*,n) pixels in each bin, of `bin_counts`; all images are added
     smoothing:float=5., # sigma of a Gaussian in ab units, 0 for none; default of Zhang et al.
-    step:float=10, # of the grid, as in `ab_bins`
+    step:float=10, # grid step, as in `ab_bins`
 )->Tensor: # (n,) float32, share of each bin, sums to 1
-    "Share of each bin among the counted pixels."
+    "Compute the share of each bin among the counted pixels."
     bins = _bins(step).double()
-    if counts.ndim < 1 or counts.shape[-1] != len(bins): raise ValueError(f"expected (*,{len(bins)}) counts for a step of {step}, got {tuple(counts.shape)}: take `bin_counts`")
+    if counts.ndim < 1 or counts.shape[-1] != len(bins):
+        raise ValueError(f"expected (*,{len(bins)}) counts for a step of {step}, got {tuple(counts.shape)}: "
+                         "take `bin_counts`")
     p = counts.reshape(-1, len(bins)).double().sum(0)
-    if not (p.sum() > 0 and (p >= 0).all() and p.isfinite().all()): raise ValueError("expected counts that are not negative and not all 0: have pictures been counted?")
+    if not (p.sum() > 0 and (p >= 0).all() and p.isfinite().all()):
+        raise ValueError("expected counts that are not negative and not all 0: have images been counted?")
     if smoothing:
         w = torch.exp(-torch.cdist(bins, bins).square()/(2*smoothing**2)).to(p.device)
         p = (p/w.sum(1))@w # a bin's pixels are shared out to all, their sum stays
     return (p/p.sum()).float()
 
-# %% ../../nbs/color/02_bins.ipynb #c042
+# %% ../../nbs/color/02_bins.ipynb #c040
 def rebalancing_weights(
     prior:Tensor, # (n,) share of each bin, sums to 1, as `ab_prior` returns it
     lam:float=.5, # in [0,1], how much of a uniform prior is mixed in; default of Zhang et al.
 )->Tensor: # (n,) float32, weight of a pixel of each bin; weighted by `prior` their mean is 1
-    "Weights that make rare colours count."
+    "Compute class weights that make rare colours count."
     p = prior.double()
-    if prior.ndim != 1 or not (p >= 0).all() or not abs(p.sum() - 1) < 1e-3: raise ValueError(f"expected an (n,) prior that sums to 1, got {tuple(prior.shape)} with sum {p.sum():.4g}: make one of counts with `ab_prior`")
+    if prior.ndim != 1 or not (p >= 0).all() or not abs(p.sum() - 1) < 1e-3:
+        raise ValueError(f"expected an (n,) prior that sums to 1, got {tuple(prior.shape)} with sum {p.sum():.4g}: "
+                         "make one of counts with `ab_prior`")
     if not 0 <= lam <= 1: raise ValueError(f"expected a lam from 0 to 1, got {lam}: 0 balances fully, 1 not at all")
-    if lam == 0 and (p == 0).any(): raise ValueError(f"expected a prior above 0 everywhere for lam=0, got {int((p == 0).sum())} bins with 0: smooth it with `ab_prior`, or take a lam above 0")
+    if lam == 0 and (p == 0).any():
+        raise ValueError(f"expected a prior above 0 everywhere for lam=0, got {int((p == 0).sum())} bins with 0: "
+                         "smooth it with `ab_prior`, or take a lam above 0")
     w = 1/((1 - lam)*p + lam/len(p))
     return (w/(p*w).sum()).float()

@@ -1,4 +1,4 @@
-"""Numbers that mean something else than sRGB become sRGB; those that do already stay as they are, at no cost.
+"""Convert images from their ICC profile's colour space to sRGB; images that are sRGB already stay as they are.
 
 Docs: https://colorize-nb.github.io/colorize_nb/color/icc.html.md"""
 
@@ -15,8 +15,17 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
+from .srgb import linear2srgb, srgb2linear
+
 # %% ../../nbs/color/03_icc.ipynb #c005
-def _s15(*v): return struct.pack(f'>{len(v)}i', *(round(x*65536) for x in v)) # ICC's fixed point
+_D50 = .9642, 1., .8249 # the white of the space that profiles meet in
+# red, green, blue of ICC's sRGB profile, seen under D50
+_SRGB_XYZ = (.436066, .222488, .013916), (.385147, .716873, .097076), (.143066, .060608, .714096)
+
+def _s15(*v):
+    "ICC's fixed point numbers."
+    return struct.pack(f'>{len(v)}i', *(round(x*65536) for x in v))
+
 def _xyz(*v): return b'XYZ \0\0\0\0' + _s15(*v)
 def _curv(values): return b'curv\0\0\0\0' + struct.pack(f'>I{len(values)}H', len(values), *values)
 def _text(s): return b'text\0\0\0\0' + s.encode() + b'\0'
@@ -26,29 +35,24 @@ def _icc(space, pcs, tags, kind=b'mntr', version=0x02100000, intent=0):
     "A profile's bytes: header, table of tags, their data (once for those that have the same)."
     data, places, start = b'', {}, 132 + 12*len(tags)
     for v in tags.values():
-        if v not in places: places[v] = start + len(data); data += v + bytes(-len(v) % 4)
-    table = struct.pack('>I', len(tags)) + b''.join(struct.pack('>4sII', k, places[v], len(v)) for k, v in tags.items())
-    head = struct.pack('>I4sI4s4s4s6H4s4sIIIQI', start + len(data), b'', version, kind, space, pcs, 2020, 1, 1, 0, 0, 0, b'acsp', b'', 0, 0, 0, 0, intent)
+        if v in places: continue
+        places[v] = start + len(data)
+        data += v + bytes(-len(v) % 4)
+    entries = [struct.pack('>4sII', k, places[v], len(v)) for k, v in tags.items()]
+    table = struct.pack('>I', len(tags)) + b''.join(entries)
+    head = struct.pack('>I4sI4s4s4s6H4s4sIIIQI', start + len(data), b'', version, kind, space, pcs, 2020, 1, 1, 0, 0, 0,
+                       b'acsp', b'', 0, 0, 0, 0, intent)
     return (head + _s15(*_D50)).ljust(128, b'\0') + table + data
-
-_D50 = .9642, 1., .8249 # the white of the space that profiles meet in
-_SRGB_XYZ = (.436066, .222488, .013916), (.385147, .716873, .097076), (.143066, .060608, .714096) # red, green, blue of ICC's sRGB profile, seen under D50
-
-def _decoded(v):
-    "sRGB's curve (IEC 61966-2-1): values in [0,1] to light."
-    return np.where(v <= .04045, v/12.92, ((v + .055)/1.055)**2.4)
-
-def _encoded(y):
-    "Light in [0,1] to sRGB's values."
-    return np.where(y <= .0031308, 12.92*y, 1.055*np.power(y, 1/2.4) - .055)
 
 def _matrix_profile(name, primaries, curve, **kw):
     "A profile of three primaries (XYZ under D50) with one curve."
-    return _icc(b'RGB ', b'XYZ ', {b'desc': _desc(name), b'cprt': _text('No copyright'), b'wtpt': _xyz(*_D50), **{k: _xyz(*v) for k, v in zip((b'rXYZ', b'gXYZ', b'bXYZ'), primaries)},
-        **dict.fromkeys((b'rTRC', b'gTRC', b'bTRC'), curve)}, **kw)
+    tags = {b'desc': _desc(name), b'cprt': _text('No copyright'), b'wtpt': _xyz(*_D50)}
+    tags |= {k: _xyz(*v) for k, v in zip((b'rXYZ', b'gXYZ', b'bXYZ'), primaries)}
+    tags |= dict.fromkeys((b'rTRC', b'gTRC', b'bTRC'), curve)
+    return _icc(b'RGB ', b'XYZ ', tags, **kw)
 
-_SRGB_CURVE = _curv(np.rint(_decoded(np.linspace(0, 1, 1024))*65535).astype(int).tolist())
-SRGB = _matrix_profile('sRGB', _SRGB_XYZ, _SRGB_CURVE) # a profile to embed: its bytes
+_SRGB_CURVE = _curv(np.rint(srgb2linear(np.linspace(0, 1, 1024))*65535).astype(int).tolist())
+SRGB = _matrix_profile('sRGB', _SRGB_XYZ, _SRGB_CURVE) # the bytes of a profile to embed
 
 # %% ../../nbs/color/03_icc.ipynb #c009
 _TOP = np.arange(65536)/65535
@@ -60,42 +64,67 @@ def _tags(icc):
     if 132 + 12*n > len(icc): raise ValueError('it ends too early')
     return {sig: icc[at:at + size] for sig, at, size in struct.iter_unpack('>4sII', icc[132:132 + 12*n])}
 
+def _table_curve(data):
+    "Light for each 16-bit value by a `curv` tag: nothing, a gamma or a table."
+    n = int.from_bytes(data[:4], 'big')
+    if len(data) < 4 + 2*n: raise ValueError('a curve ends too early')
+    if n == 0: return _TOP
+    v = np.frombuffer(data, '>u2', n, 4)
+    if n == 1: return _TOP**(v[0]/256)
+    return np.interp(_TOP, np.linspace(0, 1, n), v/65535)
+
+def _formula_curve(data):
+    "Light for each 16-bit value by a `para` tag: one of five formulas."
+    f, counts = int.from_bytes(data[:2], 'big'), (1, 3, 4, 5, 7)
+    if f > 4 or len(data) < 4 + 4*counts[f]: raise ValueError('a curve of an unknown kind')
+    p = np.frombuffer(data, '>i4', counts[f], 4)/65536
+    g, a, b, c, d, e, h = [*p, *[0.]*(7 - len(p))]
+    with np.errstate(all='ignore'):
+        if f == 0: y = _TOP**g
+        elif f < 3: y = np.where(_TOP*a >= -b, np.maximum(a*_TOP + b, 0)**g, 0) + (c if f == 2 else 0)
+        else: y = np.where(_TOP >= d, np.maximum(a*_TOP + b, 0)**g + e, c*_TOP + h)
+    if not np.isfinite(y).all(): raise ValueError('a curve without values')
+    return y.clip(0, 1)
+
 def _curve(data):
     "Light in [0,1] for each 16-bit value: (65536,) floats."
     kind, rest = data[:4], data[8:]
-    if kind == b'curv' and len(rest) >= 4:
-        n = int.from_bytes(rest[:4], 'big')
-        if len(rest) < 4 + 2*n: raise ValueError('a curve ends too early')
-        v = np.frombuffer(rest, '>u2', n, 4)
-        return _TOP if n == 0 else _TOP**(v[0]/256) if n == 1 else np.interp(_TOP, np.linspace(0, 1, n), v/65535)
-    if kind == b'para' and len(rest) >= 4:
-        f = int.from_bytes(rest[:2], 'big')
-        if f > 4 or len(rest) < 4 + 4*(count := (1, 3, 4, 5, 7)[f]): raise ValueError('a curve of an unknown kind')
-        g, a, b, c, d, e, h = [*np.frombuffer(rest, '>i4', count, 4)/65536, *[0.]*(7 - count)]
-        with np.errstate(all='ignore'):
-            if f == 0: y = _TOP**g
-            elif f < 3: y = np.where(_TOP*a >= -b, np.maximum(a*_TOP + b, 0)**g, 0) + c*(f == 2)
-            else: y = np.where(_TOP >= d, np.maximum(a*_TOP + b, 0)**g + e, c*_TOP + h)
-        if not np.isfinite(y).all(): raise ValueError('a curve without values')
-        return y.clip(0, 1)
+    if kind == b'curv' and len(rest) >= 4: return _table_curve(rest)
+    if kind == b'para' and len(rest) >= 4: return _formula_curve(rest)
     raise ValueError('a curve of an unknown kind')
 
 # %% ../../nbs/color/03_icc.ipynb #c013
+def _xy2xyz(x, y):
+    "XYZ of a chromaticity, Y=1."
+    return np.array([x/y, 1, (1 - x - y)/y])
+
 def _under_d50(white, *primaries):
     "XYZ of primaries given as (x, y), by Bradford's adaptation to D50."
-    xyz = lambda x, y: np.array([x/y, 1, (1 - x - y)/y])
-    m, cone = np.stack([xyz(*p) for p in primaries], 1), np.array([[.8951, .2664, -.1614], [-.7502, 1.7135, .0367], [.0389, -.0685, 1.0296]])
-    m = m*np.linalg.solve(m, xyz(*white))
-    return (np.linalg.inv(cone) @ np.diag(cone @ _D50/(cone @ xyz(*white))) @ cone @ m).T
+    bradford = np.array([[.8951, .2664, -.1614], [-.7502, 1.7135, .0367], [.0389, -.0685, 1.0296]])
+    m = np.stack([_xy2xyz(*p) for p in primaries], 1)
+    m = m*np.linalg.solve(m, _xy2xyz(*white))
+    scale = np.diag(bradford @ _D50/(bradford @ _xy2xyz(*white)))
+    return (np.linalg.inv(bradford) @ scale @ bradford @ m).T
 
+_COLORANTS, _CURVES = (b'rXYZ', b'gXYZ', b'bXYZ'), (b'rTRC', b'gTRC', b'bTRC')
 _TABLES = b'A2B0', b'A2B1', b'A2B2', b'D2B0', b'D2B1', b'D2B2' # tags of conversions by table
 
 def _matrix(tags):
     "Light of the profile's primaries to light of sRGB's: (3,3)."
-    xyz = np.array([np.frombuffer(tags[k][8:20].ljust(12, b'\0'), '>i4')/65536 for k in (b'rXYZ', b'gXYZ', b'bXYZ')]).T
+    xyz = np.array([np.frombuffer(tags[k][8:20].ljust(12, b'\0'), '>i4')/65536 for k in _COLORANTS]).T
     return np.linalg.inv(np.array(_SRGB_XYZ).T) @ xyz
 
-def _is_matrix(icc, tags): return icc[16:24] == b'RGB XYZ ' and not any(t in tags for t in _TABLES) and all(t in tags for t in (b'rXYZ', b'gXYZ', b'bXYZ', b'rTRC', b'gTRC', b'bTRC'))
+def _is_matrix(icc, tags):
+    "Whether the profile converts RGB by curves and a matrix, not by tables."
+    if icc[16:24] != b'RGB XYZ ' or any(t in tags for t in _TABLES): return False
+    return all(t in tags for t in _COLORANTS + _CURVES)
+
+def _probe():
+    "729 colours and all grays, (1,985,3) uint8."
+    levels = np.linspace(0, 255, 9).astype(np.uint8)
+    colors = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(-1, 3)
+    grays = np.arange(256, dtype=np.uint8)[:, None].repeat(3, 1)
+    return np.concatenate([colors, grays])[None]
 
 @lru_cache(maxsize=8)
 def _transform(icc, mode):
@@ -104,13 +133,16 @@ def _transform(icc, mode):
     spaces = {'RGB': b'RGB ', 'CMYK': b'CMYK', 'LAB': b'Lab '}
     if icc == SRGB and mode == 'RGB': return None
     if len(icc) < 128 or icc[36:40] != b'acsp': raise ValueError('it is none')
-    if icc[16:20] != spaces[mode]: raise ValueError(f"it is made for {icc[16:20].decode('latin-1').strip()}, the picture is {mode}")
+    if icc[16:20] != spaces[mode]:
+        raise ValueError(f"it is made for {icc[16:20].decode('latin-1').strip()}, the picture is {mode}")
     profile = ImageCms.ImageCmsProfile(BytesIO(icc))
     intent = int.from_bytes(icc[66:68], 'big') # the upper half means nothing, and in some profiles is not zero
-    transform = ImageCms.buildTransform(profile, ImageCms.createProfile('sRGB'), mode, 'RGB', intent if intent < 4 else 0)
+    transform = ImageCms.buildTransform(profile, ImageCms.createProfile('sRGB'), mode, 'RGB',
+                                        intent if intent < 4 else 0)
     if mode != 'RGB': return transform
-    probe = np.concatenate([np.stack(np.meshgrid(*[np.linspace(0, 255, 9).astype(np.uint8)]*3), -1).reshape(-1, 3), np.arange(256, dtype=np.uint8)[:, None].repeat(3, 1)])[None]
-    return transform if np.abs(np.asarray(transform.apply(Image.fromarray(probe))).astype(int) - probe).max() > 1 else None
+    probe = _probe()
+    change = np.asarray(transform.apply(Image.fromarray(probe))).astype(int) - probe
+    return transform if np.abs(change).max() > 1 else None
 
 # %% ../../nbs/color/03_icc.ipynb #c018
 @lru_cache(maxsize=8)
@@ -120,49 +152,56 @@ def _gray_light(icc):
     if icc[16:20] == b'GRAY':
         if b'kTRC' not in tags: raise ValueError('it has no curve')
         v = _curve(tags[b'kTRC'])
-        if icc[20:24] == b'Lab ': v = np.where(v > .08, ((100*v + 16)/116)**3, v*2700/24389) # the curve gives L* (CIE 15)
-        return v
-    if _is_matrix(icc, tags): return (y_row @ (_matrix(tags) @ np.stack([_curve(tags[k]) for k in (b'rTRC', b'gTRC', b'bTRC')]))).clip(0, 1)
+        if icc[20:24] != b'Lab ': return v
+        return np.where(v > .08, ((100*v + 16)/116)**3, v*2700/24389) # the curve gives L* (CIE 15)
+    if _is_matrix(icc, tags):
+        light = _matrix(tags) @ np.stack([_curve(tags[k]) for k in _CURVES])
+        return (y_row @ light).clip(0, 1)
     if icc[16:20] != b'RGB ': raise ValueError('it is not made for gray')
     ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None]).convert('RGB')
-    got = _transform(icc, 'RGB')
-    return np.interp(_TOP, np.linspace(0, 1, 256), y_row @ _decoded(np.asarray(got.apply(ramp) if got else ramp)[0].T/255))
+    transform = _transform(icc, 'RGB')
+    out = np.asarray(transform.apply(ramp) if transform else ramp)[0]
+    return np.interp(_TOP, np.linspace(0, 1, 256), y_row @ srgb2linear(out.T/255))
 
 @lru_cache(maxsize=8)
 def _gray_table(icc):
-    table = np.rint(_encoded(_gray_light(icc))*65535).clip(0, 65535).astype(np.uint16)
+    "16-bit gray on sRGB's curve for each 16-bit gray, read-only; None where the curve is sRGB's."
+    table = np.rint(linear2srgb(_gray_light(icc))*65535).clip(0, 65535).astype(np.uint16)
     table.setflags(write=False)
     return None if np.abs(table - np.arange(65536.)).max() <= 257/2 else table
 
 def gray_curve(
-    icc:bytes|None, # profile of a gray picture
-)->np.ndarray|None: # (65536,) uint16: from the file's 16-bit gray to sRGB's; None if there is nothing to do, or nothing that could be done
-    "Make the table that brings gray to sRGB's curve."
+    icc:bytes|None, # profile of a gray image
+)->np.ndarray|None: # (65536,) uint16, 16-bit gray to sRGB's; None where nothing can be done
+    "Make the table that converts gray to sRGB's curve."
     try: return _gray_table(icc) if icc else None
     except Exception: return None # as `gray_to_srgb`, which says why
+
+def _why(e, name):
+    "One printable sentence on a profile that cannot be used."
+    reason = ' '.join(str(e).split())
+    reason = ''.join(c if c.isprintable() else '?' for c in reason).rstrip('.')
+    return (f"{name} has a colour profile that cannot be used ({reason or type(e).__name__}): "
+            "its values are taken as sRGB")
 
 def gray_to_srgb(
     gray:np.ndarray, # (h,w) uint8 or uint16
     icc:bytes|None, # its profile
     name:str='picture', # what to call it in a message
-)->tuple: # (gray on sRGB's curve: `gray` itself or uint16; sentence on what could not be done or '')
-    "Bring a gray plane to sRGB's curve, as its profile says."
+)->tuple: # (gray on sRGB's curve: `gray` itself or uint16; why it could not be done or '')
+    "Convert a gray plane to sRGB's curve, as its profile says."
     try: table = _gray_table(icc) if icc else None
     except Exception as e: return gray, _why(e, name) # littleCMS and NumPy raise many things at broken profiles
     if table is None: return gray, ''
     return (table[::257] if gray.dtype == np.uint8 else table)[gray], ''
-
-def _why(e, name):
-    why = ''.join(c if c.isprintable() else '?' for c in ' '.join(str(e).split())).rstrip('.')
-    return f"{name} has a colour profile that cannot be used ({why or type(e).__name__}): its values are taken as sRGB"
 
 # %% ../../nbs/color/03_icc.ipynb #c024
 def to_srgb(
     im:Image.Image, # any mode
     icc:bytes|None, # its profile
     name:str='picture', # what to call it in a message
-)->tuple: # (image in sRGB: `im` itself, or mode L, LA, RGB or RGBA; sentence on what could not be done or '')
-    "Bring a picture of 8 bits to sRGB, as its profile says."
+)->tuple: # (sRGB image: `im` itself, or L, LA, RGB or RGBA; why it could not be done or '')
+    "Convert an 8-bit image to sRGB, as its profile says."
     if not icc: return im, ''
     if im.mode in ('L', 'LA', 'La'):
         gray = np.asarray(im.convert('LA').getchannel(0))
@@ -182,17 +221,20 @@ def to_srgb(
     return out, ''
 
 # %% ../../nbs/color/03_icc.ipynb #c030
-_ROOT = np.rint(_encoded(np.linspace(0, 1, 65536)**2)*65535).astype(np.uint16) # sRGB's value by the root of light
+# sRGB's 16-bit value by the root of light, whose steps are even
+_ROOT = np.rint(linear2srgb(np.linspace(0, 1, 65536)**2)*65535).astype(np.uint16)
 
 @lru_cache(maxsize=8)
-def _deep(icc):
+def _curves_and_matrix(icc):
     "(curves, matrix) of a profile, or None if it has tables; ValueError if it is broken."
     tags = _tags(icc)
     if not _is_matrix(icc, tags): return None
-    return [_curve(tags[k]).astype(np.float32) for k in (b'rTRC', b'gTRC', b'bTRC')], _matrix(tags).T.astype(np.float32)
+    return [_curve(tags[k]).astype(np.float32) for k in _CURVES], _matrix(tags).T.astype(np.float32)
 
-def _convert(a, icc):
-    if found := _deep(icc):
+def _convert16(a, icc):
+    "Convert (h,w,3) uint16 to sRGB."
+    found = _curves_and_matrix(icc)
+    if found:
         curves, matrix = found
         light = np.stack([c[a[..., i]] for i, c in enumerate(curves)], -1) @ matrix
         return _ROOT[np.rint(np.sqrt(light.clip(0, 1))*65535).astype(np.uint16)]
@@ -204,38 +246,47 @@ def rgb_to_srgb(
     rgb:np.ndarray, # (h,w,3) uint8 or uint16
     icc:bytes|None, # its profile
     name:str='picture', # what to call it in a message
-)->tuple: # (colours in sRGB: `rgb` itself or uint16; sentence on what could not be done or '')
-    "Bring colours to sRGB with all their bits, as their profile says."
+)->tuple: # (colours in sRGB: `rgb` itself or uint16; why it could not be done or '')
+    "Convert colours to sRGB with all their bits, as their profile says."
     try:
         if not icc or _transform(icc, 'RGB') is None: return rgb, ''
         out, rows = np.empty(rgb.shape, np.uint16), max(1, 2**20//rgb.shape[1])
-        for t in range(0, len(rgb), rows): out[t:t + rows] = _convert(rgb[t:t + rows]*np.uint16(257) if rgb.dtype == np.uint8 else rgb[t:t + rows], icc)
+        for top in range(0, len(rgb), rows):
+            part = rgb[top:top + rows]
+            if part.dtype == np.uint8: part = part*np.uint16(257)
+            out[top:top + rows] = _convert16(part, icc)
         return out, ''
     except Exception as e: return rgb, _why(e, name)
 
 # %% ../../nbs/color/03_icc.ipynb #c036
-_ADOBE = (.60974, .31111, .01947), (.20528, .62567, .06087), (.14919, .06322, .74457) # red, green, blue of Adobe RGB (1998), seen under D50: its specification, 4.3.5.1
+# red, green, blue of Adobe RGB (1998), seen under D50: its specification, 4.3.5.1
+_ADOBE = (.60974, .31111, .01947), (.20528, .62567, .06087), (.14919, .06322, .74457)
 
-def _of_png(im):
+def _png_profile(im):
     "A profile of gAMA and cHRM, or None if they say sRGB."
     gamma, c = float(im.info['gamma']), im.info.get('chromaticity') or ()
-    plain = .42 < gamma < .48 # about 1/2.2
+    is_srgb = .42 < gamma < .48 # about 1/2.2
     if not .1 < gamma < 4: return None
-    curve = _SRGB_CURVE if plain else _curv([round(256/gamma)])
-    if im.mode in ('1', 'L', 'LA', 'I', 'I;16'): return None if plain else _icc(b'GRAY', b'XYZ ', {b'desc': _desc('PNG'), b'cprt': _text('-'), b'wtpt': _xyz(*_D50), b'kTRC': curve})
-    xyz = _under_d50(*(c[i:i + 2] for i in range(0, 8, 2))) if len(c) == 8 and min(c[1::2]) > 0 else np.array(_SRGB_XYZ)
-    if np.abs(xyz - _SRGB_XYZ).max() < .01: xyz = np.array(_SRGB_XYZ)
-    return None if plain and (xyz == _SRGB_XYZ).all() else _matrix_profile('PNG', xyz.tolist(), curve)
+    curve = _SRGB_CURVE if is_srgb else _curv([round(256/gamma)])
+    if im.mode in ('1', 'L', 'LA', 'I', 'I;16'):
+        tags = {b'desc': _desc('PNG'), b'cprt': _text('-'), b'wtpt': _xyz(*_D50), b'kTRC': curve}
+        return None if is_srgb else _icc(b'GRAY', b'XYZ ', tags)
+    xyz = np.array(_SRGB_XYZ)
+    if len(c) == 8 and min(c[1::2]) > 0:
+        stated = _under_d50(*(c[i:i + 2] for i in range(0, 8, 2)))
+        if not np.abs(stated - xyz).max() < .01: xyz = stated
+    return None if is_srgb and (xyz == _SRGB_XYZ).all() else _matrix_profile('PNG', xyz.tolist(), curve)
 
 def profile_of(
     im:Image.Image, # as opened
-)->bytes|None: # ICC profile; None if the picture is sRGB as far as one can know
-    "Find out which profile a picture's values follow."
+)->bytes|None: # ICC profile; None if the image is sRGB as far as one can know
+    "Find the ICC profile that an image's values follow."
     if icc := im.info.get('icc_profile'): return icc
     try:
-        if im.format == 'PNG' and 'gamma' in im.info and 'srgb' not in im.info: return _of_png(im)
+        if im.format == 'PNG' and 'gamma' in im.info and 'srgb' not in im.info: return _png_profile(im)
         if im.format in ('JPEG', 'MPO', 'TIFF', 'WEBP') and im.mode == 'RGB':
             exif = im.getexif()
-            if str(exif.get_ifd(0xA005).get(1, '')).startswith('R03'): return _matrix_profile('Adobe RGB', _ADOBE, _curv([563]))
+            if str(exif.get_ifd(0xA005).get(1, '')).startswith('R03'):
+                return _matrix_profile('Adobe RGB', _ADOBE, _curv([563]))
     except Exception: pass # EXIF and numbers that make no sense say nothing
     return None

@@ -1,4 +1,4 @@
-"""From sRGB to CIE Lab and back on plain tensors: the one place where colour is computed.
+"""Convert batches of images between sRGB and CIE Lab, with gradients; scale Lab for networks; clip to the gamut.
 
 Docs: https://colorize-nb.github.io/colorize_nb/color/lab.html.md"""
 
@@ -12,50 +12,50 @@ __all__ = ['L_SCALE', 'AB_SCALE', 'rgb2lab', 'lab2rgb', 'lab2rgb8', 'gray2l', 'g
 import torch
 from torch import Tensor
 
-# %% ../../nbs/color/01_lab.ipynb #c007
-_GAMMA_KNEE = 0.04045 # IEC 61966-2-1
-_LINEAR_KNEE = 0.0031308 # the same point after the curve
+from .srgb import LAB_EPSILON, LAB_KAPPA, LINEAR_KNEE, RGB_TO_XYZ, SRGB_KNEE, XYZ_TO_RGB
 
-def _srgb2linear(c): 
-    return torch.where(c <= _GAMMA_KNEE, c/12.92, ((c.clamp_min(_GAMMA_KNEE) + 0.055)/1.055)**2.4)
+# %% ../../nbs/color/01_lab.ipynb #c007
+def _srgb2linear(c):
+    "Linear light of sRGB values in [0,1]."
+    return torch.where(c <= SRGB_KNEE, c/12.92, ((c.clamp_min(SRGB_KNEE) + 0.055)/1.055)**2.4)
 
 def _linear2srgb(c):
-    return torch.where(c <= _LINEAR_KNEE, 12.92*c, 1.055*c.clamp_min(_LINEAR_KNEE)**(1/2.4) - 0.055)
+    "sRGB values of linear light in [0,1]."
+    return torch.where(c <= LINEAR_KNEE, 12.92*c, 1.055*c.clamp_min(LINEAR_KNEE)**(1/2.4) - 0.055)
 
 # %% ../../nbs/color/01_lab.ipynb #c009
-_LINEAR8 = _srgb2linear(torch.arange(256, dtype=torch.float64)/255).float() # linear light of every 8-bit value
+# linear light of every 8-bit value, on the CPU whatever the default device
+_LINEAR8 = _srgb2linear(torch.arange(256, dtype=torch.float64, device='cpu')/255).float()
 
 def _linear(x):
     "Linear light of `x`: uint8 through a table, floats through the curve in at least float32."
-    if x.dtype == torch.uint8: return _LINEAR8.to(x.device).index_select(0, x.reshape(-1).int()).view(x.shape)
+    if x.dtype == torch.uint8:
+        return _LINEAR8.to(x.device).index_select(0, x.reshape(-1).int()).view(x.shape)
     return _srgb2linear(x if x.dtype == torch.float64 else x.float())
 
 # %% ../../nbs/color/01_lab.ipynb #c012
-_WHITE = torch.tensor([0.95047, 1.0, 1.08883], dtype=torch.float64) # XYZ of D65, 2 degree observer, ASTM E308
-_PRIMARIES = [(0.64, 0.33), (0.30, 0.60), (0.15, 0.06)] # chromaticities x, y of sRGB's red, green, blue (IEC 61966-2-1)
-
-def _rgb2xyz_matrix():
-    "Rows X/Xn, Y/Yn, Z/Zn of linear red, green and blue; each row sums to 1."
-    p = torch.tensor([[x/y, 1., (1 - x - y)/y] for x, y in _PRIMARIES], dtype=torch.float64).T
-    return p * torch.linalg.solve(p, _WHITE) / _WHITE[:, None]
-
-_M = _rgb2xyz_matrix()
-_TO_XYZ, _TO_RGB = _M.tolist(), torch.linalg.inv(_M).tolist()
-
-# %% ../../nbs/color/01_lab.ipynb #c015
-_EPS, _KAPPA = (6/29)**3, (29/3)**3 # CIE 15: knee and slope of f
-
-def _f(t): return torch.where(t > _EPS, t.clamp_min(_EPS).log().mul(1/3).exp(), t*(_KAPPA/116) + 16/116)
-def _f_inv(f): return torch.where(f > 6/29, f**3, (f - 16/116)*(116/_KAPPA))
-
-# %% ../../nbs/color/01_lab.ipynb #c018
-def _check3(x, what):
-    if x.ndim < 3 or x.shape[-3] != 3:
-        raise ValueError(f"expected (*,3,h,w) {what}, got {tuple(x.shape)}: for a gray plane use `gray2l`, for a picture with channels last `x.permute(2,0,1)`")
+_TO_XYZ, _TO_RGB = RGB_TO_XYZ.tolist(), XYZ_TO_RGB.tolist()
 
 def _mix(rows, a, b, c):
     "The three weighted sums of planes `a`, `b`, `c`."
     return [(a*r[0]).add_(b, alpha=r[1]).add_(c, alpha=r[2]) for r in rows]
+
+# %% ../../nbs/color/01_lab.ipynb #c015
+def _f(t):
+    "Lab's curve: cube root, straight near 0 (CIE 15)."
+    root = t.clamp_min(LAB_EPSILON).log().mul(1/3).exp()
+    return torch.where(t > LAB_EPSILON, root, t*(LAB_KAPPA/116) + 16/116)
+
+def _f_inv(f):
+    "Inverse of `_f`."
+    return torch.where(f > 6/29, f**3, (f - 16/116)*(116/LAB_KAPPA))
+
+# %% ../../nbs/color/01_lab.ipynb #c018
+def _check3(x, what):
+    "Raise a `ValueError` unless `x` is (*,3,h,w)."
+    if x.ndim < 3 or x.shape[-3] != 3:
+        raise ValueError(f"expected (*,3,h,w) {what}, got {tuple(x.shape)}: for a gray plane use `gray2l`, "
+                         "for an image with channels last `x.permute(2,0,1)`")
 
 def rgb2lab(
     rgb:Tensor, # (*,3,h,w) sRGB: uint8 in 0..255, or floats in [0,1]
@@ -63,7 +63,7 @@ def rgb2lab(
     "Convert sRGB to CIE Lab (D65)."
     _check3(rgb, 'sRGB')
     with torch.autocast(rgb.device.type, enabled=False):
-        x,y,z = map(_f, _mix(_TO_XYZ, *_linear(rgb).unbind(-3)))
+        x, y, z = map(_f, _mix(_TO_XYZ, *_linear(rgb).unbind(-3)))
         return torch.stack([116*y - 16, 500*(x - y), 200*(y - z)], -3)
 
 # %% ../../nbs/color/01_lab.ipynb #c023
@@ -89,21 +89,23 @@ def lab2rgb8(
     "Convert CIE Lab to 8-bit sRGB."
     return lab2rgb(lab).mul(255).round_().to(torch.uint8)
 
-# %% ../../nbs/color/01_lab.ipynb #c034
+# %% ../../nbs/color/01_lab.ipynb #c027
 def gray2l(
     gray:Tensor, # (*,1,h,w) gray values on sRGB's curve: uint8 in 0..255, or floats in [0,1]
 )->Tensor: # (*,1,h,w) lightness L in [0,100]
-    "Lightness of a gray picture."
-    if gray.ndim < 3 or gray.shape[-3] != 1: raise ValueError(f"expected (*,1,h,w) gray, got {tuple(gray.shape)}: for three channels use `rgb2lab(x)[..., :1, :, :]`")
+    "Find the lightness of a gray image."
+    if gray.ndim < 3 or gray.shape[-3] != 1:
+        raise ValueError(f"expected (*,1,h,w) gray, got {tuple(gray.shape)}: "
+                         "for three channels use `rgb2lab(x)[..., :1, :, :]`")
     return 116*_f(_linear(gray)) - 16
 
 def gray_lab(
     lab:Tensor, # (*,3,h,w) Lab, in units or scaled
 )->Tensor: # (*,3,h,w) the same L, no chroma
-    "Take the chroma away: the picture that every colorizer has to beat."
+    "Remove the chroma: the baseline that every colorizer has to beat."
     return torch.cat([lab[..., :1, :, :], torch.zeros_like(lab[..., 1:, :, :])], -3)
 
-# %% ../../nbs/color/01_lab.ipynb #c037
+# %% ../../nbs/color/01_lab.ipynb #c030
 L_SCALE, AB_SCALE = 50., 110. # scaled l = L/50 - 1, scaled ab = ab/110
 
 def scale_lab(
@@ -118,12 +120,12 @@ def unscale_lab(
     "Undo `scale_lab`."
     return torch.cat([(lab[..., :1, :, :] + 1)*L_SCALE, lab[..., 1:, :, :]*AB_SCALE], -3)
 
-# %% ../../nbs/color/01_lab.ipynb #c040
+# %% ../../nbs/color/01_lab.ipynb #c033
 def in_gamut(
     lab:Tensor, # (*,3,h,w) Lab, in units
     eps:float=1e-4, # tolerance on linear light, a fortieth of an 8-bit step at white
 )->Tensor: # (*,h,w) bool
-    "Say which colours sRGB can show."
+    "Find the colours that sRGB can show."
     _check3(lab, 'Lab')
     return torch.stack([(c >= -eps) & (c <= 1 + eps) for c in _lab2linear(lab)]).all(0)
 
@@ -133,14 +135,16 @@ def clip_gamut(
 )->Tensor: # (*,3,h,w) Lab that sRGB can show, L cut to [0,100]
     "Shrink chroma until the colour is in the sRGB gamut; keep L and hue."
     l, ab = lab[..., :1, :, :].clamp(0, 100), lab[..., 1:, :, :]
+    lab = torch.cat([l, ab], -3)
     with torch.no_grad():
-        out = ~in_gamut(torch.cat([l, ab], -3))
-        if not out.any(): return torch.cat([l, ab], -3)
-        bad = torch.cat([l, ab], -3).movedim(-3, 0)[:, out][:, None] # (3,1,n)
+        out = ~in_gamut(lab)
+        if not out.any(): return lab
+        bad = lab.movedim(-3, 0)[:, out][:, None] # (3,1,n)
         lo, hi = torch.zeros_like(bad[0]), torch.ones_like(bad[0])
         for _ in range(steps):
             mid = (lo + hi)/2
             ok = in_gamut(torch.cat([bad[:1], bad[1:]*mid]), eps=0)
             lo, hi = torch.where(ok, mid, lo), torch.where(ok, hi, mid)
-        scale = torch.ones_like(l[..., 0, :, :]); scale[out] = lo[0]
+        scale = torch.ones_like(l[..., 0, :, :])
+        scale[out] = lo[0]
     return torch.cat([l, ab*scale.unsqueeze(-3)], -3)

@@ -1,4 +1,4 @@
-"""The two complaints that people have most, as figures: colour that runs over edges, and a tint on what should be gray.
+"""Measure the two faults that people notice most: colour that runs over edges, and a tint on what should be gray.
 
 Docs: https://colorize-nb.github.io/colorize_nb/metrics/artifacts.html.md"""
 
@@ -23,16 +23,21 @@ _NOISE = 0.2 # ab units a pixel, root mean square: twice what rounding to 8 bits
 
 def _shrunk(rgb):
     "Float RGB in [0,1], the shorter side at most `_SIDE`."
-    x, small = check_rgb8(rgb)[0]/255, min(rgb.shape[-2:])
-    return x if small <= _SIDE else F.interpolate(x, size=[round(o*_SIDE/small) for o in x.shape[-2:]], mode='bilinear', antialias=True)
+    x, side = check_rgb8(rgb)[0]/255, min(rgb.shape[-2:])
+    if side <= _SIDE: return x
+    size = [round(o*_SIDE/side) for o in x.shape[-2:]]
+    return F.interpolate(x, size=size, mode='bilinear', antialias=True)
 
 def _gradient2(x):
     "Squared gradient of each plane, with the derivative of a Gaussian of sigma 1; the border is repeated outwards."
     t = torch.arange(-4., 5., device=x.device)
-    g = torch.exp(-t*t/2); g = g/g.sum()
+    g = torch.exp(-t*t/2)
+    g = g/g.sum()
     y = F.pad(x, (4,)*4, mode='replicate').flatten(0, 1)[None]
-    n = y.shape[1] # planes as groups: faster on a CPU than planes as pictures
-    def _conv(rows, cols): return F.conv2d(F.conv2d(y, rows.view(1,1,-1,1).expand(n,-1,-1,-1), groups=n), cols.view(1,1,1,-1).expand(n,-1,-1,-1), groups=n)
+    n = y.shape[1] # planes as groups: faster on a CPU than planes as images
+    def _conv(rows, cols):
+        rows, cols = rows.view(1,1,-1,1).expand(n,-1,-1,-1), cols.view(1,1,1,-1).expand(n,-1,-1,-1)
+        return F.conv2d(F.conv2d(y, rows, groups=n), cols, groups=n)
     return (_conv(g, t*g)**2 + _conv(t*g, g)**2).view_as(x)
 
 def _edges(rgb, edge, radius):
@@ -46,21 +51,21 @@ def _edges(rgb, edge, radius):
 # %% ../../nbs/metrics/01_artifacts.ipynb #c011
 def bleeding(
     pred:Tensor, # (bs,3,h,w) uint8 RGB
-    targ:Tensor|None=None, # not needed, taken so that it fits where pairs are measured
+    targ:Tensor|None=None, # ignored; taken so that it can be called like other metrics
     edge:float=1.5, # least gradient of an edge of lightness, L units a pixel
     radius:int=2, # pixels around it that belong to it, with 256 pixels on the shorter side
-)->Tensor: # (bs,) in [0,1]; nan where a picture has no chroma edges
-    "Share of the energy of chroma edges that lies away from lightness edges."
+)->Tensor: # (bs,) in [0,1]; nan where an image has no chroma edges
+    "Compute the share of the energy of chroma edges that lies away from lightness edges."
     e, off = _edges(pred, edge, radius)
     return torch.where(e.mean((1,2)) > _NOISE**2, (e*off).sum((1,2))/e.sum((1,2)), torch.nan)
 
 def off_edge_gradient(
     pred:Tensor, # (bs,3,h,w) uint8 RGB
-    targ:Tensor|None=None, # not needed, as in `bleeding`
+    targ:Tensor|None=None, # ignored, as in `bleeding`
     edge:float=1.5, # as in `bleeding`
     radius:int=2, # as in `bleeding`
-)->Tensor: # (bs,) ab units a pixel; nan where a picture has edges of lightness everywhere
-    "Root mean square gradient of chroma in the pixels away from lightness edges."
+)->Tensor: # (bs,) ab units a pixel; nan where an image has edges of lightness everywhere
+    "Compute the root mean square gradient of chroma away from lightness edges."
     e, off = _edges(pred, edge, radius)
     return ((e*off).sum((1,2))/off.sum((1,2))).sqrt()
 
@@ -71,13 +76,14 @@ def color_cast(
     chroma:float=5., # greatest true chroma of a near-neutral pixel, ab units
     share:float=0.01, # least share of near-neutral pixels
 )->Tensor: # (bs,2) mean shift of a and b, ab units; nan where too little is near-neutral
-    "Mean shift of chroma where the truth is near-neutral."
+    "Compute the mean shift of chroma where the truth is near-neutral."
     check_rgb8(pred, targ)
     p, t = rgb2lab(pred), rgb2lab(targ)
     neutral = (t[:,1:].square().sum(1) < chroma**2) & (t[:,0] > 10) & (t[:,0] < 95)
     n = neutral.sum((1,2))
     shift = ((p - t)[:,1:]*neutral[:,None]).sum((2,3))/n[:,None]
-    return torch.where((n >= share*neutral[0].numel()).logical_and(n > 0)[:,None], shift, torch.nan)
+    enough = (n >= share*neutral[0].numel()) & (n > 0)
+    return torch.where(enough[:,None], shift, torch.nan)
 
 def cast_size(
     pred:Tensor, # (bs,3,h,w) uint8 RGB
@@ -85,17 +91,19 @@ def cast_size(
     chroma:float=5., # as in `color_cast`
     share:float=0.01, # as in `color_cast`
 )->Tensor: # (bs,) ab units; nan where too little is near-neutral
-    "Length of `color_cast`: how strong the tint is, whatever its hue."
+    "Compute the length of `color_cast`: how strong the tint is, whatever its hue."
     return color_cast(pred, targ, chroma, share).norm(dim=1)
 
 # %% ../../nbs/metrics/01_artifacts.ipynb #c038
-_HUES = {26: 'red', 60: 'orange', 93: 'yellow', 119: 'green', 161: 'green', 189: 'cyan', 227: 'blue', 274: 'blue', 314: 'purple', 354: 'pink'} # Munsell's 5R, 5YR ... 5RP: hue in Lab, degrees
+# Munsell's 5R, 5YR ... 5RP: hue in Lab, degrees
+_HUES = {26: 'red', 60: 'orange', 93: 'yellow', 119: 'green', 161: 'green', 189: 'cyan', 227: 'blue', 274: 'blue',
+         314: 'purple', 354: 'pink'}
 
 def hue_name(
     a:float, # ab units
     b:float, # ab units
     least:float=2.3, # chroma below which a colour is called neutral
-)->str: # 'red', 'orange', 'yellow', 'green', 'cyan', 'blue', 'purple', 'pink' or 'neutral'; 'unknown' for nan
+)->str: # one of eight hues such as 'red' or 'cyan', or 'neutral'; 'unknown' for nan
     "Name the hue of a weak colour, for reports."
     if math.isnan(a) or math.isnan(b): return 'unknown'
     if math.hypot(a, b) < least: return 'neutral'
@@ -106,12 +114,12 @@ def hue_name(
 def mean_cast(
     casts:Tensor, # (n,2) of `color_cast` or `mean_ab`, nan where unknown
 )->Tensor: # (2,) ab units; nan if nothing is known
-    "Mean vector of the casts of many pictures: the tint they have in common."
+    "Average the casts of many images: the tint they have in common."
     return casts[~casts.isnan().any(1)].mean(0)
 
 def mean_ab(
     pred:Tensor, # (bs,3,h,w) uint8 RGB
 )->Tensor: # (bs,2) ab units
-    "Mean chroma of each picture, the cast under the assumption of a gray world."
+    "Compute the mean chroma of each image, its cast under the gray-world assumption."
     check_rgb8(pred)
     return rgb2lab(pred)[:,1:].mean((2,3))

@@ -1,4 +1,4 @@
-"""How good is a colorized picture? Each figure with its convention written down, and what the all-gray picture gets for doing nothing.
+"""PSNR, SSIM, CIEDE2000, colourfulness and chroma accuracy of colorized images, beside the all-gray image.
 
 Docs: https://colorize-nb.github.io/colorize_nb/metrics/image.html.md"""
 
@@ -6,79 +6,89 @@ Docs: https://colorize-nb.github.io/colorize_nb/metrics/image.html.md"""
 
 # %% auto #0
 __all__ = ['as_rgb8', 'check_rgb8', 'psnr', 'rmse_rgb', 'rmse_lab', 'ssim', 'delta_e2000', 'ciede2000', 'batch_colorfulness',
-           'colorfulness', 'colorfulness_abs', 'gray_rgb', 'gray_baseline', 'PictureMetric', 'ColorShare',
-           'default_metrics', 'critic_accuracy', 'evaluate_pairs', 'accuracy_curve', 'auc', 'RebalancedAuC']
+           'colorfulness', 'colorfulness_abs', 'gray_rgb', 'gray_baseline', 'accuracy_curve', 'auc', 'RebalancedAuC',
+           'PictureMetric', 'ColorShare', 'default_metrics', 'critic_accuracy', 'evaluate_pairs']
 
 # %% ../../nbs/metrics/00_image.ipynb #c003
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from fastai.learner import Metric
+from fastcore.basics import patch
 from torch import Tensor
 
+from ..color.bins import ab_bins, nearest_bin
 from ..color.lab import gray_lab, lab2rgb8, rgb2lab, unscale_lab
 
 # %% ../../nbs/metrics/00_image.ipynb #c005
 def as_rgb8(
     x:Tensor, # (bs,3,h,w) uint8 RGB, or floats: scaled Lab
 )->Tensor: # (bs,3,h,w) uint8 RGB, a plain tensor
-    "Make 8-bit RGB of the scaled Lab of training; leave 8-bit RGB as it is."
+    "Convert the scaled Lab of training to 8-bit RGB; leave 8-bit RGB as it is."
     x = x.detach().as_subclass(Tensor)
     return x if x.dtype == torch.uint8 else lab2rgb8(unscale_lab(x.float()))
 
 def check_rgb8(
     *xs:Tensor, # (bs,3,h,w) uint8 RGB, all of one shape
-)->list: # the same as float32 in 0..255; ValueError if one is something else
-    "The pictures as float32 in 0..255, after checking that all are 8-bit RGB of one shape."
+)->list: # the same as float32 in 0..255
+    "Return images as float32 in 0..255; raise a `ValueError` unless all are 8-bit RGB of one shape."
     for x in xs:
         if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] != 3 or x.shape != xs[0].shape:
             got = ' and '.join(f'{tuple(o.shape)} {str(o.dtype)[6:]}' for o in xs)
-            raise ValueError(f"expected (bs,3,h,w) RGB as uint8, got {got}: convert scaled Lab with `as_rgb8`, and add the batch dimension with `[None]`")
+            raise ValueError(f"expected (bs,3,h,w) RGB as uint8, got {got}: convert scaled Lab with `as_rgb8`, "
+                             "and add the batch dimension with `[None]`")
     return [x.as_subclass(Tensor).float() for x in xs]
 
 # %% ../../nbs/metrics/00_image.ipynb #c010
-def _mse(a, b): return (a - b).square().mean((1,2,3))
+def _mse(a, b):
+    "Mean squared error of each image, (bs,)."
+    return (a - b).square().mean((1,2,3))
 
 def psnr(
     pred:Tensor, # (bs,3,h,w) uint8 RGB
     targ:Tensor, # (bs,3,h,w) uint8 RGB
-)->Tensor: # (bs,) dB; inf for identical pictures
-    "Peak signal-to-noise ratio of each picture: 8-bit RGB, peak 255."
+)->Tensor: # (bs,) dB; inf for identical images
+    "Compute the peak signal-to-noise ratio of each image: 8-bit RGB, peak 255."
     return 10*torch.log10(255**2/_mse(*check_rgb8(pred, targ)))
 
 def rmse_rgb(
     pred:Tensor, # (bs,3,h,w) uint8 RGB
     targ:Tensor, # (bs,3,h,w) uint8 RGB
 )->Tensor: # (bs,) 8-bit steps, 0 to 255
-    "Root mean squared error of each picture in RGB."
+    "Compute the root mean squared error of each image in RGB."
     return _mse(*check_rgb8(pred, targ)).sqrt()
 
 def rmse_lab(
     pred:Tensor, # (bs,3,h,w) uint8 RGB
     targ:Tensor, # (bs,3,h,w) uint8 RGB
 )->Tensor: # (bs,) Lab units: mean over pixels and the three planes
-    "Root mean squared error of each picture in CIE Lab."
+    "Compute the root mean squared error of each image in CIE Lab."
     check_rgb8(pred, targ)
     return _mse(rgb2lab(pred), rgb2lab(targ)).sqrt()
 
 # %% ../../nbs/metrics/00_image.ipynb #c015
 def _window(size=11, sigma=1.5):
+    "Gaussian window, (size,), sums to 1."
     g = torch.exp(-(torch.arange(size) - size//2)**2/(2*sigma**2))
     return g/g.sum()
 
 def ssim(
     pred:Tensor, # (bs,3,h,w) uint8 RGB, at least 11x11
     targ:Tensor, # (bs,3,h,w) uint8 RGB
-)->Tensor: # (bs,) in [-1,1], 1 for identical pictures
-    "Structural similarity of each picture: Gaussian window 11, sigma 1.5, mean over R, G and B."
+)->Tensor: # (bs,) in [-1,1], 1 for identical images
+    "Compute the structural similarity of each image: Gaussian window 11, sigma 1.5, mean over R, G, B."
     a, b = check_rgb8(pred, targ)
-    if min(a.shape[-2:]) < 11: raise ValueError(f"expected pictures of at least 11x11 pixels, got {tuple(a.shape[-2:])}: SSIM's window does not fit in smaller ones")
+    if min(a.shape[-2:]) < 11:
+        raise ValueError(f"expected images of at least 11x11 pixels, got {tuple(a.shape[-2:])}: "
+                         "SSIM's window does not fit in smaller ones")
     w = _window().to(a)
     n = 3*len(a)
     rows, cols = w.view(1,1,-1,1).expand(n,-1,-1,-1), w.view(1,1,1,-1).expand(n,-1,-1,-1)
-    def _blur(x): # (bs,3,h,w) -> (bs,3,h-10,w-10); planes as groups: much faster on a CPU than planes as pictures
-        return F.conv2d(F.conv2d(x.flatten(0, 1)[None], rows, groups=n), cols, groups=n)[0].unflatten(0, x.shape[:2])
+    def _blur(x): # (bs,3,h,w) -> (bs,3,h-10,w-10); planes as groups: much faster on a CPU than planes as images
+        planes = F.conv2d(x.flatten(0, 1)[None], rows, groups=n)
+        return F.conv2d(planes, cols, groups=n)[0].unflatten(0, x.shape[:2])
     a, b = a - 127.5, b - 127.5 # for float32's sake; variances do not change
     ma, mb = _blur(a), _blur(b)
     va, vb, cov = _blur(a*a) - ma*ma, _blur(b*b) - mb*mb, _blur(a*b) - ma*mb
@@ -86,256 +96,294 @@ def ssim(
     return (((2*ma*mb + c1)*(2*cov + c2))/((ma*ma + mb*mb + c1)*(va + vb + c2))).mean((1,2,3))
 
 # %% ../../nbs/metrics/00_image.ipynb #c020
-def _hue(a, b): return torch.atan2(b, a).rad2deg() % 360
+def _hue(a, b):
+    "Hue angle in degrees, [0,360)."
+    return torch.atan2(b, a).rad2deg() % 360
+
+def _cos(deg): return torch.cos(torch.deg2rad(deg))
+def _c7(c): return (c**7/(c**7 + 25.**7)).sqrt() # the formula's weight of saturated colours
 
 def delta_e2000(
     lab1:Tensor, # (*,3,h,w) Lab, in units
     lab2:Tensor, # (*,3,h,w) Lab, in units
 )->Tensor: # (*,h,w) colour difference of each pixel, 0 for equal colours
-    "Colour difference CIEDE2000, its three weights 1."
+    "Compute the colour difference CIEDE2000 of each pixel, its three weights 1."
     (l1, a1, b1), (l2, a2, b2) = lab1.unbind(-3), lab2.unbind(-3)
-    far = lambda c: (c**7/(c**7 + 25.**7)).sqrt()
-    cos = lambda deg: torch.cos(torch.deg2rad(deg))
-    g = 1.5 - far((torch.hypot(a1, b1) + torch.hypot(a2, b2))/2)/2
-    c1, c2, h1, h2 = torch.hypot(a1*g, b1), torch.hypot(a2*g, b2), _hue(a1*g, b1), _hue(a2*g, b2)
+    g = 1.5 - _c7((torch.hypot(a1, b1) + torch.hypot(a2, b2))/2)/2
+    c1, c2 = torch.hypot(a1*g, b1), torch.hypot(a2*g, b2)
+    h1, h2 = _hue(a1*g, b1), _hue(a2*g, b2)
     dh, turn = h2 - h1, (h2 - h1).abs() > 180 # the short way round the hue circle
     dh = torch.where(turn, dh - 360*dh.sign(), dh)
     h = torch.where(turn, torch.where(h1 + h2 < 360, h1 + h2 + 360, h1 + h2 - 360), h1 + h2)/2
     l, c = (l1 + l2)/2, (c1 + c2)/2
-    t = 1 - 0.17*cos(h - 30) + 0.24*cos(2*h) + 0.32*cos(3*h + 6) - 0.20*cos(4*h - 63)
+    t = 1 - 0.17*_cos(h - 30) + 0.24*_cos(2*h) + 0.32*_cos(3*h + 6) - 0.20*_cos(4*h - 63)
     dl = (l2 - l1)/(1 + 0.015*(l - 50)**2/(20 + (l - 50)**2).sqrt())
     dc = (c2 - c1)/(1 + 0.045*c)
     dh = 2*(c1*c2).sqrt()*torch.sin(torch.deg2rad(dh/2))/(1 + 0.015*c*t)
-    rot = -2*far(c)*torch.sin(torch.deg2rad(60*torch.exp(-((h - 275)/25)**2)))
+    rot = -2*_c7(c)*torch.sin(torch.deg2rad(60*torch.exp(-((h - 275)/25)**2)))
     return (dl**2 + dc**2 + dh**2 + rot*dc*dh).clamp_min(0).sqrt()
 
 # %% ../../nbs/metrics/00_image.ipynb #c024
 def ciede2000(
     pred:Tensor, # (bs,3,h,w) uint8 RGB
     targ:Tensor, # (bs,3,h,w) uint8 RGB
-)->Tensor: # (bs,) mean colour difference of the pixels
-    "Mean CIEDE2000 of each picture."
+)->Tensor: # (bs,) mean colour difference of the pixels, 0 or more
+    "Compute the mean CIEDE2000 of each image."
     check_rgb8(pred, targ)
     return delta_e2000(rgb2lab(targ), rgb2lab(pred)).mean((1,2))
 
 # %% ../../nbs/metrics/00_image.ipynb #c029
 def batch_colorfulness(
     rgb:Tensor, # (bs,3,h,w) float RGB in 0..255
-    signed:bool=True, # False takes absolute opponent differences first, as the scripts of CT² and DDColor do
+    signed:bool=True, # False takes absolute differences first, as CT² and DDColor do
     eps:float=0., # added below the roots: keeps the gradient finite at gray
-)->Tensor: # (bs,) M
-    "Colorfulness M of Hasler and Süsstrunk (2003), differentiable."
+)->Tensor: # (bs,) M, 0 for gray, about 40 for a photograph
+    "Compute the colourfulness M of Hasler and Süsstrunk (2003), differentiably."
     r, g, b = rgb.flatten(2).unbind(1) # (bs,h*w)
     o = torch.stack([r - g, (r + g)/2 - b], 1)
     if not signed: o = o.abs()
-    return (o.var(-1, correction=0).sum(1) + eps).sqrt() + 0.3*(o.mean(-1).pow(2).sum(1) + eps).sqrt()
+    spread, mean = o.var(-1, correction=0).sum(1), o.mean(-1).pow(2).sum(1)
+    return (spread + eps).sqrt() + 0.3*(mean + eps).sqrt()
 
+# %% ../../nbs/metrics/00_image.ipynb #c033
 def colorfulness(
     rgb:Tensor, # (bs,3,h,w) uint8 RGB
 )->Tensor: # (bs,) 0 for gray, about 40 for a photograph
-    "Colourfulness of each picture (Hasler and Süsstrunk 2003): differences with sign, population variance."
+    "Compute the colourfulness of each image (Hasler and Süsstrunk 2003): differences with sign."
     return batch_colorfulness(*check_rgb8(rgb))
 
 def colorfulness_abs(
     rgb:Tensor, # (bs,3,h,w) uint8 RGB
-)->Tensor: # (bs,) never larger than `colorfulness`'s deviations allow
-    "Colourfulness of each picture as CT² and DDColor compute it: absolute differences."
+)->Tensor: # (bs,) 0 for gray, mostly some units less than `colorfulness`
+    "Compute the colourfulness of each image as CT² and DDColor do: absolute differences."
     return batch_colorfulness(*check_rgb8(rgb), signed=False)
 
-# %% ../../nbs/metrics/00_image.ipynb #c033
+# %% ../../nbs/metrics/00_image.ipynb #c037
 def gray_rgb(
     rgb:Tensor, # (bs,3,h,w) uint8 RGB
     luma:bool=False, # luma as PIL's mode 'L'; otherwise lightness L* is kept
 )->Tensor: # (bs,3,h,w) uint8 RGB, three equal planes
-    "Take the colour out of pictures."
+    "Remove the colour of images."
     check_rgb8(rgb)
-    if not luma: return lab2rgb8(gray_lab(rgb2lab(rgb)))[:,1:2].expand_as(rgb) # the planes may differ by a rounding step
-    w = torch.tensor([19595, 38470, 7471], dtype=torch.int32, device=rgb.device).view(3,1,1) # ITU-R BT.601 times 2**16, as PIL rounds it
+    if not luma: return lab2rgb8(gray_lab(rgb2lab(rgb)))[:,1:2].expand_as(rgb) # planes may differ by rounding
+    # ITU-R BT.601 times 2**16, as PIL rounds it
+    w = torch.tensor([19595, 38470, 7471], dtype=torch.int32, device=rgb.device).view(3,1,1)
     y = ((rgb.int()*w).sum(1, keepdim=True) + 2**15) >> 16
     return y.to(torch.uint8).expand_as(rgb)
 
 def gray_baseline(
     metric:Callable, # on (pred, targ), both (bs,3,h,w) uint8 RGB
     luma:bool=False, # which gray, see `gray_rgb`
-)->Callable: # on (pred, targ) likewise: `pred` is not looked at
-    "Make a metric that judges the all-gray answer, whatever was predicted."
+)->Callable: # on (pred, targ) likewise; `pred` is ignored
+    "Make a metric that scores the all-gray image instead of the prediction."
     def _baseline(pred, targ): return metric(gray_rgb(targ, luma), targ)
     _baseline.__name__ = f'{metric.__name__}_gray' + ('_luma' if luma else '')
     return _baseline
 
-# %% ../../nbs/metrics/00_image.ipynb #c037
-class PictureMetric(Metric):
-    "Mean of a metric over all validation pictures, each in 8-bit RGB; infinite figures are left out and counted in `n_inf`."
-    def __init__(self,
-        func:Callable, # on (pred, targ), both (bs,3,h,w) uint8 RGB, returns (bs,)
-        name:str|None=None, # in the log; default the function's name
-    ): self.func, self._name = func, name or func.__name__; self.reset()
-
-    def __call__(self,
-        pred:Tensor, # (bs,3,h,w) scaled Lab, or uint8 RGB
-        targ:Tensor, # likewise
-    )->Tensor: # (bs,)
-        "The figure of each picture."
-        return self.func(as_rgb8(pred), as_rgb8(targ))
-
-    def reset(self):
-        "Forget what was seen."
-        self.total, self.count, self.n_inf = 0., 0, 0
-
-    def accumulate(self,
-        learn, # a `Learner` after a batch
-    ):
-        "Add the pictures of a batch."
-        v = self(learn.pred, *learn.yb).double()
-        ok = v.isfinite()
-        self.total += v[ok].sum().item(); self.count += int(ok.sum()); self.n_inf += int((~ok).sum())
-
-    @property
-    def value(self): return self.total/self.count if self.count else None
-    @property
-    def name(self): return self._name
-
-# %% ../../nbs/metrics/00_image.ipynb #c041
-class ColorShare(Metric):
-    "Colourfulness of all predictions divided by the truth's: 1 is right, 0 is gray."
-    def reset(self):
-        "Forget what was seen."
-        self.pred, self.targ = 0., 0.
-
-    def accumulate(self,
-        learn, # a `Learner` after a batch
-    ):
-        "Add the pictures of a batch."
-        self.pred += colorfulness(as_rgb8(learn.pred)).sum().item()
-        self.targ += colorfulness(as_rgb8(learn.yb[0])).sum().item()
-
-    @property
-    def value(self): return self.pred/self.targ if self.targ else None
-    @property
-    def name(self): return 'color_share'
-
-def default_metrics()->list: # new ones each time, since they hold a state
-    "What our learners show: PSNR, what gray would get, and the share of the truth's colourfulness."
-    return [PictureMetric(psnr), PictureMetric(gray_baseline(psnr)), ColorShare()]
-
-# %% ../../nbs/metrics/00_image.ipynb #c046
-def critic_accuracy(
-    real_pred:Tensor, # scores of real pictures, any shape
-    fake_pred:Tensor, # scores of generated pictures, any shape
-    middle:float=0., # the undecided score; a score of just that counts as 'generated'
-)->tuple: # two floats in [0,1]: share of real scores above, of generated ones not above
-    "Share of scores on the right side, for real and for generated pictures."
-    real, fake = ((o.detach().as_subclass(Tensor).float() > middle).float().mean().item() for o in (real_pred, fake_pred))
-    return real, 1 - fake
-
-# %% ../../nbs/metrics/00_image.ipynb #c049
-def _row(p, t):
-    "All figures of each picture of a batch."
-    grays = dict(gray=gray_rgb(t), gray_luma=gray_rgb(t, luma=True))
-    res = {m.__name__: m(p, t) for m in (psnr, ssim, rmse_rgb, rmse_lab, ciede2000)}
-    for n, g in grays.items(): res |= {f'{m.__name__}_{n}': m(g, t) for m in (psnr, ssim, rmse_rgb, rmse_lab, ciede2000)}
-    for n, m in (('colorfulness', colorfulness), ('colorfulness_abs', colorfulness_abs)): res |= {f'{n}_pred': m(p), f'{n}_true': m(t)}
-    return {k: v.double().cpu() for k, v in res.items()}
-
-def evaluate_pairs(
-    pairs:Iterable, # of (pred, targ): (bs,3,h,w) or (3,h,w), uint8 RGB or scaled Lab
-)->dict: # plain floats and counts, ready for JSON; means over pictures
-    "Judge predictions beside the all-gray answers and the truth."
-    rows = [_row(*(as_rgb8(o if o.ndim == 4 else o[None]) for o in pair)) for pair in pairs]
-    if not rows: raise ValueError("expected at least one pair of pictures, got none: is the validation set empty?")
-    v = {k: torch.cat([r[k] for r in rows]) for k in rows[0]}
-    mean = lambda x: x[x.isfinite()].mean().item() if x.isfinite().any() else None
-    res = dict(n=len(v['psnr'])) | {k: mean(o) for k, o in v.items()}
-    gains = [mean(v['psnr'] - v[k]) for k in ('psnr_gray', 'psnr_gray_luma')]
-    res['psnr_gain'] = None if None in gains else min(gains) # inf - inf and the like are no gains
-    res |= {f'n_inf_{k}': int(v[k].isinf().sum()) for k in ('psnr', 'psnr_gray')}
-    for k in ('colorfulness', 'colorfulness_abs'):
-        res |= {f'{k}_diff': abs(res[f'{k}_pred'] - res[f'{k}_true']), f'{k}_share': res[f'{k}_pred']/res[f'{k}_true'] if res[f'{k}_true'] else None}
-    return res
-
-# %% ../../nbs/metrics/00_image.ipynb #c058
-import numpy as np
-import torch
-from fastcore.basics import patch
-from torch import Tensor
-
-from ..color.bins import ab_bins, nearest_bin
-from ..color.lab import rgb2lab
-
-# %% ../../nbs/metrics/00_image.ipynb #c063
+# %% ../../nbs/metrics/00_image.ipynb #c043
 _TOP = 150 # last threshold, ab units (Zhang et al. 2016)
 
 def _steps(pred, targ):
-    "For each pixel the first threshold that lets it in, `_TOP + 1` for none, (bs,h*w) long; and the true ab (bs,2,h,w)."
+    "First threshold that each pixel is within, `_TOP + 1` for none, (bs,h*w) long; and the true ab (bs,2,h,w)."
     check_rgb8(pred, targ)
     p, t = rgb2lab(pred)[:,1:], rgb2lab(targ)[:,1:]
-    return (torch.hypot(*(p - t).unbind(1)).flatten(1) - 1e-3).ceil().clamp(0, _TOP + 1).long(), t
+    d = torch.hypot(*(p - t).unbind(1)).flatten(1)
+    return (d - 1e-3).ceil().clamp(0, _TOP + 1).long(), t
 
 def accuracy_curve(
     pred:Tensor, # (bs,3,h,w) uint8 RGB
     targ:Tensor, # (bs,3,h,w) uint8 RGB
 )->Tensor: # (bs,151) shares in [0,1], for thresholds of 0, 1, ..., 150 ab units; never falls
-    "Share of each picture's pixels whose ab lies within each threshold of the true ab."
+    "Compute the share of each image's pixels whose ab is within each threshold of the true ab."
     k, n = _steps(pred, targ)[0], _TOP + 2
     at = k + n*torch.arange(len(k), device=k.device)[:,None]
     hist = torch.bincount(at.flatten(), minlength=n*len(k)).view(len(k), n)
     return hist.cumsum(1)[:,:-1]/k.shape[1]
 
-# %% ../../nbs/metrics/00_image.ipynb #c068
-_SCORE = torch.tensor([1.] + [1 - (k - .5)/_TOP for k in range(1, _TOP + 1)] + [0.], dtype=torch.float64) # area that a pixel adds, by its first threshold
+# %% ../../nbs/metrics/00_image.ipynb #c048
+# area that a pixel adds, by its first threshold
+_SCORE = torch.tensor([1.] + [1 - (k - .5)/_TOP for k in range(1, _TOP + 1)] + [0.], dtype=torch.float64, device='cpu')
 
 def auc(
     pred:Tensor, # (bs,3,h,w) uint8 RGB
     targ:Tensor, # (bs,3,h,w) uint8 RGB
 )->Tensor: # (bs,) in [0,1], 1 where every chroma is right
-    "Raw accuracy of each picture: area under `accuracy_curve`, trapezoidal rule, divided by 150."
+    "Compute the raw accuracy of each image: area under `accuracy_curve`, trapezoidal rule, over 150."
     return _SCORE.to(pred.device)[_steps(pred, targ)[0]].mean(1).float()
 
-# %% ../../nbs/metrics/00_image.ipynb #c073
+# %% ../../nbs/metrics/00_image.ipynb #c053
 class RebalancedAuC:
-    "Raw accuracy of a set of pictures with each pixel weighed by 1/p of its true colour's bin."
+    "Raw accuracy of a set of images, each pixel weighted by 1/p of its true colour's bin."
     name = 'auc_rebalanced'
     def __init__(self,
-        prior:Tensor|None=None, # (313,) share of each bin, as of `ab_prior`; None takes the shares among the evaluated pixels
-        min_share:float=0., # in [0,1): bins with a smaller share of the evaluated pixels are left out; 0 is the paper's definition
+        prior:Tensor|None=None, # (313,) share of each bin, of `ab_prior`; None: those of the pixels
+        min_share:float=0., # in [0,1): leave out bins with a smaller share; 0 is the paper's definition
     ):
         n = len(ab_bins())
-        if prior is not None and (tuple(prior.shape) != (n,) or not (prior >= 0).all()): raise ValueError(f"expected a prior of ({n},) shares, not negative, got {tuple(prior.shape)}: make one with `ab_prior`")
-        if not 0 <= min_share < 1: raise ValueError(f"expected a min_share of at least 0 and below 1, got {min_share}: it is a share of the pixels, such as 1e-4")
+        if prior is not None and (tuple(prior.shape) != (n,) or not (prior >= 0).all()):
+            raise ValueError(f"expected a prior of ({n},) shares, not negative, got {tuple(prior.shape)}: "
+                             "make one with `ab_prior`")
+        if not 0 <= min_share < 1:
+            raise ValueError(f"expected a min_share of at least 0 and below 1, got {min_share}: "
+                             "it is a share of the pixels, such as 1e-4")
         self.prior, self.min_share = None if prior is None else prior.double().cpu().numpy(), min_share
         self.bins, self.n, self.used = n, 0, 0
-        self.rows = np.empty((3, 4096)) # place (picture*bins + bin), pixels, sum of scores; one block, since many small ones break up the heap
+        # index (image*bins + bin), pixels, sum of scores; one block, since many small ones break up the heap
+        self.rows = np.empty((3, 4096))
 
     def update(self,
         pred:Tensor, # (bs,3,h,w) uint8 RGB
         targ:Tensor, # (bs,3,h,w) uint8 RGB
     ):
-        "Add pictures."
+        "Add images."
         k, ab = _steps(pred, targ)
-        at = (nearest_bin(ab).flatten(1) + self.bins*torch.arange(len(k), device=k.device)[:,None]).flatten()
+        image = torch.arange(len(k), device=k.device)[:,None]
+        at = (nearest_bin(ab).flatten(1) + self.bins*image).flatten()
         count = torch.bincount(at)
-        i = count.nonzero()[:,0]
         score = torch.bincount(at, _SCORE.to(k.device)[k].flatten())
+        i = count.nonzero()[:,0]
         new = torch.stack([i + self.n*self.bins, count[i], score[i]]).cpu().numpy()
         start, self.used, self.n = self.used, self.used + new.shape[1], self.n + len(k)
         if self.used > self.rows.shape[1]: self.rows = np.concatenate([self.rows, np.empty((3, self.used))], 1)
         self.rows[:, start:self.used] = new
 
-# %% ../../nbs/metrics/00_image.ipynb #c078
+# %% ../../nbs/metrics/00_image.ipynb #c059
 @patch
 def compute(self:RebalancedAuC,
-    weights=None, # (b,n) array: how often each picture counts in each resample; None: each once
+    weights:np.ndarray|None=None, # (b,n) how often each image counts in each resample; None: each once
 )->float|np.ndarray: # in [0,1]; with `weights` (b,), nan where nothing counts
-    "Accuracy of the pictures so far, or of resamples of them."
-    if not self.n: raise ValueError("expected at least one picture, got none: call `update` first")
+    "Compute the accuracy of the images so far, or of resamples of them."
+    if not self.n: raise ValueError("expected at least one image, got none: call `update` first")
     w = np.ones((1, self.n)) if weights is None else np.asarray(weights, float)
-    if w.ndim != 2 or w.shape[1] != self.n: raise ValueError(f"expected (b,{self.n}) weights, a column for each picture, got {w.shape}: one resample is `w[None]`")
+    if w.ndim != 2 or w.shape[1] != self.n:
+        raise ValueError(f"expected (b,{self.n}) weights, a column for each image, got {w.shape}: "
+                         "one resample is `w[None]`")
     at, pixels, score = self.rows[:, :self.used]
-    picture, bin = np.divmod(at.astype(int), self.bins)
+    image, bin = np.divmod(at.astype(int), self.bins)
     total = np.bincount(bin, pixels, self.bins)
     ok = (total > 0) & (total >= self.min_share*total.sum())
     p = total if self.prior is None else self.prior
-    if (p[ok] == 0).any(): raise ValueError(f"expected a prior above 0 for every colour that occurs, got 0 for {int((p[ok] == 0).sum())} bins: smooth it with `ab_prior(..., smoothing=5)`")
+    if (p[ok] == 0).any():
+        n_zero = int((p[ok] == 0).sum())
+        raise ValueError(f"expected a prior above 0 for every colour that occurs, got 0 for {n_zero} bins: "
+                         "smooth it with `ab_prior(..., smoothing=5)`")
     each = (ok/np.where(ok, p, 1))[bin] # weight of a pixel, 0 in bins that are left out
-    with np.errstate(invalid='ignore'): res = (w@np.bincount(picture, each*score, self.n))/(w@np.bincount(picture, each*pixels, self.n))
+    scores, counts = (np.bincount(image, each*o, self.n) for o in (score, pixels)) # of each image
+    with np.errstate(invalid='ignore'):
+        res = (w@scores)/(w@counts)
     return float(res[0]) if weights is None else res
+
+# %% ../../nbs/metrics/00_image.ipynb #c075
+class PictureMetric(Metric):
+    "Mean of a metric over all validation images in 8-bit RGB; infinite values are counted in `n_inf` instead."
+    def __init__(self,
+        func:Callable, # on (pred, targ), both (bs,3,h,w) uint8 RGB, returns (bs,)
+        name:str|None=None, # in the log; default the function's name
+    ):
+        self.func, self._name = func, name or func.__name__
+        self.reset()
+
+    def __call__(self,
+        pred:Tensor, # (bs,3,h,w) scaled Lab, or uint8 RGB
+        targ:Tensor, # (bs,3,h,w) scaled Lab, or uint8 RGB
+    )->Tensor: # (bs,)
+        "Compute the value of each image."
+        return self.func(as_rgb8(pred), as_rgb8(targ))
+
+    def reset(self):
+        "Forget all images."
+        self.total, self.count, self.n_inf = 0., 0, 0
+
+    def accumulate(self,
+        learn, # a `Learner` after a batch
+    ):
+        "Add the images of a batch."
+        v = self(learn.pred, *learn.yb).double()
+        ok = v.isfinite()
+        self.total += v[ok].sum().item()
+        self.count += int(ok.sum())
+        self.n_inf += int((~ok).sum())
+
+    @property
+    def value(self)->float|None: # None before the first finite value
+        "Mean of the finite values so far."
+        return self.total/self.count if self.count else None
+
+    @property
+    def name(self)->str: # in the log
+        "Name in the log."
+        return self._name
+
+# %% ../../nbs/metrics/00_image.ipynb #c082
+class ColorShare(Metric):
+    "Colourfulness of all predictions divided by that of the truth: 1 is right, 0 is gray."
+    def reset(self):
+        "Forget all images."
+        self.pred, self.targ = 0., 0.
+
+    def accumulate(self,
+        learn, # a `Learner` after a batch
+    ):
+        "Add the images of a batch."
+        self.pred += colorfulness(as_rgb8(learn.pred)).sum().item()
+        self.targ += colorfulness(as_rgb8(learn.yb[0])).sum().item()
+
+    @property
+    def value(self)->float|None: # 0 or more; None if no target has colour
+        "Share so far."
+        return self.pred/self.targ if self.targ else None
+
+    @property
+    def name(self)->str: # in the log
+        "Name in the log."
+        return 'color_share'
+
+def default_metrics()->list: # new ones each time, since they hold a state
+    "Make the default metrics of our learners: PSNR, PSNR of gray, and `ColorShare`."
+    return [PictureMetric(psnr), PictureMetric(gray_baseline(psnr)), ColorShare()]
+
+# %% ../../nbs/metrics/00_image.ipynb #c089
+def critic_accuracy(
+    real_pred:Tensor, # scores of real images, any shape
+    fake_pred:Tensor, # scores of generated images, any shape
+    middle:float=0., # the undecided score, which itself counts as generated
+)->tuple: # two floats in [0,1]: share of real scores above, of generated ones not above
+    "Compute the share of scores on the right side, for real and for generated images."
+    def _above(o): return (o.detach().as_subclass(Tensor).float() > middle).float().mean().item()
+    return _above(real_pred), 1 - _above(fake_pred)
+
+# %% ../../nbs/metrics/00_image.ipynb #c092
+def _measure(p, t):
+    "All values of each image of a batch, name -> (bs,) float64."
+    metrics = psnr, ssim, rmse_rgb, rmse_lab, ciede2000
+    res = {m.__name__: m(p, t) for m in metrics}
+    for kind, luma in (('gray', False), ('gray_luma', True)):
+        g = gray_rgb(t, luma=luma)
+        res |= {f'{m.__name__}_{kind}': m(g, t) for m in metrics}
+    for m in (colorfulness, colorfulness_abs):
+        res |= {f'{m.__name__}_pred': m(p), f'{m.__name__}_true': m(t)}
+    return {k: v.double().cpu() for k, v in res.items()}
+
+def _finite_mean(x):
+    "Mean of the finite values; None if there are none."
+    x = x[x.isfinite()]
+    return x.mean().item() if len(x) else None
+
+def evaluate_pairs(
+    pairs:Iterable, # of (pred, targ): (bs,3,h,w) or (3,h,w), uint8 RGB or scaled Lab
+)->dict: # plain floats and counts, ready for JSON; means over images
+    "Evaluate predictions beside the gray baselines and the truth."
+    rows = []
+    for pair in pairs:
+        p, t = (as_rgb8(o if o.ndim == 4 else o[None]) for o in pair)
+        rows.append(_measure(p, t))
+    if not rows: raise ValueError("expected at least one pair of images, got none: is the validation set empty?")
+    v = {k: torch.cat([r[k] for r in rows]) for k in rows[0]}
+    res = dict(n=len(v['psnr'])) | {k: _finite_mean(o) for k, o in v.items()}
+    gains = [_finite_mean(v['psnr'] - v[k]) for k in ('psnr_gray', 'psnr_gray_luma')]
+    res['psnr_gain'] = None if None in gains else min(gains) # inf - inf and the like are no gains
+    res |= {f'n_inf_{k}': int(v[k].isinf().sum()) for k in ('psnr', 'psnr_gray')}
+    for k in ('colorfulness', 'colorfulness_abs'):
+        pred, true = res[f'{k}_pred'], res[f'{k}_true']
+        res |= {f'{k}_diff': abs(pred - true), f'{k}_share': pred/true if true else None}
+    return res

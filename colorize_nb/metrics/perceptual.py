@@ -1,4 +1,4 @@
-"""Two figures that see with a trained network, as torchmetrics computes them: what they need, what they may be compared with, and what they cannot say.
+"""Two metrics on features of a trained network, by torchmetrics: what they need, and what they can be compared with.
 
 Docs: https://colorize-nb.github.io/colorize_nb/metrics/perceptual.html.md"""
 
@@ -18,12 +18,14 @@ from torchvision import models
 from .image import check_rgb8
 
 # %% ../../nbs/metrics/02_perceptual.ipynb #c005
-_NETS = dict(alex='AlexNet_Weights', vgg='VGG16_Weights', squeeze='SqueezeNet1_1_Weights') # LPIPS's name -> torchvision's
+# LPIPS's name -> torchvision's
+_NETS = dict(alex='AlexNet_Weights', vgg='VGG16_Weights', squeeze='SqueezeNet1_1_Weights')
 _NO_PACKAGE = "FID needs the package torch-fidelity, which is not installed: `pip install torch-fidelity` gets it"
 
 def _weights_file(kind):
     "Where torch keeps the weights that `kind` needs."
-    if kind == 'fid': from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3 as url
+    if kind == 'fid':
+        from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3 as url
     else: url = getattr(models, _NETS[kind]).DEFAULT.url
     return Path(torch.hub.get_dir())/'checkpoints'/url.rsplit('/', 1)[-1]
 
@@ -31,35 +33,43 @@ def weights_missing(
     kind:str, # 'fid', or LPIPS's network: 'alex', 'vgg' or 'squeeze'
 )->str|None: # one sentence; None if everything is there to run without a network
     "Say what is missing on this disk for FID or LPIPS, and how to get it."
-    if kind not in ('fid', *_NETS): raise ValueError(f"expected 'fid', {', '.join(map(repr, _NETS))}, got {kind!r}: the last three are LPIPS's networks")
+    if kind not in ('fid', *_NETS):
+        raise ValueError(f"expected 'fid', {', '.join(map(repr, _NETS))}, got {kind!r}: "
+                         "the last three are LPIPS's networks")
     if kind == 'fid' and find_spec('torch_fidelity') is None: return _NO_PACKAGE
     file = _weights_file(kind)
     if file.exists(): return None
-    name, call = ('FID', 'FID(download=True)') if kind == 'fid' else (f'LPIPS ({kind})', f"LPIPS('{kind}', download=True)")
-    return f"{name} needs the weights {file.name} in {file.parent}, which are not there: `colorize-nb evaluate` with `--download` gets them, in Python `{call}`"
+    if kind == 'fid': name, call = 'FID', 'FID(download=True)'
+    else: name, call = f'LPIPS ({kind})', f"LPIPS('{kind}', download=True)"
+    return (f"{name} needs the weights {file.name} in {file.parent}, which are not there: `colorize-nb evaluate` with "
+            f"`--download` gets them, in Python `{call}`")
 
 def _with_weights(kind, download, make):
-    "What `make` makes, if the weights are there or may be downloaded."
+    "Call `make` if the weights are there or may be downloaded; `ValueError` or `OSError` otherwise."
     why = weights_missing(kind)
     if why and (why == _NO_PACKAGE or not download): raise ValueError(why)
     try: return make()
     except OSError as e:
         if not why: raise
-        raise OSError(f"could not download the weights of {kind} ({e}): put {_weights_file(kind).name} into {_weights_file(kind).parent} by other means") from e
+        raise OSError(f"could not download the weights of {kind} ({e}): put {_weights_file(kind).name} into "
+                      f"{_weights_file(kind).parent} by other means") from e
 
 # %% ../../nbs/metrics/02_perceptual.ipynb #c010
 _LEAST = 32 # pixels a side; AlexNet fails below 31, SqueezeNet below 17, VGG below 16
 
 class LPIPS:
-    "Learned distance of two pictures, a metric on `(pred, targ)` like `psnr`; 0 for the same picture, lower is better."
+    "Learned distance of two images, a metric like `psnr`; 0 for the same image, lower is better."
     def __init__(self,
         net:str='alex', # 'alex', 'vgg' or 'squeeze'
         device:str|torch.device='cpu', # where the network runs
         download:bool=False, # get the network's weights if they are not there
     ):
-        if net not in _NETS: raise ValueError(f"expected one of {', '.join(_NETS)} as LPIPS's network, got {net!r}: papers use alex unless they say vgg")
+        if net not in _NETS:
+            raise ValueError(f"expected one of {', '.join(_NETS)} as LPIPS's network, got {net!r}: "
+                             "papers use alex unless they say vgg")
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
-        self.metric = _with_weights(net, download, lambda: LearnedPerceptualImagePatchSimilarity(net_type=net, normalize=True)).to(device)
+        def _make(): return LearnedPerceptualImagePatchSimilarity(net_type=net, normalize=True)
+        self.metric = _with_weights(net, download, _make).to(device)
         self.name = self.__name__ = f'lpips_{net}'
 
     @torch.no_grad()
@@ -67,9 +77,11 @@ class LPIPS:
         pred:Tensor, # (bs,3,h,w) uint8 RGB, at least 32x32
         targ:Tensor, # (bs,3,h,w) uint8 RGB
     )->Tensor: # (bs,) 0 or more, seldom above 1
-        "The distance of each pair."
+        "Compute the distance of each pair."
         p, t = check_rgb8(pred, targ)
-        if min(p.shape[-2:]) < _LEAST: raise ValueError(f"expected pictures of at least {_LEAST}x{_LEAST} pixels, got {tuple(p.shape[-2:])}: LPIPS's networks leave nothing of smaller ones")
+        if min(p.shape[-2:]) < _LEAST:
+            raise ValueError(f"expected images of at least {_LEAST}x{_LEAST} pixels, got {tuple(p.shape[-2:])}: "
+                             "LPIPS's networks leave nothing of smaller ones")
         return torch.stack([self._one(a, b) for a, b in zip(p.split(1), t.split(1))]).to(pred.device)
 
     def _one(self, a, b):
@@ -79,18 +91,18 @@ class LPIPS:
         self.metric.reset()
         return res
 
-# %% ../../nbs/metrics/02_perceptual.ipynb #c019
+# %% ../../nbs/metrics/02_perceptual.ipynb #c020
 class FID:
-    "Fréchet distance of predictions and their truths in the features of InceptionV3; 0 for the same pictures, lower is better."
+    "Fréchet distance of predictions and truths in InceptionV3's features; 0 for the same images, lower is better."
     name = 'fid'
     def __init__(self,
         device:str|torch.device='cpu', # 'cpu' or 'cuda'; 'mps' lacks float64 and is taken as 'cpu'
         download:bool=False, # get InceptionV3's weights if they are not there
-        feature:nn.Module|None=None, # other features than InceptionV3's: (n,3,h,w) uint8 to (n,d), with an attribute `num_features` that is d
+        feature:nn.Module|None=None, # other features: (n,3,h,w) uint8 to (n,d), with `num_features` = d
     ):
         from torchmetrics.image.fid import FrechetInceptionDistance
-        make = lambda: FrechetInceptionDistance(feature=feature or 2048, antialias=True)
-        self.metric = make() if feature else _with_weights('fid', download, make)
+        def _make(): return FrechetInceptionDistance(feature=feature or 2048, antialias=True)
+        self.metric = _make() if feature else _with_weights('fid', download, _make)
         self.device, self.n = 'cpu' if torch.device(device).type == 'mps' else device, 0
         self.metric.to(self.device)
 
@@ -99,18 +111,23 @@ class FID:
         pred:Tensor, # (bs,3,h,w) uint8 RGB
         targ:Tensor, # (bs,3,h,w) uint8 RGB
     ):
-        "Add pictures and their truths, of any size, one or more at a time."
+        "Add images and their truths, of any size, one or more at a time."
         check_rgb8(pred, targ)
-        for o, real in ((pred, False), (targ, True)): self.metric.update(o.as_subclass(Tensor).to(self.device), real=real)
+        for o, real in ((pred, False), (targ, True)):
+            self.metric.update(o.as_subclass(Tensor).to(self.device), real=real)
         self.n += len(pred)
 
     def compute(self)->float: # 0 or more
-        "The distance of the two sets."
-        if self.n < 2: raise ValueError(f"expected at least 2 pictures for FID, got {self.n}: it compares the spread of two sets, and one picture has none")
+        "Compute the distance of the two sets."
+        if self.n < 2:
+            raise ValueError(f"expected at least 2 pictures for FID, got {self.n}: "
+                             "it compares the spread of two sets, and one picture has none")
         return max(self.metric.compute().item(), 0.) # rounding may put it below
 
     @property
     def note(self)->str: # a sentence for reports
-        "Say what this figure may be compared with."
+        "Say what this value may be compared with."
         d = len(self.metric.real_features_sum)
-        return f"FID of {self.n} pictures against their own truths, {d} features: biased upwards by an unknown amount{', a large one with fewer pictures than features' if self.n < d else ''}, no interval, comparable only with FID of the same pictures"
+        few = ', a large one with fewer pictures than features' if self.n < d else ''
+        return (f"FID of {self.n} pictures against their own truths, {d} features: biased upwards by an unknown "
+                f"amount{few}, no interval, comparable only with FID of the same pictures")
