@@ -148,4 +148,5 @@ def test_ssim_of_flat_images():
     assert border.item() == pytest.approx(ssim(a, b).item(), abs=1e-4)
 
 def test_unknown_kind_of_weights():
-    with pytest.raises(ValueError, match="expected 'fid', 'alex', 'vgg', 'squeeze', got 'dists'"): weights_missing('dists')
+    with pytest.raises(ValueError, match="expected 'fid', 'alex', 'vgg', 'squeeze', got 'dists'"):
+        weights_missing('dists')
