@@ -20,19 +20,16 @@ from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from ..color.icc import profile_of, rgb_to_srgb, to_srgb
 from .compare import side_by_side, sizes_sheet
 from .core import Colorizer
 from .engines import available_cores
 from .plan import BatchOptions, Job, Result
 from .plan import files_to_write, input_ids, plan_files, take_shard
 from ..io.download import fetch_url, is_url
-from ..io.image import checked_array, decoding, nearest8
-from ..io.read import deep_rows, inspect_pages, open_image, open_pages, open_picture
-from ..io.read import orientation_of, tiff_pages, turn_upright
+from ..io.image import decoding
+from ..io.read import open_pages, open_picture, read_colours
 from ..io.write import WRITERS, atomic_path, keeps_alpha, save_picture, sweep
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c006
@@ -48,52 +45,7 @@ def _standard_input():
     if data: return data
     raise ValueError("standard input is empty or closed: send a picture, as in < old.png, or name a file")
 
-def _page_index(x, picture):
-    "Where in its file a page lies: reduced copies between the pages do not count."
-    return inspect_pages(x)[0][picture.page]
-
-def _own_colours(x, picture):
-    "The image at `x` with its own colours: upright, sRGB; an array if it has 16 bits."
-    if picture.bits == 16 and (a := _own_colours16(x, picture)) is not None: return a
-    with decoding(picture.name), open_image(x, _page_index(x, picture)) as im:
-        icc = profile_of(im)
-        im = to_srgb(ImageOps.exif_transpose(im), icc, picture.name)[0].convert('RGB')
-    if picture.alpha is not None: im.putalpha(Image.fromarray(nearest8(picture.alpha)))
-    return im
-
 # %% ../../nbs/colorizer/05_batch.ipynb #c008
-def _own_colours16(x, picture):
-    "(h,w,3) or (h,w,4) uint16; None if no more than 8 bits can be had."
-    with decoding(picture.name):
-        found = _deep_pixels(x, _page_index(x, picture))
-        if not found and picture.kept.format != 'TIFF': return None
-        a, icc, orientation = found or _tiff_pixels(x, _page_index(x, picture), picture.name)
-        a = rgb_to_srgb(a, icc, picture.name)[0]
-    if a.dtype != np.uint16: return None
-    planes = [turn_upright(a[..., i], orientation) for i in range(3)]
-    if (alpha := picture.alpha) is not None:
-        planes.append(alpha if alpha.dtype == np.uint16 else alpha.astype(np.uint16)*257)
-    return np.stack(planes, -1)
-
-def _deep_pixels(x, index):
-    "(colours (h,w,3), profile, orientation) by `deep_rows`; None if it cannot read them."
-    try:
-        with open_image(x, index) as im, open_image(x, index) as low:
-            if getattr(im, 'tag_v2', {}).get(284) == 2: return None # planes one after another
-            rows = deep_rows(im, low)
-            return (rows[0](0, im.height), profile_of(im), orientation_of(im)) if rows else None
-    except UnidentifiedImageError: return None
-
-def _tiff_pixels(x, index, name):
-    "(colours (h,w,3), profile, orientation) by tifffile."
-    with tiff_pages(x) as pages:
-        page = pages[index]
-        a = page.asarray()
-        icc, orientation = (getattr(page.tags.get(n), 'value', default) for n, default in [(34675, None), (274, 1)])
-        if int(page.planarconfig) == 2: a = np.moveaxis(a, 0, -1)
-        return np.ascontiguousarray(checked_array(a, name)[..., :3]), icc, orientation
-
-# %% ../../nbs/colorizer/05_batch.ipynb #c010
 def _run_step(step, job, options, seconds, *args):
     "What `step` gives, and the seconds so far; or the `Result` of the job if it ends with this step."
     start = time.perf_counter()
@@ -117,15 +69,15 @@ def _read_image(job, options, files):
     if picture.colored and not options.force:
         result, side = job.files(True)
         if result in files: _copy(x, picture, result)
-        if side in files: save_picture(side_by_side(picture.plane(), _own_colours(x, picture)), side)
+        if side in files: save_picture(side_by_side(picture.plane(), read_colours(x, picture)), side)
         return job.result('copied', _describe(picture, result, copied=True))
     picture.plane() # now, while we are among several threads
     return picture, None
 
 def _copy(x, picture, target):
     "Pass on an image with colours: byte for byte if its format may stay."
-    if picture.kept is None or picture.kept.format != _format(target):
-        save_picture(_own_colours(x, picture), target, kept=picture.kept)
+    if picture.metadata is None or picture.metadata.format != _format(target):
+        save_picture(read_colours(x, picture), target, metadata=picture.metadata)
         return
     with atomic_path(target) as part:
         if isinstance(x, bytes): part.write_bytes(x)
@@ -137,13 +89,13 @@ def _describe(picture, target, copied=False):
     if copied:
         notes.insert(0, f'{picture.name} has colours already and is passed on as it is: '
                      '`force` colorizes it from its lightness')
-    for note in getattr(picture.kept, 'notes', ()): # what came up while it was saved
+    for note in getattr(picture.metadata, 'notes', ()): # what came up while it was saved
         if (text := f'{picture.name}: {note}') not in notes: notes.append(text)
     if picture.alpha is not None and not keeps_alpha(target):
         notes.append(f'{target.name} has its transparent parts on white: its format knows no transparency')
     return '; '.join(notes)
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c012
+# %% ../../nbs/colorizer/05_batch.ipynb #c010
 def _merge(colorizer, picture, ab, path, options):
     "`picture` with the chroma `ab`, in the way that suits the file at `path`."
     fmt = _format(path)
@@ -158,10 +110,10 @@ def _write_image(job, options, files, picture, ab, sheet, colorizer):
     if result in files or side in files: colour = _merge(colorizer, picture, ab, result, options)
     if side in files: save_picture(side_by_side(picture.plane(), colour), side)
     if sizes in files: save_picture(sheet, sizes)
-    if result in files: save_picture(colour, result, kept=picture.kept, model=getattr(colorizer, 'name', ''))
+    if result in files: save_picture(colour, result, metadata=picture.metadata, model=getattr(colorizer, 'name', ''))
     return job.result('done', _describe(picture, result))
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c019
+# %% ../../nbs/colorizer/05_batch.ipynb #c017
 def _predict_batch(colorizer, pictures, options):
     "Chroma of each picture, or the exception that it raised."
     if not pictures: return []
@@ -182,13 +134,13 @@ def _make_sheet(colorizer, picture, job, options, files):
     if job.files(sizes=True)[1] not in files: return None
     return sizes_sheet(colorizer, picture, options.sizes, saturation=options.saturation, exact=options.exact)
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c022
+# %% ../../nbs/colorizer/05_batch.ipynb #c020
 def _colored_pages(job, options, x, colorizer, seen):
     "(picture, colours) of each page of a TIFF; `seen` collects whether it had its own, and what to say about it."
     for picture in open_pages(x, job.name):
         own = picture.colored and not options.force
         seen[picture.page] = own, picture.notes
-        if own: colour = _own_colours(x, picture)
+        if own: colour = read_colours(x, picture)
         else: colour = _merge(colorizer, picture, _predict_one(colorizer, picture, options), job.target, options)
         yield picture, colour
 
@@ -198,7 +150,7 @@ def _colorize_pages(job, options, files, x, first, colorizer):
     def pages(): return _colored_pages(job, options, x, colorizer, seen)
     def results():
         for picture, colour in pages():
-            kept.append(picture.kept)
+            kept.append(picture.metadata)
             yield colour
     if result in files:
         save_picture(results(), result, kept=kept, model=getattr(colorizer, 'name', ''))
@@ -217,7 +169,7 @@ def _describe_pages(job, seen, kept, own):
     if own: notes.append(f'{own} of {len(seen)} pages of {name} have colours already and are passed on as they are')
     return '; '.join(notes)
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c025
+# %% ../../nbs/colorizer/05_batch.ipynb #c023
 _MAX_PIXELS = 64_000_000 # in hand at once: ours; 1 byte each while they wait, some 8 while colours are merged
 
 def _count_pixels(source):
@@ -228,7 +180,7 @@ def _count_pixels(source):
         with decoding(source), Image.open(source) as im: return im.width*im.height
     except (OSError, ValueError): return os.path.getsize(source)
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c027
+# %% ../../nbs/colorizer/05_batch.ipynb #c025
 class _GracefulInterrupt:
     "While it lasts the first Ctrl-C is only noted, in `requested`."
     requested, old_handler = False, None
@@ -268,7 +220,7 @@ def _limited_torch_threads():
     try: yield
     finally: torch.set_num_threads(before)
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c030
+# %% ../../nbs/colorizer/05_batch.ipynb #c028
 @dataclass(eq=False)
 class _Task:
     "One job on its way through the pipeline."
@@ -319,7 +271,7 @@ def _check_answer(job, options, files, picture, ab, colorizer):
     if isinstance(ab, Exception): raise ab
     return _make_sheet(colorizer, picture, job, options, files),
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c032
+# %% ../../nbs/colorizer/05_batch.ipynb #c030
 def _pipeline(tasks, colorizer, options):
     "The `Result` of each task, in their order."
     threads = options.threads or min(16, available_cores() + 1) # one of them may wait for the disk
@@ -363,7 +315,7 @@ def _next_batch(tasks, n):
         batch.append(o)
     return batch
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c035
+# %% ../../nbs/colorizer/05_batch.ipynb #c033
 def _with_batch_options(f):
     "Show the fields of `BatchOptions` in the signature of `f`, in the place of `**settings`."
     sig = inspect.signature(f)
@@ -401,7 +353,7 @@ def colorize_files(
     options = replace(options or BatchOptions(), **settings)
     return _run_jobs(*_plan_jobs(inputs, out, options, shard), colorizer, options, shard)
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c046
+# %% ../../nbs/colorizer/05_batch.ipynb #c044
 _colorizer = None # of this process, if it is a worker
 
 def _start_process():
@@ -432,7 +384,7 @@ def _picklable(error):
     except Exception: return RuntimeError(f'{type(error).__name__}: {error}')
     return error
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c050
+# %% ../../nbs/colorizer/05_batch.ipynb #c048
 @contextmanager
 def _quiet_start(threads):
     "Ctrl-C waits, and the environment says how many threads a new process may have."
@@ -484,7 +436,7 @@ class _Worker:
         code = self.context.process.exitcode or 0
         return f"ended with {code}" if code >= 0 else f"was killed by signal {-code}"
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c053
+# %% ../../nbs/colorizer/05_batch.ipynb #c051
 class _WorkerGroup:
     "Workers, what is still to be done, and the results that have come."
     def __init__(self, jobs, protected, make, threads, options, sweeps):
@@ -555,7 +507,7 @@ class _WorkerGroup:
         "End all workers."
         for w in self.workers: w.stop(kill or not w.ready) # who is still loading has nothing to lose
 
-# %% ../../nbs/colorizer/05_batch.ipynb #c055
+# %% ../../nbs/colorizer/05_batch.ipynb #c053
 def _run_in_processes(jobs, protected, n, make, threads, options, shard):
     "The results of `colorize_in_processes`."
     sweeps, told = shard[1] == 1, 0 # processes of other machines cannot be seen from here

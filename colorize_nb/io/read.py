@@ -6,7 +6,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/io/read.html.md"""
 
 # %% auto #0
 __all__ = ['developed', 'picture_of_image', 'raw_modes', 'deep_rows', 'picture_of_deep', 'tiff_pages', 'picture_of_tiff',
-           'turn_upright', 'orientation_of', 'inspect_pages', 'open_pages', 'open_picture']
+           'turn_upright', 'orientation_of', 'inspect_pages', 'open_pages', 'open_picture', 'read_colours']
 
 # %% ../../nbs/io/06_read.ipynb #c003
 import logging, os, sys, threading
@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Iterator
 
 import numpy as np
-from PIL import Image, ImageChops, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from ..color.icc import gray_to_srgb, profile_of, rgb_to_srgb, to_srgb
 from .download import fetch_url, is_url
 from .files import open_image
 from .image import (COLORED, Picture, PictureError, checked_array, color_spread, decoding, is_colored,
-    picture_of_array, picture_of_tensor, plane_of_rgb, refuse_bomb, row_strips)
+    nearest8, picture_of_array, picture_of_tensor, plane_of_rgb, refuse_bomb, row_strips)
 from .metadata import Metadata
 
 # %% ../../nbs/io/06_read.ipynb #c005
@@ -451,3 +451,51 @@ def open_picture(
         whole = name or p.name.rpartition(', page')[0]
         p.notes += (f"{whole} has {p.pages} pages, of which the first is read",)
     return p
+
+# %% ../../nbs/io/06_read.ipynb #c053
+def _page_index(x, picture):
+    "Where in its file a page lies: reduced copies between the pages do not count."
+    return inspect_pages(x)[0][picture.page]
+
+def _colours16(x, picture):
+    "(h,w,3) or (h,w,4) uint16; None if no more than 8 bits can be had."
+    with decoding(picture.name):
+        found = _deep_pixels(x, _page_index(x, picture))
+        if not found and picture.metadata.format != 'TIFF': return None
+        a, icc, orientation = found or _tiff_pixels(x, _page_index(x, picture), picture.name)
+        a = rgb_to_srgb(a, icc, picture.name)[0]
+    if a.dtype != np.uint16: return None
+    planes = [turn_upright(a[..., i], orientation) for i in range(3)]
+    if (alpha := picture.alpha) is not None:
+        planes.append(alpha if alpha.dtype == np.uint16 else alpha.astype(np.uint16)*257)
+    return np.stack(planes, -1)
+
+def _deep_pixels(x, index):
+    "(colours (h,w,3), profile, orientation) by `deep_rows`; None if it cannot read them."
+    try:
+        with open_image(x, index) as im, open_image(x, index) as low:
+            if getattr(im, 'tag_v2', {}).get(284) == 2: return None # planes one after another
+            rows = deep_rows(im, low)
+            return (rows[0](0, im.height), profile_of(im), orientation_of(im)) if rows else None
+    except UnidentifiedImageError: return None
+
+def _tiff_pixels(x, index, name):
+    "(colours (h,w,3), profile, orientation) by tifffile."
+    with tiff_pages(x) as pages:
+        page = pages[index]
+        a = page.asarray()
+        icc, orientation = (getattr(page.tags.get(n), 'value', default) for n, default in [(34675, None), (274, 1)])
+        if int(page.planarconfig) == 2: a = np.moveaxis(a, 0, -1)
+        return np.ascontiguousarray(checked_array(a, name)[..., :3]), icc, orientation
+
+def read_colours(
+    x:str|Path|bytes, # path, or a file's bytes
+    picture:Picture, # what `open_pages` made of it: its page, its bits, its transparency
+)->Image.Image|np.ndarray: # RGB or RGBA; (h,w,3) or (h,w,4) uint16 if it has 16 bits
+    "Read an image with its own colours: upright, in sRGB."
+    if picture.bits == 16 and (a := _colours16(x, picture)) is not None: return a
+    with decoding(picture.name), open_image(x, _page_index(x, picture)) as im:
+        icc = profile_of(im)
+        im = to_srgb(ImageOps.exif_transpose(im), icc, picture.name)[0].convert('RGB')
+    if picture.alpha is not None: im.putalpha(Image.fromarray(nearest8(picture.alpha)))
+    return im

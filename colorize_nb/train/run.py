@@ -31,7 +31,8 @@ from .losses import *
 from .recipe import *
 
 # %% ../../nbs/train/08_run.ipynb #c004
-_all_ = ['Phase', 'Recipe', 'variant', 'list_recipes', 'get_recipe'] # what a caller of `run_recipe` needs, from `recipe`
+# what a caller of `run_recipe` needs, from `recipe`
+_all_ = ['Phase', 'Recipe', 'variant', 'list_recipes', 'get_recipe']
 
 # %% ../../nbs/train/08_run.ipynb #c006
 def build_generator(
