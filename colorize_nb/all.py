@@ -34,6 +34,8 @@ from .train.history import *
 from .colorizer.core import *
 from .colorizer.compare import *
 from .colorizer.batch import *
+from .evaluate.statistics import *
 from .evaluate.methods import *
 from .evaluate.evaluation import *
+from .evaluate.tables import *
 from .evaluate.run import *
