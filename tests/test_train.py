@@ -21,7 +21,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
-from colorize_nb.cli.main import app
+from colorize_nb.cli.app import app, load_commands
 from colorize_nb.color.bins import ab_bins
 from colorize_nb.colorizer.core import Colorizer
 from colorize_nb.io.samples import sample, samples
@@ -30,13 +30,15 @@ from colorize_nb.train.augment import Augment
 from colorize_nb.train.callbacks import read_checkpoint
 from colorize_nb.train.losses import GANLoss
 from colorize_nb.train.recipe import SCHEDULES, load_recipes, list_recipes, stored_recipe, training_values
-from colorize_nb.train.run import CALLBACKS, build_critic, phase_loss, run_recipe
+from colorize_nb.models.critics import build_critic
+from colorize_nb.train.run import CALLBACKS, phase_loss, run_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT/'experiments'))
 from run_systems import KEPT, PLANS
 
 warnings.simplefilter('ignore')
+load_commands()
 ALL = list_recipes()
 
 # Recipes are what they were

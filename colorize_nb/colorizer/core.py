@@ -7,7 +7,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/colorizer/core.html.md"""
 # %% auto #0
 __all__ = ['working_shape', 'predict_chroma', 'average_chroma', 'ChromaModel', 'Colorizer']
 
-# %% ../../nbs/colorizer/02_core.ipynb #c004
+# %% ../../nbs/colorizer/02_core.ipynb #c003
 import warnings
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,7 @@ from ..io.image import Picture
 from ..io.read import open_picture
 from ..models.registry import save_generator
 
-# %% ../../nbs/colorizer/02_core.ipynb #c006
+# %% ../../nbs/colorizer/02_core.ipynb #c005
 _LARGEST = 2048 # working size, pixels: there a network of ours takes 1.5 GB for each image
 
 def working_shape(
@@ -38,7 +38,7 @@ def working_shape(
     root = min(max(width/height, 1/4), 4)**0.5
     return tuple(max(32, round(s/32)*32) for s in (size/root, size*root))
 
-# %% ../../nbs/colorizer/02_core.ipynb #c009
+# %% ../../nbs/colorizer/02_core.ipynb #c008
 _TTA = 3/4, 1, 4/3 # shares of the working size, each plain and mirrored: ours
 
 def predict_chroma(
@@ -66,7 +66,7 @@ def average_chroma(
     shapes = [ab.shape[1:] for ab in tries[2]] # of the working size itself
     return [np.mean([resize_planes(t[i], w, h) for t in tries], 0) for i, (h, w) in enumerate(shapes)]
 
-# %% ../../nbs/colorizer/02_core.ipynb #c014
+# %% ../../nbs/colorizer/02_core.ipynb #c013
 class ChromaModel:
     "A model with its settings: predicts the chroma of images."
     def __init__(self,
@@ -125,7 +125,7 @@ class ChromaModel:
 
     def __repr__(self): return f"{type(self).__name__}({self.name!r}, size={self.size}, device={str(self.device)!r})"
 
-# %% ../../nbs/colorizer/02_core.ipynb #c023
+# %% ../../nbs/colorizer/02_core.ipynb #c020
 class Colorizer(ChromaModel):
     """Colorizes images with one model.
 
@@ -206,7 +206,7 @@ class Colorizer(ChromaModel):
             for picture, ab in zip(pictures, self.predict_ab(pictures, size, tta)):
                 yield self.merge_chroma(picture, ab, 'rgb', saturation, exact)
 
-# %% ../../nbs/colorizer/02_core.ipynb #c037
+# %% ../../nbs/colorizer/02_core.ipynb #c036
 def _deep(self, x, saturation=None, size=None, tta=False):
     "Old name of `colorize(x, bits=16)`."
     warnings.warn("`Colorizer.deep(x)` is now `colorize(x, bits=16)`", DeprecationWarning, stacklevel=2)
