@@ -42,12 +42,16 @@ test test-all test-room step: export OMP_WAIT_POLICY = PASSIVE
 test test-all test-room step: export MPLBACKEND = agg
 test test-all test-room step: export PYTHONUTF8 = 1
 
+# a room at a time: the processes that run notebooks keep what these made
+ROOMS := $(filter-out images results,$(notdir $(patsubst %/,%,$(wildcard nbs/*/))))
+NOTEBOOKS = @for room in $(ROOMS); do $(BIN)/nbdev-test nbs/$$room --n-workers $(WORKERS) || exit 1; done
+
 test: $(DEV)  ## notebooks and tests, within a quarter of an hour on two cores
-	$(BIN)/nbdev-test --n-workers $(WORKERS)
+	$(NOTEBOOKS)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope -m "not slow"
 
 test-all: $(DEV)  ## the same and all that is long: browser, fresh environments, large pictures
-	$(BIN)/nbdev-test --n-workers $(WORKERS)
+	$(NOTEBOOKS)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope
 
 test-room: $(DEV)  ## the notebooks and tests of one room: make test-room ROOM=io
