@@ -141,6 +141,13 @@ def test_front_door_opens():
     assert done.returncode == 0, done.stderr
     assert 12 <= int(done.stdout) <= 20
 
+@pytest.mark.parametrize('name, extra', [('TensorL', 'train'), ('rgb2lab', 'torch'), ('run_evaluation', 'evaluate'),
+                                         ('serve_study', 'study')])
+def test_front_door_names_the_extra(name, extra):
+    done = python(f"import sys\nfor o in {CORE + ['fastcore', 'fasthtml']}: sys.modules[o] = None\n"
+                  f"from colorize_nb import {name}")
+    assert f'pip install "colorize_nb[{extra}]"' in done.stderr, done.stderr
+
 def test_all_overwrites_nothing():
     """`from colorize_nb.all import *` gives fastai's names and ours, and none of ours takes the place of one of
     fastai's or torch's"""

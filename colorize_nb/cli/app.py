@@ -23,14 +23,12 @@ from .. import __version__
 
 # %% ../../nbs/cli/00_app.ipynb #n009
 PACKAGES = { # top-level module -> the extras that bring it, smallest first
-    'torch': ('torch', 'train', 'evaluate', 'export'), 'torchvision': ('torch', 'train', 'evaluate', 'export'),
-    'fastai': ('train', 'evaluate'), 'fastcore': ('train', 'evaluate', 'study'), 'timm': ('train', 'evaluate'),
-    'pandas': ('train', 'evaluate', 'study'), 'matplotlib': ('train', 'evaluate', 'study'),
-    'skimage': ('train', 'evaluate'), 'torchmetrics': ('train', 'evaluate'), 'yaml': ('train',),
-    'scipy': ('evaluate', 'study'), 'jinja2': ('evaluate', 'study'), 'sklearn': ('evaluate',),
-    'torch_fidelity': ('evaluate',),
-    'fasthtml': ('study',), 'starlette': ('study',), 'uvicorn': ('study',),
-    'onnx': ('export',), 'onnxscript': ('export',),
+    **dict.fromkeys(('torch', 'torchvision'), ('torch', 'train', 'evaluate', 'study', 'export')),
+    **dict.fromkeys(('fastai', 'fastcore', 'timm', 'pandas', 'matplotlib', 'skimage', 'torchmetrics'),
+                    ('train', 'evaluate', 'study')),
+    **dict.fromkeys(('scipy', 'jinja2', 'sklearn', 'torch_fidelity'), ('evaluate', 'study')),
+    **dict.fromkeys(('fasthtml', 'starlette', 'uvicorn'), ('study',)),
+    **dict.fromkeys(('onnx', 'onnxscript'), ('export',)),
 }
 
 def missing_extra(

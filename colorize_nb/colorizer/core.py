@@ -34,7 +34,7 @@ def working_shape(
     if size < 32: raise ValueError(f"expected a working size of at least 32 pixels, got {size}: 256 is usual")
     if size > _LARGEST:
         raise ValueError(f"expected a working size of at most {_LARGEST} pixels, got {size}: "
-                         "256 is usual, and results have the image's size anyway")
+                         "the model's own is usual, and results have the image's size anyway")
     root = min(max(width/height, 1/4), 4)**0.5
     return tuple(max(32, round(s/32)*32) for s in (size/root, size*root))
 

@@ -91,7 +91,7 @@ def _one_line(error, most=200): return ' '.join(str(error).split())[:most]
 
 def _start_session(path, data, device):
     "(ONNX Runtime's session, kind of device) of a model's bytes."
-    ort = need('onnxruntime', Path(path).name, 'pip install "colorize_nb[onnx]"')
+    ort = need('onnxruntime', Path(path).name, 'pip install onnxruntime')
     kind, provider = _pick_provider(device, ort.get_available_providers())
     options = ort.SessionOptions()
     options.intra_op_num_threads = _threads()

@@ -171,7 +171,7 @@ def load_generator(
     path = _model_path(path)
     card = path.with_suffix('.json')
     meta = _read_meta(card)
-    need('torch', path.name, 'install PyTorch, or take an .onnx file')
+    need('torch', path.name, 'pip install "colorize_nb[torch]", or take an .onnx file')
     from safetensors import SafetensorError
     from safetensors.torch import load_file
     make = get_arch(meta['arch'])
