@@ -44,7 +44,7 @@ test test-all test-room step: export PYTHONUTF8 = 1
 
 # a room at a time: the processes that run notebooks keep what these made
 ROOMS := $(filter-out images results,$(notdir $(patsubst %/,%,$(wildcard nbs/*/))))
-NOTEBOOKS = @for room in $(ROOMS); do $(BIN)/nbdev-test nbs/$$room --n-workers $(WORKERS) || exit 1; done
+NOTEBOOKS = @for room in $(ROOMS); do $(BIN)/nbdev-test nbs/$$room --n-workers $(WORKERS) --timing || exit 1; done
 
 test: $(DEV)  ## notebooks and tests, within a quarter of an hour on two cores
 	$(NOTEBOOKS)

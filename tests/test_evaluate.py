@@ -78,6 +78,7 @@ def test_a_folder_of_results_is_measured_as_scikit_image_does(photos, tmp_path):
     assert np.abs(np.subtract(got, want)).max() < 1e-3, (d['pictures'], got, want)
     assert d['values']['theirs']['psnr'] == d['values']['gray, luma']['psnr'] # PIL's gray is luma
 
+@pytest.mark.slow
 def test_two_runs_in_one_report(photos, model, tmp_path):
     assert call('--model', f'random={model}', '--data', photos/'true', '--out', tmp_path/'a').returncode == 0
     theirs, old = f"theirs={photos/'gray'}", tmp_path/'a'/'metrics.json'
@@ -154,6 +155,7 @@ def test_templates_come_with_the_package():
     found = {p.name for p in (files('colorize_nb.evaluate')/'templates').iterdir()}
     assert {'page.html', 'pieces.html', 'page.css', 'table.css', 'chart.css', 'page.js'} <= found
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='memory is read from /proc')
 def test_memory_does_not_grow_over_300_pictures(model, tmp_path):
     script = f'''
@@ -177,6 +179,7 @@ print(np.median(seen[80:120]), np.median(seen[-40:]))'''
     # the values of pictures take .2 MB; 180 kept pictures would take 10 MB each way
     assert late - early < 6, f'{early:.0f} MB after 100 pictures, {late:.0f} MB after 300'
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.exists(), reason='the pictures for training and testing are not here')
 @pytest.mark.parametrize('data,truth', [('photos/valid', True), ('paintings', True), ('historical', False)])
 def test_real_sets(data, truth, tmp_path):
