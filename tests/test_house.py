@@ -199,3 +199,11 @@ def test_docs_build_and_links_lead_somewhere():
     done = run(sys.executable, ROOT/'tools'/'check_docs.py', '--workers', 2)
     assert done.returncode == 0, '\n'.join(o for o in done.stdout.splitlines()
                                            if o.startswith(('FAILED', 'docs:'))) + done.stderr[-2000:]
+
+@pytest.mark.parametrize('mod', MODULES)
+def test_no_default_shows_this_machine(mod):
+    "A page prints a default as it is: `env=os.environ` would publish the environment of whoever builds the site"
+    tree = ast.parse(path_of(mod).read_text(encoding='utf-8'))
+    functions = [o.args for o in ast.walk(tree) if isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))]
+    defaults = [d for a in functions for d in [*a.defaults, *a.kw_defaults] if d is not None]
+    assert not [ast.unparse(d) for d in defaults if re.search(r'environ|cwd\(|home\(|gethostname', ast.unparse(d))]

@@ -13,7 +13,7 @@ import glob, hashlib, os, re, unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, NamedTuple
+from typing import Iterable, Mapping, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from .core import working_shape
@@ -289,9 +289,10 @@ _RANKS = [('RANK', 'WORLD_SIZE'), # torchrun and accelerate
 _LOCAL_RANKS = ['LOCAL_RANK', 'MPI_LOCALRANKID', 'OMPI_COMM_WORLD_LOCAL_RANK']
 
 def shard_from_env(
-    env=os.environ, # what the launcher set: RANK and WORLD_SIZE, or MPI's names for them
+    env:Mapping|None=None, # what the launcher set, RANK and WORLD_SIZE or MPI's names for them; None: `os.environ`
 )->tuple: # (rank, world): this process, counted from 0, of so many; (0, 1) alone
     "Read which share of a run this process has."
+    env = os.environ if env is None else env
     names = next((ns for ns in _RANKS if any(n in env for n in ns)), _RANKS[0])
     try: rank, world = int(env.get(names[0], 0)), int(env.get(names[1], 1))
     except ValueError: rank, world = 0, 0
@@ -314,9 +315,10 @@ def take_shard(
 
 def shard_device(
     device:str='auto', # as asked for
-    env=os.environ, # what the launcher set: LOCAL_RANK, or MPI's name for it
+    env:Mapping|None=None, # what the launcher set, LOCAL_RANK or MPI's name for it; None: `os.environ`
 )->str: # the GPU that is this process's, where there is one for each
     "Choose the device of one process among several."
+    env = os.environ if env is None else env
     local = next((env[k] for k in _LOCAL_RANKS if env.get(k, '').isdigit()), None)
     if local is None or device not in ('auto', 'cuda'): return device
     try: import torch
