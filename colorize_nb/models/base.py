@@ -19,6 +19,7 @@ from ..color.lab import rgb2lab, scale_lab
 class IndirectGenerator(nn.Module):
     "Base class of generators whose loss compares something else than Lab."
     arch = None # name of the function that builds it, see `register_generator`
+    takes_hints = False # hint planes are not looked at
     stride = 1 # sides are padded to a multiple of it
     raw = False # return what the loss compares?
 
@@ -37,6 +38,7 @@ class IndirectGenerator(nn.Module):
 
     def forward(self,
         l:Tensor, # (bs,1,h,w) scaled lightness, any size
+        hints:Tensor|None=None, # (bs,3,h,w) hint planes; not looked at, see `takes_hints`
     ): # (bs,3,h,w) scaled Lab whose first plane is `l`; if `raw`, what `body` returns for the padded image
         "Colorize, or return the raw output."
         l = l.as_subclass(Tensor)

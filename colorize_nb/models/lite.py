@@ -46,6 +46,7 @@ def _channels(encoder):
 class LiteGenerator(nn.Module):
     "Light encoder, decoder to a quarter of the size, bilinear interpolation to the full one."
     arch = 'lite_generator'
+    takes_hints = False # hint planes are not looked at
     def __init__(self,
         encoder:LiteEncoder, # its feature maps are the skips
         nf:tuple=(256, 128, 96, 64), # channels of the deepest map, then of each step up, see `lite_generator`
@@ -82,6 +83,7 @@ class LiteGenerator(nn.Module):
 
     def forward(self,
         l:Tensor, # (bs,1,h,w) scaled lightness, any size
+        hints:Tensor|None=None, # (bs,3,h,w) hint planes; not looked at, see `takes_hints`
     )->Tensor: # (bs,3,h,w) scaled Lab, first plane is `l` itself
         "Colorize: put the predicted chroma on the lightness of the input."
         ab = F.interpolate(self.predict_ab(l), size=l.shape[-2:], mode='bilinear', align_corners=False)

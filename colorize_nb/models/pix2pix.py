@@ -58,6 +58,7 @@ class _Up(nn.Module):
 class Pix2PixUnet(nn.Module):
     "pix2pix's U-Net."
     arch = 'pix2pix_unet'
+    takes_hints = False # hint planes are not looked at
     def __init__(self,
         nf:int=64, # channels of the first map, doubled in each layer up to eightfold
         depth:int=8, # halvings; 8 bring 256 pixels down to one
@@ -101,6 +102,7 @@ class Pix2PixUnet(nn.Module):
 
     def forward(self,
         l:Tensor, # (bs,1,h,w) scaled lightness, any size
+        hints:Tensor|None=None, # (bs,3,h,w) hint planes; not looked at, see `takes_hints`
     )->Tensor: # (bs,3,h,w) scaled Lab, first plane is `l` itself
         "Colorize: put the predicted chroma on the lightness of the input."
         l = l.as_subclass(Tensor)

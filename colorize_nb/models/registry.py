@@ -32,7 +32,8 @@ ARCHS = { # name of the function that builds a generator -> module that defines 
     'conditional_vae': 'colorize_nb.models.vae',
     'zhang_net': 'colorize_nb.models.zhang',
     'zhang_resnet50': 'colorize_nb.models.zhang',
-    'lite_bins': 'colorize_nb.models.zhang'}
+    'lite_bins': 'colorize_nb.models.zhang',
+    'lite_hints': 'colorize_nb.models.lite_hints'}
 
 def register_generator(
     make:callable, # function at the top level of a module; its name is the architecture's

@@ -59,6 +59,7 @@ def _add_spectral_norm(module):
 class UnetGenerator(nn.Module):
     "Encoder in stages, fastai's `DynamicUnet` decoder without its hooks, tanh."
     arch = 'unet_generator'
+    takes_hints = False # hint planes are not looked at
     def __init__(self,
         encoder:nn.Sequential, # stages, each with a smaller map, the first takes one channel: see `unet_encoder`
         self_attention:bool=False, # attention in the decoder's last block but two: see `unet_generator`
@@ -96,6 +97,7 @@ class UnetGenerator(nn.Module):
 
     def forward(self,
         l:Tensor, # (bs,1,h,w) scaled lightness, any size
+        hints:Tensor|None=None, # (bs,3,h,w) hint planes; not looked at, see `takes_hints`
     )->Tensor: # (bs,3,h,w) scaled Lab, first plane is `l` itself
         "Colorize: put the predicted chroma on the lightness of the input."
         l = l.as_subclass(Tensor)
