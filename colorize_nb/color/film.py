@@ -89,10 +89,10 @@ class Film:
             raise ValueError(f"no emulsion named {name!r}: choose among {', '.join(EMULSIONS)}")
         return cls(EMULSIONS[name], **changes)
 
-# %% ../../nbs/color/04_film.ipynb #c016
+# %% ../../nbs/color/04_film.ipynb #c017
 def gaussian_blur(
     x:Tensor, # (bs,c,h,w)
-    sigma:Tensor, # (bs,) or (1,), on the CPU, standard deviation of each image's Gaussian, pixels; 0 for no blur
+    sigma:Tensor, # (bs,) or (1,), on the CPU, of each image's Gaussian, pixels; 0: no blur
 )->Tensor: # (bs,c,h,w)
     "Blur each image with its own Gaussian; edges are repeated."
     r = max(1, math.ceil(3*sigma.max().item()))
@@ -112,7 +112,7 @@ def _wide_blur(x, share):
     var = (share*(min(h, w)/n))**2 - (.25 if n > 1 else 0) # going down and up again blurs by a variance of 1/12 + 1/6
     return F.interpolate(gaussian_blur(small, var.clamp_min(0).sqrt()), (h, w), mode='bilinear', align_corners=False)
 
-# %% ../../nbs/color/04_film.ipynb #c019
+# %% ../../nbs/color/04_film.ipynb #c020
 def _values(v):
     "A field of a film, a float or (bs,), as a tensor (bs,) or (1,) on the CPU."
     return torch.as_tensor(v, dtype=torch.float32, device=None if isinstance(v, Tensor) else 'cpu').reshape(-1)
@@ -147,7 +147,7 @@ def _uneven(film, x, generator):
     c = c*torch.tensor([[0., 1, .5], [1, .5, 0], [.5, 0, 0]], device=x.device)*2/7**.5
     return _planes(film.unevenness, x)*(y.T@c@z)[:, None]
 
-# %% ../../nbs/color/04_film.ipynb #c024
+# %% ../../nbs/color/04_film.ipynb #c025
 _STRAIGHT = 1.8 # log10 exposure of the straight part below white, six stops (ours)
 
 def _curve(x, slope, toe, shoulder, length):
@@ -166,7 +166,7 @@ def negative_density(
     g, t, s = (_planes(v, log_e) for v in (film.gamma, film.toe, film.shoulder))
     return _curve(log_e + _STRAIGHT, g, t, s, torch.tensor(_STRAIGHT, device=log_e.device))
 
-# %% ../../nbs/color/04_film.ipynb #c028
+# %% ../../nbs/color/04_film.ipynb #c029
 _PAPER = dict(slope=1.6, toe=.05, shoulder=.5, black=2.) # a normal grade
 _PRINTING = .1 # log10 exposure by which white lies on the paper's toe, so that it stays white
 
@@ -192,7 +192,7 @@ def print_lightness(
     scale = (bare - black)/(100 - darkest)
     return (_paper_lightness(white - density, film) - darkest).mul_(scale).add_(black).clamp_(0, 100)
 
-# %% ../../nbs/color/04_film.ipynb #c033
+# %% ../../nbs/color/04_film.ipynb #c034
 _MIDDLE = math.log10(((50 + 16)/116)**-3) # density of the print where L = 50
 _L_SLOPE = (50 + 16)*math.log(10)/3*_PAPER['slope'] # L units there by which a unit of the negative's density changes it
 _DROP = (_MIDDLE - _PAPER['toe'])/_PAPER['slope'] + _PRINTING # how much less dense than white the negative is there
@@ -213,7 +213,7 @@ def _grain(density, film, generator):
     sigma = _planes(film.grain, density)*(100 - darkest)/(100*_L_SLOPE)
     return density + sigma*(density/middle).clamp_min(0).sqrt_()*_spots(density, _values(film.grain_size), generator)
 
-# %% ../../nbs/color/04_film.ipynb #c038
+# %% ../../nbs/color/04_film.ipynb #c039
 def film_gray(
     rgb:Tensor, # (bs,3,h,w) sRGB: floats in [0,1], or uint8
     film:Film, # one film for all images, or a batch of films
@@ -228,7 +228,7 @@ def film_gray(
         if _values(film.grain).any(): d = _grain(d, film, generator)
         return print_lightness(d, film)
 
-# %% ../../nbs/color/04_film.ipynb #c043
+# %% ../../nbs/color/04_film.ipynb #c044
 EVALUATION_FILMS = {
     'ordinary': Film.named('ordinary', gamma=.6, toe=.2, shoulder=.3, black=12., white=92., vignette=25., glare=.04,
                            unevenness=.1, halation=.08, halation_radius=.03, grain=2.5, grain_size=.6, softness=.6),
@@ -238,7 +238,7 @@ EVALUATION_FILMS = {
 _BLUE_BANDS = (.60, .68), (.92, .98) # of the blue share, around .64 and .95
 _GAMMA_BANDS = (.57, .63), (.72, .78) # around .6 and .75
 
-# %% ../../nbs/color/04_film.ipynb #c046
+# %% ../../nbs/color/04_film.ipynb #c047
 _KINDS = ( # ordinary, orthochromatic, panchromatic: range of the blue share and of the red weight
     ((.82, 1.), (0., .02)), ((.40, .82), (0., .06)), ((.10, .60), (.08, .50)))
 
@@ -258,7 +258,7 @@ def _sample_weights(p_kinds, u):
     red = r0 + next(u)*(r1 - r0)
     return torch.stack([red, (1 - red)*(1 - blue), (1 - red)*blue], 1)
 
-# %% ../../nbs/color/04_film.ipynb #c047
+# %% ../../nbs/color/04_film.ipynb #c048
 _LUMA = .299, .587, .114 # ITU-R BT.601, weights of sRGB values as they are stored
 
 def _plain_lightness(rgb, luma):
@@ -281,13 +281,13 @@ def _photograph(rgb, films, plain, luma, generator):
         l[~keep] = film_gray(rgb[~keep], films, generator)
     return l
 
-# %% ../../nbs/color/04_film.ipynb #c048
+# %% ../../nbs/color/04_film.ipynb #c049
 @dataclass
 class FilmSampler:
     "Draw a film for each image of a batch, and photograph it."
     p_plain:float=.4 # probability of no film
     p_luma:float=.5 # of these: probability of ITU-R 601's gray instead of the true lightness
-    p_kinds:tuple=(.35, .35, .3) # probabilities of ordinary, orthochromatic and panchromatic emulsions
+    p_kinds:tuple=(.35, .35, .3) # probabilities of ordinary, orthochromatic, panchromatic films
     p_exposure:float=.7 # of an exposure other than normal
     exposure:tuple=(-1., 1.) # stops
     gamma:tuple=(.4, .9) # slopes of the negative
