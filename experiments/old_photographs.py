@@ -15,12 +15,13 @@ import math
 import os
 import signal
 import time
+from collections import deque
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from colorize_nb.color.bins import annealed_mean
+from colorize_nb.color.bins import ab_prior, annealed_mean, bin_counts
 from colorize_nb.color.film import EVALUATION_FILMS, FilmSampler, film_gray
 from colorize_nb.color.lab import AB_SCALE, lab2rgb8, rgb2lab
 from colorize_nb.io.write import atomic_path
@@ -163,6 +164,9 @@ def main():
     else:
         net = lite_hints(**gen.config)
         net.load_state_dict(widen_weights(gen.state_dict(), net))
+        some = store.batch(list(range(0, len(store), max(1, len(store)//1000))), 32)
+        prior = ab_prior(bin_counts(rgb2lab(some)[:, 1:]))
+        with torch.no_grad(): net.bins.bias.copy_(prior.clamp_min(1e-6).log()) # it begins with what is common
     net = net.requires_grad_(True).to(device, memory_format=torch.channels_last).train()
     net.raw = True
     wds = [args.wd, 0., args.wd, 0.]
@@ -203,8 +207,8 @@ def main():
 
     stop = []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
-    began = saved = time.time()
-    total, count = 0., 0
+    began = saved = mark = time.time()
+    losses = deque(maxlen=200)
     (args.out/'settings.json').write_text(json.dumps({k: str(v) for k, v in vars(args).items()}, indent=1))
     if n == 0: record(math.nan)
     while n < args.steps and not stop:
@@ -212,8 +216,7 @@ def main():
             for g, lr in zip(opt.param_groups, base): g['lr'] = lr*rate(n, args)
             x, y = (o.as_subclass(torch.Tensor).to(device, memory_format=torch.channels_last) for o in (x, y))
             planes = more[0].to(device) if more else None
-            with torch.autocast(device.type, torch.bfloat16, enabled=args.bf16):
-                ab, logits = net(x, planes)
+            with torch.autocast(device.type, torch.bfloat16, enabled=args.bf16): ab, logits = net(x, planes)
             ab, logits = ab.float(), logits.float()
             small = F.adaptive_avg_pool2d(y, ab.shape[-2:])
             loss = huber(torch.cat([small[:, :1], ab], 1), small) + args.bins*cross(logits, y)
@@ -222,20 +225,21 @@ def main():
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.)
             opt.step()
             average.update(net)
-            n, total, count = n + 1, total + loss.item(), count + 1
+            n += 1
+            losses.append(loss.item())
             if n % 50 == 0:
-                print(f'step {n} loss {total/count:.4f} {count*args.bs/max(time.time() - mark, 1e-9):.1f} pictures/s'
-                      if n > 50 and 'mark' in locals() else f'step {n}', flush=True)
-                mark, kept, total, count = time.time(), total/count, 0., 0
-            if n % args.measure_every == 0: record(kept)
+                pace = 50*args.bs/(time.time() - mark)
+                print(f'step {n} loss {sum(losses)/len(losses):.4f} {pace:.1f} pictures/s', flush=True)
+                mark = time.time()
+            if n % args.measure_every == 0: record(sum(losses)/len(losses))
             if time.time() - saved > 60*args.save_every:
                 save()
+                export()
                 saved = time.time()
             if n >= args.steps or stop or time.time() - began > 60*args.minutes:
                 stop.append(1)
                 break
     save()
     export()
-    if n >= args.steps: record(total/max(count, 1))
 
 if __name__ == '__main__': main()
