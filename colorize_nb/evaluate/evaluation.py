@@ -6,8 +6,8 @@ Docs: https://colorize-nb.github.io/colorize_nb/evaluate/evaluation.html.md"""
 
 # %% auto #0
 __all__ = ['judged_split', 'find_set', 'has_colors', 'Evaluation', 'load_evaluation', 'merge_evaluations', 'Meter', 'SetOptions',
-           'make_options', 'leaked_pictures', 'evaluate', 'METRICS', 'MetricSpec', 'get_metric', 'measure',
-           'measure_pair', 'psnr_conventions']
+           'make_options', 'takes_options', 'leaked_pictures', 'evaluate', 'METRICS', 'MetricSpec', 'get_metric',
+           'measure', 'measure_pair', 'psnr_conventions']
 
 # %% ../../nbs/evaluate/03_evaluation.ipynb #c003
 import json, math, time
@@ -257,6 +257,16 @@ def make_options(
             raise TypeError(f"no option is named {name!r}: take {' or '.join(near)}")
     return replace(options or cls(), **settings)
 
+def takes_options(
+    cls:type, # a dataclass of options
+)->Callable: # decorates a function whose `**kwargs` go to `make_options`
+    "Show the fields of a dataclass in a function's signature, in the place of its `**kwargs`."
+    def wrap(f):
+        f = delegates(cls)(f)
+        f.__delwrap__ = cls # its fields have comments; the `__init__` that `dataclass` made has none
+        return f
+    return wrap
+
 # %% ../../nbs/evaluate/03_evaluation.ipynb #c043
 _MIN_SHARE = 1e-4 # of the set's pixels: rarer bins would decide about the rebalanced AuC (ours; shown in metrics.image)
 
@@ -347,7 +357,7 @@ def _collect(collector, found, protocol, step):
     return done, failures, []
 
 # %% ../../nbs/evaluate/03_evaluation.ipynb #c048
-@delegates(SetOptions)
+@takes_options(SetOptions)
 def evaluate(
     methods:list, # of `Method`; baselines are added
     data:str|Path='sample', # folder of colour images, or 'sample'; see `find_set`

@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fastcore.meta import delegates
-
 from .classifier import Classifier, TrainOptions, imagenet_classifier, train_classifier
 from .evaluation import Evaluation, SetOptions, evaluate, find_set, load_evaluation
-from .evaluation import make_options, merge_evaluations
+from .evaluation import make_options, merge_evaluations, takes_options
 from .methods import folder_method, model_method, names_seen
 from .report import collect_cases, write_report
 from ..io.files import split_name
@@ -89,13 +87,15 @@ class EvaluationOptions(SetOptions):
     download:bool=False # get FID's and LPIPS's weights
     cases:int=3 # images of each kind in the report: best, median, worst; 0 for none
 
+EvaluationOptions.__delwrap__ = SetOptions # where the comments of the other fields are
+
 # %% ../../nbs/evaluate/08_run.ipynb #c010
 def _classifier_info(clf):
     "What `metrics.json` tells of a classifier."
     info = {k: clf.meta[k] for k in ('trained_layers', 'valid_accuracy', 'n') if k in clf.meta}
     return dict(arch=clf.arch, classes=len(clf.classes)) | info
 
-@delegates(EvaluationOptions)
+@takes_options(EvaluationOptions)
 def run_evaluation(
     models:list=(), # packaged names or files, each may be 'NAME=...'
     preds:list=(), # folders of results, likewise

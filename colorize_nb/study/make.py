@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fastcore.meta import delegates
 from PIL import Image
 
 from ..color.lab import clip_gamut, lab2rgb8, rgb2lab
 from ..evaluate.evaluation import find_set, judged_split, leaked_pictures, make_options
+from ..evaluate.evaluation import takes_options
 from ..evaluate.methods import Protocol, folder_method, model_method, rgb8, take_question
 from ..io.files import mean_chroma, split_name
 from ..io.write import WRITERS, versions
@@ -243,7 +243,7 @@ def _check_settings(settings, size, **numbers):
     Study(**settings, trials=n, pictures=[StudyPicture('set', str(i), 'trial', files(), 1, 1) for i in range(n)])
 
 # %% ../../nbs/study/01_make.ipynb #c035
-@delegates(StudyOptions)
+@takes_options(StudyOptions)
 def make_study(
     folder:str|Path, # folder of the new study
     reals:list|tuple=('sample',), # folders of real images, each may be 'SET=...', or 'sample'

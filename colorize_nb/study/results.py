@@ -126,7 +126,8 @@ def rate_table(
         d = _row_of(res.signal, r.condition)
         i = Interval(d.dprime, d.low, d.high)
         rows.append(_rate_row(r.condition, 'model', r, Cell(format_number(i.value), (format_interval(i),), i)))
-    if len(res.rates['model']) > 1: rows += [_rate_row('all models', 'truth', r) for _, r in res.rates['all'].iterrows()]
+    if len(res.rates['model']) > 1:
+        rows += [_rate_row('all models', 'truth', r) for _, r in res.rates['all'].iterrows()]
     if single: says = 'share of the answers that said real'
     else: says = 'share of the pairs in which the real picture was taken for the colorized one'
     heads = [Column(res.word, '%', says),
