@@ -71,14 +71,14 @@ def make(
     seed:Annotated[int, Option(help='Of every random choice.')]=42,
 ):
     "Make a study of true pictures and what models make of them."
-    from colorize_nb.study.make import make_study
+    from colorize_nb.study.make import StudyOptions, make_study
     given = {} if title is None else dict(title=title)
     if exposure is not None: given['exposure'] = exposure or None
+    options = StudyOptions(
+        design=design.value, trials=trials, practice=practice, checks=checks, size=size, limit=limit, split=split,
+        contact=contact, seed=seed, device=device.value, saturation=saturation, **given)
     with progress_bar('preparing', None) as step:
-        s, token = make_study(
-            folder, real or ['sample'], fake or [], model or [], design=design.value, trials=trials, practice=practice,
-            checks=checks, size=size, limit=limit, split=split, contact=contact, seed=seed, device=device.value,
-            saturation=saturation, log=echo, step=step, **given)
+        s, token = make_study(folder, real or ['sample'], fake or [], model or [], options, log=echo, step=step)
     typer.echo(_summary(s))
     typer.echo(f'the token for the report is {token} (also in {folder/"token"}: keep it to yourself)')
     typer.echo(f'show it to people: colorize-nb study serve {folder} --port 5001')

@@ -188,13 +188,13 @@ def evaluate(
         raise typer.BadParameter('give at least one --model, --pred or --with', param_hint='--model')
     from colorize_nb.evaluate.evaluation import find_set
     from colorize_nb.evaluate.methods import Protocol
-    from colorize_nb.evaluate.run import run_evaluation
+    from colorize_nb.evaluate.run import EvaluationOptions, run_evaluation
+    options = EvaluationOptions(
+        split=split, protocol=Protocol(resize.value, pixels), truth=truth, limit=limit, seed=seed, size=size,
+        saturation=saturation, device=device.value, classifier=classifier, classes=classes,
+        trained_layers=trained_layers or None, download=download, cases=cases)
     with progress_bar('evaluating', len(find_set(data, split, limit, seed))) as step:
-        ev = run_evaluation(
-            models=model or [], preds=pred or [], earlier=earlier or [], data=data, out=out, split=split, limit=limit,
-            protocol=Protocol(resize.value, pixels), size=size, saturation=saturation, device=device.value, truth=truth,
-            classifier=classifier, classes=classes, trained_layers=trained_layers or None, download=download,
-            cases=cases, seed=seed, log=echo, step=step)
+        ev = run_evaluation(model or [], pred or [], data, out, options, earlier=earlier or [], log=echo, step=step)
     _print_evaluation(ev, out)
     if any(n.startswith('Interrupted') for n in ev.notes): raise typer.Exit(130)
     if ev.failures: raise typer.Exit(1)

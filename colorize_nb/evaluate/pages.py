@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from ..colorizer.compare import SLIDER_CSS, slider_html
 from .statistics import Interval
 
 # %% ../../nbs/evaluate/04_pages.ipynb #c005
@@ -199,4 +200,5 @@ def html_page(
     "Make a page that needs nothing but itself."
     sections = [dict(heading=k, id=k.lower().replace(' ', '-'), parts=v) for k, v in parts.items() if v]
     page = _templates().get_template('page.html')
-    return page.render(title=title, sections=sections, kicker=kicker, lede=lede, foot=foot, name=name or title, css=css)
+    return page.render(title=title, sections=sections, kicker=kicker, lede=lede, foot=foot, name=name or title, css=css,
+                       slider=slider_html(['data:,', 'data:,'], ('', ''), (1, 1)), slider_css=SLIDER_CSS)

@@ -6,13 +6,10 @@ Docs: https://colorize-nb.github.io/colorize_nb/study/analysis.html.md"""
 
 # %% auto #0
 __all__ = ['simulate_answers', 'rules_in_words', 'excluded_by', 'exclude', 'CrossedBootstrap', 'wilson', 'crossed',
-           'fooling_rates', 'rate_differences', 'signal_detection', 'power', 'StudyResults', 'study_results',
-           'study_verdict', 'rate_table', 'paper_table', 'set_table', 'sure_differences', 'difference_table',
-           'study_charts']
+           'fooling_rates', 'rate_differences', 'signal_detection', 'power']
 
 # %% ../../nbs/study/04_analysis.ipynb #c003
 import math
-from dataclasses import dataclass
 from itertools import combinations
 from types import SimpleNamespace
 
@@ -21,9 +18,6 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import expit, logit, ndtri
 
-from ..evaluate.charts import Row, forest, spread
-from ..evaluate.pages import Cell, Column, FigureTable
-from ..evaluate.pages import format_interval, format_number, pluralize
 from ..evaluate.statistics import Bootstrap, Interval
 from .design import Study
 from .responses import answer_table
@@ -99,17 +93,21 @@ def rules_in_words(
     study:Study, # any
 )->dict: # name of each rule in force -> a phrase
     "Describe which answers are excluded."
-    def applies(rule): return study.rules[rule] is not None and (rule != 'max_exposure_error' or study.exposure)
-    return {rule: text(study.rules[rule], study) for rule, text in _RULE_TEXTS.items() if applies(rule)}
+    rules = {rule: study.rules[rule] for rule in _RULE_TEXTS if study.rules[rule] is not None}
+    if not study.exposure: rules.pop('max_exposure_error', None)
+    return {rule: _RULE_TEXTS[rule](x, study) for rule, x in rules.items()}
+
+def _of_person(who, values, rows, how):
+    "What `how` makes of a person's `values` in some `rows`, beside each answer."
+    return who.map(values[rows].groupby(who[rows]).agg(how)).astype(float)
 
 def _broken(rule, x, table, study):
     "Which answers break a rule with the threshold `x`, a boolean `Series`."
     who, main, check = table.participant, table.kind.eq('trial'), table.kind.eq('check')
-    def of_person(values, rows, how): return who.map(values[rows].groupby(who[rows]).agg(how)).astype(float)
-    answered = of_person(main, main, 'size')
+    answered = _of_person(who, main, main, 'size')
     if rule == 'min_share': return answered.fillna(0)/study.trials < x
-    if rule == 'max_failed_checks': return of_person(~table.correct.astype(bool), check, 'mean') > x
-    if rule == 'one_button': return of_person(table.choice, main, 'nunique').eq(1) & (answered >= x)
+    if rule == 'max_failed_checks': return _of_person(who, ~table.correct.astype(bool), check, 'mean') > x
+    if rule == 'one_button': return _of_person(who, table.choice, main, 'nunique').eq(1) & (answered >= x)
     if rule == 'min_response_ms': return main & (table.response_ms.astype(float) < x)
     off = (table.exposure_ms.astype(float)/(1000*study.exposure) - 1).abs() > x # max_exposure_error
     return main & (off | table.hidden.astype(bool) | (table.shows.astype(float) > 1))
@@ -176,8 +174,7 @@ def wilson(
     "Compute Wilson's score interval of a share of independent answers; nan where there is none."
     if np.any(np.mod(k, 1) != 0):
         raise ValueError(f"expected whole numbers of answers, got {k}: give how many said yes, not their share")
-    def interval(k, n): return _binomial_interval(k, n, level, 'wilson')
-    low, high = np.vectorize(interval, otypes=[float, float])(k, n)
+    low, high = np.vectorize(_binomial_interval, otypes=[float, float])(k, n, level, 'wilson')
     return low[()], high[()]
 
 def _binomial_interval(k, n, level, method):
@@ -325,211 +322,3 @@ def power(
         widths = [_half_widths(study, part, rate, spread, boot, rng) for rng in rngs]
         rows.append(dict(zip(('rate', 'difference'), np.mean(widths, 0))))
     return pd.DataFrame(rows, index=pd.Index(people, name='people'))
-
-# %% ../../nbs/study/04_analysis.ipynb #c059
-@dataclass
-class StudyResults:
-    "The results of a study."
-    study:Study # that was answered
-    table:pd.DataFrame # every answer; `excluded` is the rule that excludes it, or ''
-    kept:pd.DataFrame # measured answers that count
-    people:dict # began, withdrew, finished, counted: how many people
-    rules:list # (rule in words, people out, answers out)
-    rates:dict # 'all', 'model', 'set', 'both', 'picture', 'person', 'real' -> DataFrame of rates [0,1]
-    differences:pd.DataFrame # of models
-    signal:pd.DataFrame # d′ of models
-
-    @property
-    def word(self):
-        "What a rate counts, for headings."
-        return 'fooled' if self.study.design == 'pairs' else 'called real'
-
-def _in_order(rates, study):
-    "Rows in the order of the study."
-    names = dict(condition=study.models, set=study.sets)
-    columns = [c for c in names if c in rates]
-    if not columns: return rates
-    def place(s): return s.map({n: i for i, n in enumerate(names[s.name])})
-    return rates.sort_values(columns, key=place, kind='stable', ignore_index=True)
-
-def study_results(
-    study:Study, # that was answered
-    table:pd.DataFrame, # its answers, from `answer_table`
-    people:list|None=None, # dicts, from `Answers.participants`; default: those in the table
-    draws:int=2000, # number of resamples
-)->StudyResults: # also without answers
-    "Compute everything that there is to report."
-    kept, rules = exclude(table, study)
-    boot = crossed(kept, draws) if len(kept) else None
-    def rate(by, of='fooled'): return _in_order(fooling_rates(kept, by, of, boot), study)
-    rates = dict(all=rate(()), model=rate('condition'), set=rate('set'), both=rate(('condition', 'set')),
-                 picture=rate(('picture', 'condition')), person=rate('participant', 'correct'))
-    rates['real'] = rate('condition', 'correct').query('condition == "real"')
-    people = people or [dict(withdrawn=False)]*table.participant.nunique()
-    given = table.groupby('participant').size()
-    count = dict(began=len(people), withdrew=sum(p['withdrawn'] for p in people),
-                 finished=int((given >= len(study.plan(0))).sum()), counted=kept.participant.nunique())
-    return StudyResults(study, table.assign(excluded=excluded_by(table, study)), kept, count, rules, rates,
-                        rate_differences(kept, study.models, boot), signal_detection(kept, study.models, boot))
-
-# %% ../../nbs/study/04_analysis.ipynb #c064
-def _percent(row): return Interval(*(100*float(row[k]) for k in ('rate', 'low', 'high')))
-def _text(i, unit=' %'): return f'{format_number(i.value, 1)}{unit} {format_interval(i, 1)}'.strip()
-def _row_of(frame, name): return next((r for _, r in frame.iterrows() if r.condition == name), None)
-
-def _pairs_verdict(i):
-    "How a rate in pairs compares with chance."
-    if not i.excludes(50):
-        return ('chance is 50 %, which is in the interval: these answers do not show that people can tell its pictures '
-                'from real ones.')
-    if i.value < 50: return 'chance is 50 %, so people can tell its pictures from real ones.'
-    return 'that is more often than chance, 50 %: its pictures look more real than the real ones.'
-
-def _single_verdict(d):
-    "What d′ says about a model."
-    dprime = f"d′ {_text(Interval(d.dprime, d.low, d.high), '')}"
-    if d.low > 0: return f'people can tell them apart ({dprime}).'
-    if d.high < 0: return f'its pictures look more real than the real ones ({dprime}).'
-    return f'these answers do not show that people can tell them apart ({dprime}).'
-
-def study_verdict(
-    res:StudyResults, # any
-    model:str, # its name
-)->str: # begins with the name
-    "Describe in a sentence how far a model fools people."
-    row, pairs = _row_of(res.rates['model'], model), res.study.design == 'pairs'
-    if row is None: return f'{model} has not been judged yet.'
-    i, unknown = _percent(row), 'that says nothing of others.'
-    of = f"{pluralize(row.answers, 'pair' if pairs else 'answer')} of {pluralize(row.people, 'person')}"
-    if pairs:
-        text = f'{model} was taken for the real picture in {_text(i)} of {of}'
-        return f'{text}: {unknown}' if np.isnan(i.low) else f'{text}; {_pairs_verdict(i)}'
-    real, d = _row_of(res.rates['real'], 'real'), _row_of(res.signal, model)
-    text = f'{model} was called real in {_text(i)} of {of}'
-    if real is not None: text += f', real pictures in {_text(_percent(real))}'
-    return f'{text}: {unknown}' if real is None or np.isnan(d.low) else f'{text}; {_single_verdict(d)}'
-
-# %% ../../nbs/study/04_analysis.ipynb #c069
-def _cell(row):
-    "A rate in per cent with its interval."
-    if row is None: return Cell()
-    i = _percent(row)
-    return Cell(format_number(i.value, 1), (format_interval(i, 1),), i)
-
-def _counts(row): return [Cell.whole(row[k]) for k in ('answers', 'people', 'pictures')]
-
-def rate_table(
-    res:StudyResults, # any
-)->FigureTable: # a row for each model
-    "Put the fooling rates into a table."
-    single, rows = res.study.design == 'single', []
-    def add(name, kind, row, dprime): rows.append((name, kind, [_cell(row), dprime, *_counts(row)]))
-    if single:
-        for _, r in res.rates['real'].iterrows(): add('real pictures', 'baseline', r, Cell())
-    for _, r in res.rates['model'].iterrows():
-        d = _row_of(res.signal, r.condition)
-        i = Interval(d.dprime, d.low, d.high)
-        add(r.condition, 'model', r, Cell(format_number(i.value), (format_interval(i),), i))
-    if len(res.rates['model']) > 1:
-        for _, r in res.rates['all'].iterrows(): add('all models', 'truth', r, Cell())
-    if single: says = 'share of the answers that said real'
-    else: says = 'share of the pairs in which the real picture was taken for the colorized one'
-    heads = [Column(res.word, '%', says),
-             Column('d′', 'deviations', 'how far colorized and real pictures look apart; 0: not at all'),
-             Column('answers'), Column('people'), Column('pictures')]
-    return FigureTable('Fooling rate of each model, and the 95 % interval', heads, rows)
-
-# %% ../../nbs/study/04_analysis.ipynb #c073
-def paper_table(
-    res:StudyResults, # any
-    by:str='model', # 'model' or 'set'
-)->FigureTable: # one row; for models with a total
-    "Put rates into the form of the papers' tables."
-    if res.study.design == 'pairs': what = '% of pairs in which the colorized picture was taken for the real one'
-    else: what = '% “real” answers to fake images'
-    column, words = dict(model=('condition', 'models'), set=('set', 'data sets'))[by]
-    cells = {r[column]: _cell(r) for _, r in res.rates[by].iterrows()}
-    if by == 'model': cells |= {'Total': _cell(r) for _, r in res.rates['all'].iterrows()}
-    rows = [('this study', '', list(cells.values()))] if cells else []
-    return FigureTable(f'{what} ({words})', [Column(n) for n in cells], rows)
-
-def set_table(
-    res:StudyResults, # any
-)->FigureTable: # a row for each model, a column for each data set
-    "Put the rates of models on data sets into a table."
-    r, study = res.rates, res.study
-    both = {(o['condition'], o['set']): _cell(o) for _, o in r['both'].iterrows()}
-    sets = {o['set']: _cell(o) for _, o in r['set'].iterrows()}
-    rows = []
-    for m in study.models:
-        cells = [both.get((m, s), Cell()) for s in study.sets]
-        rows.append((m, 'model', [*cells, _cell(_row_of(r['model'], m))]))
-    if len(r['all']) and len(rows) > 1:
-        cells = [sets.get(s, Cell()) for s in study.sets]
-        rows.append(('all models', 'truth', [*cells, *(_cell(o) for _, o in r['all'].iterrows())]))
-    heads = [Column(s) for s in study.sets] + [Column('all sets')]
-    return FigureTable(f'{res.word.capitalize()}, %: models on data sets', heads, rows)
-
-# %% ../../nbs/study/04_analysis.ipynb #c075
-def _points(d): return Interval(100*d.difference, 100*d.low, 100*d.high)
-
-def sure_differences(
-    res:StudyResults, # any
-)->list: # of (name of the model that fools more, sentence that begins with it)
-    "List the differences between models whose interval excludes 0."
-    found = []
-    for d in res.differences.itertuples():
-        first, second, i = d.first, d.second, _points(d)
-        if i.value < 0: first, second, i = second, first, Interval(-i.value, -i.high, -i.low)
-        if i.excludes(0):
-            found.append((first, f"{first} fooled people more often than {second}, by {_text(i, ' points')}."))
-    return found
-
-def difference_table(
-    res:StudyResults, # any
-)->FigureTable: # a row for each pair of models
-    "Put the differences between models into a table."
-    rows = []
-    for d in res.differences.itertuples():
-        i = _points(d)
-        if np.isnan(i.low): word = ''
-        elif not i.excludes(0): word = 'could be chance'
-        else: word = 'fools more' if i.value > 0 else 'fools less'
-        cell = Cell(format_number(i.value, 1, True), (format_interval(i, 1, True), word), i)
-        rows.append((f'{d.first} − {d.second}', 'model', [cell]))
-    return FigureTable('First less second, from the same people and pictures, and the 95 % interval',
-                       [Column('difference', 'points')], rows)
-
-# %% ../../nbs/study/04_analysis.ipynb #c080
-def _rate_charts(res):
-    "Charts of rates with their intervals."
-    r, single, word = res.rates, res.study.design == 'single', res.word.capitalize()
-    def row(name, o, baseline=False):
-        return Row(name, [], _percent(o), f'{format_number(100*o.rate, 1)} % of {o.answers}', baseline)
-    real, line = [row('real pictures', o, True) for _, o in r['real'].iterrows()], {}
-    if real: line = dict(line=real[0].mean.value, line_name='real pictures')
-    elif not single: line = dict(line=50, line_name='chance')
-    top = max([50.] + [v for k in ('real', 'model', 'set') for v in 100*r[k][['rate', 'high']].max()])
-    line['limits'] = 0, min(100., 1.06*top)
-    says = 'The dot is the rate, the bar its 95 % interval.'
-    models = real + [row(o.condition, o) for _, o in r['model'].iterrows()]
-    charts = [forest(models, f'{word}, %', says, **line)]
-    if len(r['set']) > 1:
-        sets = [row(o['set'], o) for _, o in r['set'].iterrows()]
-        charts.append(forest(sets, f'{word} on each data set, %', says, **line))
-    return charts
-
-def study_charts(
-    res:StudyResults, # any
-)->list: # of `Chart`, those that the answers allow
-    "Chart rates, and how images and people are spread."
-    r, charts = res.rates, _rate_charts(res)
-    if len(r['picture']) > 3:
-        each = {m: 100*r['picture'][r['picture'].condition == m].rate for m in res.study.models}
-        rows = [Row(m, v, note=pluralize(len(v), 'picture')) for m, v in each.items() if len(v)]
-        charts.append(spread(rows, f'{res.word.capitalize()}, % for each picture',
-                             'To the right: pictures that nobody doubts.'))
-    if len(r['person']) > 3:
-        rows = [Row('people', 100*r['person'].rate, note=pluralize(len(r['person']), 'person'))]
-        charts.append(spread(rows, 'Right answers, % of each person', 'Guessing gives 50.'))
-    return [c for c in charts if c]

@@ -25,7 +25,7 @@ from .design import Study, StudyError, load_study
 from .responses import AnswerError, Answers, answer_table, new_token
 
 # %% ../../nbs/study/03_app.ipynb #c007
-TEXTS = dict(
+_PAGE_TEXTS = dict( # of the pages to read
     lang='en', about='A study of pictures',
     # the first page: consent
     what_pairs=
@@ -51,6 +51,25 @@ TEXTS = dict(
     welcome='You have answered {done} of {total} questions.',
     done='You have answered all {total} questions.', go_on='Go on', to_end='To the last page',
     anew='Someone else begins',
+    # the last page
+    thanks='Thank you',
+    score_pairs=
+        'You found the colorized picture in {right} of {of} pairs; by guessing it would be about '
+        '{chance}.',
+    score_single='You were right about {right} of {of} pictures; by guessing it would be about {chance}.',
+    close='All your answers are stored. You can close this page.', withdraw='Delete my answers',
+    withdraw_text='Your answers are deleted at once and for good, and are not counted.',
+    withdraw_button='Delete them', withdrawn='Your answers are deleted.',
+    again='To the first page',
+    # the report
+    report='Report', token='Token',
+    token_text='It was shown when the study was made, and lies in the file “token” in its folder.',
+    report_button='Show the report', csv_button='All answers as CSV',
+    wrong_token='This token does not open the report.',
+)
+
+# %% ../../nbs/study/03_app.ipynb #n008
+_TRIAL_TEXTS = dict( # of the page with trials
     # cards between trials
     ready_title='Ready?',
     ready_text_pairs='Look at the mark in the middle of the page.',
@@ -72,22 +91,9 @@ TEXTS = dict(
     loading='The pictures are on their way …',
     offline='No connection. Your answers are kept here; trying again …',
     noscript='This study needs JavaScript: it measures how long pictures are shown.',
-    # the last page
-    thanks='Thank you',
-    score_pairs=
-        'You found the colorized picture in {right} of {of} pairs; by guessing it would be about '
-        '{chance}.',
-    score_single='You were right about {right} of {of} pictures; by guessing it would be about {chance}.',
-    close='All your answers are stored. You can close this page.', withdraw='Delete my answers',
-    withdraw_text='Your answers are deleted at once and for good, and are not counted.',
-    withdraw_button='Delete them', withdrawn='Your answers are deleted.',
-    again='To the first page',
-    # the report
-    report='Report', token='Token',
-    token_text='It was shown when the study was made, and lies in the file “token” in its folder.',
-    report_button='Show the report', csv_button='All answers as CSV',
-    wrong_token='This token does not open the report.',
 )
+
+TEXTS = _PAGE_TEXTS | _TRIAL_TEXTS
 
 # %% ../../nbs/study/03_app.ipynb #c009
 _DESIGNS = 'pairs', 'single'

@@ -21,10 +21,11 @@ from ..evaluate.pages import Cell, Column, FigureTable, Shown, html_page, pictur
 from ..evaluate.pages import format_number, pluralize, shrink
 from ..evaluate.statistics import Interval
 from ..io.write import atomic_path
-from .analysis import StudyResults, excluded_by, power, study_charts, study_results, study_verdict
-from .analysis import difference_table, paper_table, rate_table, set_table, sure_differences
+from .analysis import excluded_by, power
 from .design import Study, load_study
 from .responses import Answers, answer_table
+from .results import StudyResults, study_charts, study_results, study_verdict
+from .results import difference_table, paper_table, rate_table, set_table, sure_differences
 
 # %% ../../nbs/study/05_report.ipynb #c008
 def convincing(
@@ -42,6 +43,10 @@ def convincing(
         taken |= {o.picture for o in rows}
     return found
 
+def _file(study, p, condition):
+    "The file of the image `p` in one of its conditions."
+    return study.folder/'pictures'/f'{p.files[condition]}.jpg'
+
 def _shown(res, position, name, longer):
     "One file of a study, with what people answered about it."
     p, k = res.study.pictures[position], res.kept
@@ -51,7 +56,7 @@ def _shown(res, position, name, longer):
     if len(rows): lines = [f'{res.word} {int(yes.sum())} of {len(rows)}']
     elif name != 'real': lines = ['not judged']
     text = f'{p.name}, real' if name == 'real' else f'{p.name} as coloured by {name}'
-    with Image.open(res.study.folder/'pictures'/f'{p.files[name]}.jpg') as im: im = np.asarray(im.convert('RGB'))
+    with Image.open(_file(res.study, p, name)) as im: im = np.asarray(im.convert('RGB'))
     return Shown(name, shrink(im, longer), text, lines)
 
 def convincing_strips(
@@ -62,12 +67,11 @@ def convincing_strips(
     "Show the most and the least convincing images beside the real ones."
     s, strips = res.study, []
     if s.folder is None or not len(res.kept): return []
-    def is_there(p, condition): return (s.folder/'pictures'/f'{p.files[condition]}.jpg').is_file()
     for kind, picks in convincing(res, k).items():
         for position, m in picks:
             p = s.pictures[position]
             conditions = ['real', m, *(o for o in s.models if o != m)]
-            conditions = [c for c in conditions if is_there(p, c)][:5]
+            conditions = [c for c in conditions if _file(s, p, c).is_file()][:5]
             name = f'{p.name}, {m} ({p.set})' if len(s.sets) > 1 else f'{p.name}, {m}'
             if 'real' in conditions and m in conditions:
                 shown = [_shown(res, position, c, longer) for c in conditions]
@@ -142,8 +146,8 @@ _INTERVALS = (
 # %% ../../nbs/study/05_report.ipynb #c019
 def _side(*parts):
     "Tables and charts side by side; wide tables in a row of their own."
-    def is_wide(p): return len(getattr(p, 'heads', ())) > 5
-    return h.Div(*(h.Div(p.html(), cls='whole' if is_wide(p) else None) for p in parts), cls='side')
+    wide = [len(getattr(p, 'heads', ())) > 5 for p in parts]
+    return h.Div(*(h.Div(p.html(), cls='whole' if w else None) for p, w in zip(parts, wide)), cls='side')
 
 def _question(study):
     "What people were asked."
@@ -206,15 +210,15 @@ def _warnings(res):
 
 def _bold(name, text): return h.P(h.B(name), text[len(name):])
 def _soft(text): return h.P(text, cls='soft')
+def _note_list(texts): return [h.P(n, cls='note') for n in texts]
 
 def _in_short(res):
     "The verdicts, and the notes that belong to them."
-    def notes(texts): return [h.P(n, cls='note') for n in texts]
     if len(res.kept): verdicts = [_bold(m, study_verdict(res, m)) for m in res.study.models]
     else: verdicts = [h.P('No answer counts yet.' if len(res.table) else 'Nobody has answered yet.')]
     verdicts += [_bold(*d) for d in sure_differences(res)]
     expect = [] if len(res.kept) else _expect(res.study)
-    return [*notes(_warnings(res)), h.Div(*verdicts, cls='verdict'), *notes(res.study.info.get('notes', [])), *expect]
+    return [*_note_list(_warnings(res)), h.Div(*verdicts, cls='verdict'), *_note_list(res.study.info.get('notes', [])), *expect]
 
 def _sections(res):
     "Heading -> elements, in order."
@@ -238,6 +242,7 @@ def _sections(res):
         'Distributions': distributions, 'Pictures': strips + _every_picture(res), 'Who took part': people_pieces(res),
         'How it was made': _how_made(s), 'How to read this': [h.P(t) for t in (_READ[s.design], *_INTERVALS)]}
 
+# %% ../../nbs/study/05_report.ipynb #n022
 def study_page(
     study:Study, # any
     table:pd.DataFrame, # its answers, from `answer_table`

@@ -1,4 +1,4 @@
-// Builds a slider under each strip, out of the images that are on the page already.
+// Puts the slider of `colorizer.compare` under each strip, with the images that are on the page already.
 document.documentElement.className = 'js'
 
 const element = (tag, properties, ...children) => {
@@ -8,38 +8,31 @@ const element = (tag, properties, ...children) => {
 }
 
 function build(details) {
-  if (!details.open || details.querySelector('.stage')) return
+  if (!details.open || details.querySelector('.cnb-s')) return
   const images = [...details.parentNode.querySelectorAll('.strip img')]
   const chosen = [0, Math.min(1, images.length - 1)] // left and right
-  const shown = chosen.map(() => element('img', {alt: '', draggable: false}))
-  const range = element('input', {type: 'range', min: 0, max: 100, step: 1, value: 50, title: 'where the two pictures meet'})
-  const stage = element('div', {className: 'stage'}, ...shown, element('i', {}))
+  details.insertAdjacentHTML('beforeend', SLIDER)
+  const slider = details.querySelector('.cnb-s'), range = slider.querySelector('input')
+  const shown = [...slider.querySelectorAll('img')], labels = [...slider.querySelectorAll('figcaption span')]
   const [width, height] = ['width', 'height'].map(k => +images[0].getAttribute(k))
-  stage.style.width = 34*Math.min(1, width/height) + 'rem'
+  slider.style.width = 34*Math.min(1, width/height) + 'rem'
 
   const show = () => {
-    stage.style.setProperty('--p', range.value + '%')
-    range.setAttribute('aria-valuetext', range.value + ' % ' + images[chosen[0]].dataset.name)
     shown.forEach((o, k) => {
       const source = images[chosen[k]]
-      if (o.src !== source.src) { o.src = source.src; o.alt = source.alt }
+      for (const name of ['src', 'alt', 'width', 'height']) o.setAttribute(name, source.getAttribute(name))
     })
+    const [left, right] = chosen.map(i => images[i].dataset.name)
+    range.dataset.before = left
+    range.setAttribute('aria-label', left + ' at the left, ' + right + ' at the right: where they meet')
+    range.dispatchEvent(new Event('input'))
   }
-  const select = ['left', 'right'].map((side, k) => {
+  labels.forEach((label, k) => {
     const options = images.map((o, i) => element('option', {value: i, textContent: o.dataset.name, selected: i === chosen[k]}))
-    const s = element('select', {title: side + ' picture'}, ...options)
-    s.onchange = () => { chosen[k] = +s.value; show() }
-    return s
+    const menu = element('select', {title: ['left', 'right'][k] + ' picture'}, ...options)
+    menu.onchange = () => { chosen[k] = +menu.value; show() }
+    label.replaceChildren(menu)
   })
-  const move = event => {
-    const r = stage.getBoundingClientRect()
-    range.value = 100*(event.clientX - r.left)/r.width
-    show()
-  }
-  stage.onpointerdown = event => { stage.setPointerCapture(event.pointerId); move(event) }
-  stage.onpointermove = event => { if (event.buttons) move(event) }
-  range.oninput = show
-  details.append(stage, element('div', {className: 'pick'}, select[0], range, select[1]))
   show()
 }
 
