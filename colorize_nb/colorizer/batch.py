@@ -99,7 +99,7 @@ def _describe(picture, target, copied=False):
 def _merge(colorizer, picture, ab, path, options):
     "`picture` with the chroma `ab`, in the way that suits the file at `path`."
     fmt = _format(path)
-    if picture.bits == 16 and fmt in ('PNG', 'TIFF'): target = 'deep'
+    if picture.bits == 16 and fmt in ('PNG', 'TIFF'): target = 'rgb16'
     elif fmt == 'JPEG' and picture.alpha is None and not options.exact: target = 'jpeg'
     else: target = 'rgb'
     return colorizer.merge_chroma(picture, ab, target=target, saturation=options.saturation, exact=options.exact)
@@ -146,25 +146,25 @@ def _colored_pages(job, options, x, colorizer, seen):
 
 def _colorize_pages(job, options, files, x, first, colorizer):
     "Colorize and write every page of a TIFF, holding one at a time."
-    (result, side, sizes), seen, kept = job.files(True, True), {}, []
+    (result, side, sizes), seen, metadata = job.files(True, True), {}, []
     def pages(): return _colored_pages(job, options, x, colorizer, seen)
     def results():
         for picture, colour in pages():
-            kept.append(picture.metadata)
+            metadata.append(picture.metadata)
             yield colour
     if result in files:
-        save_picture(results(), result, kept=kept, model=getattr(colorizer, 'name', ''))
+        save_picture(results(), result, metadata=metadata, model=getattr(colorizer, 'name', ''))
         if all(own for own, _ in seen.values()): _copy(x, first, result)
     if side in files: save_picture((side_by_side(p.plane(), colour) for p, colour in pages()), side)
     if sizes in files: save_picture(_make_sheet(colorizer, first, job, options, files), sizes)
     own = sum(own for own, _ in seen.values())
-    return job.result('copied' if seen and own == len(seen) else 'done', _describe_pages(job, seen, kept, own))
+    return job.result('copied' if seen and own == len(seen) else 'done', _describe_pages(job, seen, metadata, own))
 
-def _describe_pages(job, seen, kept, own):
+def _describe_pages(job, seen, metadata, own):
     "What there is to say about a finished TIFF of many pages, of which `own` had their own colours."
     name, notes = job.name, []
     for _, page_notes in seen.values(): notes += [n for n in page_notes if n not in notes]
-    for o in [o for metadata in kept for o in getattr(metadata, 'notes', ())]: # from saving
+    for o in [o for page in metadata for o in getattr(page, 'notes', ())]: # from saving
         if not any(n.endswith(o) for n in notes): notes.append(f'{name}: {o}')
     if own: notes.append(f'{own} of {len(seen)} pages of {name} have colours already and are passed on as they are')
     return '; '.join(notes)

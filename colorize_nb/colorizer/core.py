@@ -144,11 +144,11 @@ class Colorizer(ChromaModel):
     def merge_chroma(self,
         picture:Picture, # gives the lightness, and the alpha
         ab:np.ndarray, # (2,h,w) chroma of it, Lab units
-        target:str='rgb', # rgb: 8 bits; jpeg: for a JPEG file; deep: 16 bits
+        target:str='rgb', # rgb: 8 bits; jpeg: for a JPEG file; rgb16: 16 bits
         saturation:float|None=None, # times the chroma: 0 gray, 1 as predicted; None: the model's
         exact:bool=False, # by formula instead of by table
-    )->Image.Image|np.ndarray: # RGB or RGBA; YCbCr for 'jpeg'; (h,w,3|4) uint16 for 'deep'
-        "Put chroma `ab` on the `picture` it was predicted of; `target`: rgb, jpeg (for a file) or deep (16 bits)."
+    )->Image.Image|np.ndarray: # RGB or RGBA; YCbCr for 'jpeg'; (h,w,3|4) uint16 for 'rgb16'
+        "Put chroma `ab` on the `picture` it was predicted of; `target`: rgb, jpeg (for a file) or rgb16 (16 bits)."
         times = self.saturation if saturation is None else saturation
         if not 0 <= times <= 100:
             raise ValueError(f"expected a saturation of 0 (gray) to 100, got {times}: 1 is as predicted")
@@ -166,7 +166,7 @@ class Colorizer(ChromaModel):
         if bits not in (8, 16): raise ValueError(f"expected 8 or 16 bits, got {bits}: no other images are made")
         picture = open_picture(x)
         ab = self.predict_ab([picture], size, tta)[0]
-        return self.merge_chroma(picture, ab, 'rgb' if bits == 8 else 'deep', saturation, exact)
+        return self.merge_chroma(picture, ab, 'rgb' if bits == 8 else 'rgb16', saturation, exact)
 
     def __call__(self,
         x, # path, URL, PIL image, bytes; array (h,w) or (h,w,3), uint8, uint16 or float in [0,1]; tensor (3,h,w)

@@ -209,10 +209,9 @@ def save_picture(
     path:str|Path, # suffix as in `WRITERS`; folders are made
     metadata:Metadata|list|None=None, # of the source; one each for pages
     model:str='', # name of the model that computed the colours, for the metadata
-    kept:Metadata|list|None=None, # the former name of `metadata`
 )->Path: # `path`
     "Write a picture, whole or not at all."
-    path, meta = Path(path), kept if metadata is None else metadata
+    path, meta = Path(path), metadata
     fmt = _writer(path)
     if model and meta is None: meta = Metadata()
     try:
