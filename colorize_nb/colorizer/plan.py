@@ -224,9 +224,21 @@ def _expand_all(inputs, out):
         elif os.path.isdir(x) or _is_pattern(x): yield from _expand(x, out)
         else: yield x, Path(Path(x).name), *_TAKEN
 
+def _is_file_name(out):
+    "Whether `out` names the result's file, not a folder: it ends like an image that can be written."
+    return Path(out).suffix.lower() in WRITERS and not os.path.isdir(out)
+
+def _name_one(jobs, out, format):
+    "The plan of a single image whose result is the file `out`."
+    if format != 'keep' and WRITERS[f'.{format}'] != WRITERS[out.suffix.lower()]:
+        raise ValueError(f"{out} is no {format} by its name: leave the format out, or give a folder for the results")
+    if len(jobs) != 1:
+        raise ValueError(f"{out} holds one image, and there are {len(jobs)}: give a folder for the results")
+    return [jobs[0] if jobs[0].status else jobs[0]._replace(target=out)]
+
 def plan_files(
     inputs:str|Path|Iterable, # images, folders, patterns, http(s) URLs, and - for standard input
-    out:str|Path, # folder for the results
+    out:str|Path, # folder for the results; or the result's file, for one image
     format:str='keep', # keep, or a suffix of `WRITERS` without its dot: png, jpg...
     compare:bool=False, # a second file with gray and colour side by side
     sizes:bool=False, # one more with a sheet of working sizes
@@ -236,7 +248,8 @@ def plan_files(
     if format != 'keep' and f'.{format}' not in WRITERS:
         raise ValueError(f"no format {format!r} to write: take keep, {', '.join(o[1:] for o in WRITERS)}")
     if out == '': raise ValueError("the folder for the results has no name: give one, . is this folder")
-    if os.path.exists(out) and not os.path.isdir(out):
+    single = _is_file_name(out)
+    if os.path.exists(out) and not os.path.isdir(out) and not single:
         raise ValueError(f"{out} is a file: name a folder for the results")
     jobs, out = {}, Path(out)
     for source, rel, status, message in _expand_all(inputs, out):
@@ -244,7 +257,8 @@ def plan_files(
         else: job = Job(source, out/_with_format(rel, format))
         key = _absolute(source)
         if key not in jobs or jobs[key].status: jobs[key] = job
-    return _tell_apart(list(jobs.values()), compare, sizes)
+    jobs = list(jobs.values())
+    return _name_one(jobs, out, format) if single else _tell_apart(jobs, compare, sizes)
 
 # %% ../../nbs/colorizer/04_plan.ipynb #c041
 def _file_id(path):

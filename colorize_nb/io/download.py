@@ -63,7 +63,8 @@ def _lookup(host, port, end):
     return answer[0]
 
 def _refuse(host, address):
-    raise FetchError(f"{host} is at {address}, which is not on the public net: allow private addresses if you trust it")
+    raise FetchError(f"{host} is at {address}, which is not on the public net: `allow_private` fetches from it too, "
+                     "if you trust it")
 
 def _dial(host, port, end, allow_private):
     "A socket connected to `host`, at an address that was checked."

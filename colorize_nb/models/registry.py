@@ -149,17 +149,22 @@ def fill_weights(
                          "the two files of this model do not belong together")
     model.load_state_dict(weights)
 
+def _check_suffix(path, *wanted):
+    "Refuse a file that is no model by its name."
+    if path.suffix in _PICKLED:
+        raise ValueError(f"{path.name} is a pickled file, which can run any code when it is loaded: "
+                         "convert it with `save_generator` on a machine where you trust it")
+    if path.suffix in wanted: return
+    hint = ('a PyTorch model is stored in that format only, and `load_engine` takes an .onnx file'
+            if path.suffix == '.onnx' else 'a model is stored in no other format, `colorize-nb models` lists some')
+    raise ValueError(f"expected a {' or '.join(wanted)} file, got {path.name}: {hint}")
+
 def _model_path(path):
     "The .safetensors file that `path` means, which exists."
     path = Path(path)
     if path.is_dir(): path = path/'model.safetensors'
     if path.suffix == '.json': path = path.with_suffix('.safetensors')
-    if path.suffix in _PICKLED:
-        raise ValueError(f"{path.name} is a pickled file, which can run any code when it is loaded: "
-                         "convert it with `save_generator` on a machine where you trust it")
-    if path.suffix != '.safetensors':
-        raise ValueError(f"expected a .safetensors file, got {path.name}: "
-                         "a PyTorch model is stored in that format only, and `load_engine` takes an .onnx file")
+    _check_suffix(path, '.safetensors')
     if not path.exists(): raise FileNotFoundError(f"no model at {path}: check the path")
     return path
 
@@ -285,7 +290,9 @@ def find_model(
         packaged = _in_folder(_WEIGHTS/path)
         if packaged: return packaged
     if path.is_dir(): path = _in_folder(path) or path/'model.safetensors'
-    if path.exists(): return path
+    if path.exists():
+        if path.suffix != '.json': _check_suffix(path, '.safetensors', '.onnx')
+        return path
     names = ', '.join(m['name'] for m in list_models()) or 'none yet'
     raise FileNotFoundError(f"no model {str(model)!r}: give a packaged model's name ({names}) "
                             "or the path of a .safetensors or .onnx file")
