@@ -101,8 +101,7 @@ def colorize(
         help="Pictures, folders (with their sub-folders), patterns like 'old/**/*.jpg', http(s) URLs, or - for "
              'standard input.')],
     out:Annotated[str, Option(metavar='DIR|FILE',
-        help='Folder for the results, which keep sub-folders and names; for one picture also the name of the result, '
-             'new.png for instance, or - for standard output.')],
+        help='Folder for the results, which keep sub-folders and names; or the file of one; or - for standard output.')],
     model:Annotated[str, Option(metavar='NAME|FILE',
         help='A packaged model, a .safetensors file with its .json beside it, or an .onnx file.')]='default',
     size:Annotated[int|None, Option(min=32, max=2048,
@@ -144,7 +143,7 @@ def colorize(
         with wrong_usage(): return len(take_shard(plan_files(inputs, out, format.value, compare, bool(sizes)), shard))
     check_models([model])
     if workers > 1:
-        from colorize_nb.colorizer.batch import colorize_in_processes
+        from colorize_nb.colorizer.processes import colorize_in_processes
         n = total()
         results = colorize_in_processes(workers, inputs, out, model, device, shard=shard, **options)
         return _report(results, n, out, as_json)

@@ -6,20 +6,20 @@ Docs: https://colorize-nb.github.io/colorize_nb/colorizer/plan.html.md"""
 
 # %% auto #0
 __all__ = ['BatchOptions', 'Result', 'Job', 'plan_files', 'input_ids', 'files_to_write', 'shard_from_env', 'take_shard',
-           'shard_device']
+           'shard_device', 'plan_share', 'sweep_targets', 'with_batch_options']
 
 # %% ../../nbs/colorizer/04_plan.ipynb #c003
-import glob, hashlib, os, re, unicodedata
+import glob, hashlib, inspect, os, re, unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Mapping, NamedTuple
+from typing import Callable, Iterable, Mapping, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from .core import working_shape
 from ..io.download import is_url
 from ..io.files import SUFFIXES
-from ..io.write import WRITERS
+from ..io.write import WRITERS, sweep
 
 # %% ../../nbs/colorizer/04_plan.ipynb #c008
 @dataclass
@@ -339,3 +339,31 @@ def shard_device(
     except ImportError: return device
     n = torch.cuda.device_count()
     return f"cuda:{int(local) % n}" if n else device
+
+# %% ../../nbs/colorizer/04_plan.ipynb #n060
+def plan_share(
+    inputs:str|Path|Iterable, # as in `plan_files`
+    out:str|Path, # as in `plan_files`
+    options:BatchOptions, # what is asked for
+    shard:tuple=(0, 1), # (rank, world), see `shard_from_env`
+)->tuple: # (list of `Job`, set of files that no result may overwrite)
+    "Plan a run and take this process's share."
+    jobs = plan_files(inputs, out, options.format, options.compare, bool(options.sizes))
+    return take_shard(jobs, shard), input_ids(jobs)
+
+def sweep_targets(
+    jobs:list, # of `Job`
+):
+    "Remove what dead processes have left half written beside the results of `jobs`."
+    for folder in {j.target.parent for j in jobs if j.target}: sweep(folder)
+
+def with_batch_options(
+    f:Callable, # has `**settings`, fields of `BatchOptions`
+)->Callable: # `f`
+    "Show the fields of `BatchOptions` in the signature of `f`, in the place of `**settings`."
+    sig = inspect.signature(f)
+    own = [p for p in sig.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    fields = [p.replace(kind=p.KEYWORD_ONLY) for p in inspect.signature(BatchOptions).parameters.values()]
+    f.__signature__ = sig.replace(parameters=[*own, *fields])
+    f.__delwrap__ = BatchOptions # nbdev takes their comments from there
+    return f
