@@ -34,8 +34,8 @@ def run(quick=False):
         def single():
             for f in sorted(old.iterdir()):
                 p = open_picture(f)
-                save_picture(colorizer.merge_chroma(p, colorizer.predict_ab([p])[0], 'jpeg'), new/f.name, kept=p.kept,
-                             model=colorizer.name)
+                colour = colorizer.merge_chroma(p, colorizer.predict_ab([p])[0], 'jpeg')
+                save_picture(colour, new/f.name, metadata=p.metadata, model=colorizer.name)
         times = interleaved({'colorize_files': folder, 'one picture after the other': single}, 2 if quick else 9,
                             warmup=1)
         shutil.rmtree(new)

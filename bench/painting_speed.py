@@ -30,7 +30,7 @@ def run(quick=False):
             def colored(exact=False):
                 p = open_picture(path)
                 save_picture(colorizer.merge_chroma(p, colorizer.predict_ab([p])[0], 'jpeg', exact=exact),
-                             tmp/'new.jpg', kept=p.kept, model=colorizer.name)
+                             tmp/'new.jpg', metadata=p.metadata, model=colorizer.name)
             colored()
             with Image.open(tmp/'new.jpg') as im: layers, settings = im.layer, dict(qtables=im.quantization)
             sampling = {0x11: 0, 0x21: 1, 0x22: 2}[layers[0][1]*16 + layers[0][2]]

@@ -34,6 +34,7 @@ from .train.history import *
 from .colorizer.core import *
 from .colorizer.compare import *
 from .colorizer.batch import *
+from .colorizer.processes import *
 from .evaluate.statistics import *
 from .evaluate.methods import *
 from .evaluate.evaluation import *

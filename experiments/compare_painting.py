@@ -14,7 +14,7 @@ from colorize_nb.colorizer.core import Colorizer
 from colorize_nb.evaluate.evaluation import find_set
 from colorize_nb.io.files import read_whole
 from colorize_nb.evaluate.statistics import Bootstrap, mean_of
-from colorize_nb.color.srgb import gray_of, lightness
+from colorize_nb.color.srgb import rgb2gray16, lightness
 from colorize_nb.metrics.image import colorfulness, psnr
 from colorize_nb.evaluate.methods import rgb8
 from colorize_nb.colorizer.upsample import guided_upsample, merge_rgb, merge_ycbcr
@@ -36,7 +36,7 @@ def answers(rgb, colorizer):
     "Name -> (answer as PIL image, L* that was asked); the truth is `rgb`"
     height, width = rgb.shape[:2]
     true = rgb2lab(rgb8(rgb))[0].numpy()
-    gray, luma = ((gray_of(rgb).astype(np.uint32)
+    gray, luma = ((rgb2gray16(rgb).astype(np.uint32)
                    + 128)//257).astype(np.uint8), np.asarray(Image.fromarray(rgb).convert('L'))
     p, q = open_picture(gray), open_picture(luma)
     ab = colorizer.predict_ab([p])[0]*colorizer.saturation

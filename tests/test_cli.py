@@ -71,6 +71,21 @@ def test_version():
     (['train', 'lite', '--out', 'o'], '--data'),
     (['train', 'lite', '--data', 'd', '--out', 'o', '--scale', '2'], '--scale'),
     (['train', 'no-such', '--data', 'd', '--out', 'o'], 'no-such'),
+    (['train', 'lite', '--data', 'none', '--out', 'o'], 'none'),
+    (['train', 'lite', '--data', '.', '--out', 'o', '--model', 'no-such'], "no model 'no-such'"),
+    (['colorize', 'x.png', '--out', 'o', '--model', 'no-such'], "no model 'no-such'"),
+    (['colorize', 'x.png', '--out', 'o', '--sizes', '8'], 'at least 32'),
+    (['colorize', 'x.png', '--out', 'o', '--saturation', '101'], '100'),
+    (['colorize', 'x.png', '--out', ''], 'no name'),
+    (['colorize', '.', '--out', '.'], 'never overwritten'),
+    (['colorize', 'x.png', 'y.png', '--out', 'o.png'], 'o.png holds one image, and there are 2'),
+    (['demo', '--out', 'o', '--model', 'no.safetensors'], 'no.safetensors'),
+    (['export', 'no-such', '--out', 'o.onnx'], "no model 'no-such'"),
+    (['export', 'default', '--out', 'o.txt'], '.onnx'),
+    (['evaluate', '--data', 'none', '--out', 'o', '--model', 'default'], 'none'),
+    (['evaluate', '--data', 'sample', '--out', 'o', '--pred', 'none'], 'none'),
+    (['study', 'make', 'o', '--model', 'no-such'], "no model 'no-such'"),
+    (['study', 'report', 'o'], 'study make'),
 ])
 def test_wrong_usage_is_2(args, word, tmp_path):
     done = call(*args, cwd=tmp_path)
@@ -82,9 +97,22 @@ def test_what_is_missing_is_named(model, photo, tmp_path):
     done = call('colorize', tmp_path/'gone.jpg', '--out', tmp_path/'new', '--model', model)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert 'gone.jpg' in done.stderr and '1 failed' in done.stdout
-    one_sentence(call('colorize', photo, '--out', tmp_path/'new', '--model', 'no-such'), "'no-such'")
-    one_sentence(call('demo', '--out', tmp_path/'new', '--model', tmp_path/'no.safetensors'), 'no.safetensors')
-    one_sentence(call('train', 'lite', '--data', tmp_path/'none', '--out', tmp_path/'run'), 'none')
+    (tmp_path/'file').touch()
+    done = call('colorize', photo, '--out', tmp_path/'file'/'new', '--model', model)
+    assert done.returncode == 1 and 'name another folder' in done.stderr
+    done = call('colorize', 'http://127.0.0.1/x.png', '--out', tmp_path/'new', '--model', model)
+    assert done.returncode == 1 and '--allow-private' in done.stderr
+
+def test_one_result_by_its_name(model, photo, tmp_path):
+    args = 'colorize', photo, '--model', model, '--out', tmp_path/'new'/'portrait.tif'
+    done = call(*args, '--compare')
+    assert done.returncode == 0, done.stderr
+    assert sorted(o.name for o in (tmp_path/'new').iterdir()) == ['portrait.tif', 'portrait_compare.tif']
+    with Image.open(tmp_path/'new'/'portrait.tif') as im: assert im.format == 'TIFF'
+    assert '1 skipped' in call(*args).stdout # what is there is not made again
+    (tmp_path/'folder.png').mkdir() # stays a folder
+    assert call('colorize', photo, '--model', model, '--out', tmp_path/'folder.png').returncode == 0
+    assert [o.stem for o in (tmp_path/'folder.png').iterdir()] == ['cat']
 
 def test_debug_shows_where(photo, tmp_path):
     done = call('colorize', photo, '--out', tmp_path/'new', '--model', 'no-such', '--debug')

@@ -14,7 +14,7 @@ from colorize_nb.color.bins import ab_bins, annealed_mean, bin_counts, nearest_b
 from colorize_nb.color.icc import SRGB, gray_to_srgb, profile_of, rgb_to_srgb, to_srgb
 from colorize_nb.color.lab import (clip_gamut, gray2l, gray_lab, in_gamut, lab2rgb, lab2rgb8, rgb2lab, scale_lab,
                                    unscale_lab)
-from colorize_nb.color.srgb import gray_of, lab2srgb, lightness, linear2srgb, srgb2linear
+from colorize_nb.color.srgb import rgb2gray16, lab2srgb, lightness, linear2srgb, srgb2linear
 
 # sRGB and its Lab (D65, 2 degrees) as colour charts print it
 CHART = {'green': ((0, 255, 0), (87.73, -86.18, 83.18)), 'blue': ((0, 0, 255), (32.30, 79.19, -107.86)),
@@ -72,14 +72,14 @@ def test_files_and_tensors_agree():
     lab = rgb2lab(rgb)
     by_numpy = lab2srgb(lab[0].flatten().numpy(), lab[1:].flatten(1).numpy())
     np.testing.assert_allclose(by_numpy*255, rgb.flatten(1), atol=.02)
-    np.testing.assert_allclose(lightness(gray_of(rgb.permute(1, 2, 0).numpy())), lab[0], atol=.02)
+    np.testing.assert_allclose(lightness(rgb2gray16(rgb.permute(1, 2, 0).numpy())), lab[0], atol=.02)
 
-def test_gray_of_16_bits():
+def test_rgb2gray16_of_16_bits():
     "A row, a single pixel, and 16 bits: scikit-image's lightness."
     rng = np.random.default_rng(0)
     for size in ((1, 1, 3), (1, 50, 3), (50, 1, 3)):
         rgb = rng.integers(0, 65536, size, dtype=np.uint16)
-        np.testing.assert_allclose(lightness(gray_of(rgb)), sk_rgb2lab(rgb/65535)[..., 0], atol=.02)
+        np.testing.assert_allclose(lightness(rgb2gray16(rgb)), sk_rgb2lab(rgb/65535)[..., 0], atol=.02)
 
 def test_bins_under_the_meta_device():
     "In a process of its own, where no bins have been computed yet; each function with bins of another step."

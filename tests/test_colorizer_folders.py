@@ -45,7 +45,7 @@ if __name__ == '__main__':
         from colorize_nb.colorizer.batch import colorize_files
         tell(colorize_files(old, new, slow(), batch_size=1))
     if how == 'processes':
-        from colorize_nb.colorizer.batch import colorize_in_processes
+        from colorize_nb.colorizer.processes import colorize_in_processes
         from tinting import slow
         tell(colorize_in_processes(2, old, new, slow, batch_size=1))
     if how == 'shards':

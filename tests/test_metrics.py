@@ -11,7 +11,7 @@ import torchmetrics.functional.image as tmi
 from torch import nn
 
 from colorize_nb.metrics.artifacts import bleeding, cast_size, color_cast, hue_name, mean_ab, off_edge_gradient
-from colorize_nb.metrics.image import (ColorShare, PictureMetric, RebalancedAuC, accuracy_curve, auc,
+from colorize_nb.metrics.image import (ColorShare, ImageMetric, RebalancedAuC, accuracy_curve, auc,
                                        batch_colorfulness, ciede2000, colorfulness, colorfulness_abs, critic_accuracy,
                                        default_metrics, evaluate_pairs, gray_baseline, gray_rgb, psnr, rmse_lab,
                                        rmse_rgb, ssim)
@@ -91,7 +91,7 @@ def test_learner_metrics_on_gray_and_on_the_truth():
     "Scaled Lab as in training: a perfect prediction has infinite PSNR, gray has no colour."
     lab = torch.tensor([.2, .3, -.4]).view(1, 3, 1, 1).expand(2, 3, 16, 15).contiguous()
     gray = lab*torch.tensor([1., 0, 0]).view(3, 1, 1)
-    perfect, share = PictureMetric(psnr), ColorShare()
+    perfect, share = ImageMetric(psnr), ColorShare()
     share.reset()
     perfect.accumulate(SimpleNamespace(pred=lab, yb=(lab,)))
     share.accumulate(SimpleNamespace(pred=gray, yb=(lab,)))

@@ -17,7 +17,8 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from .app import Device, app, echo, print_table, progress_bar
+from .app import (Device, app, check_models, echo, print_table,
+    progress_bar, wrong_usage)
 
 # %% ../../nbs/cli/01_colorize.ipynb #c005
 class Format(str, Enum):
@@ -33,6 +34,11 @@ def _row(r):
     return dict(source=str(r.source), target=r.target and str(r.target), status=r.status, sentence=r.message,
                 seconds=round(r.seconds, 3))
 
+def _message(r):
+    "What there is to say about a result, with the command's options instead of the library's."
+    text = r.message.replace('`force`', '--force').replace('`allow_private`', '--allow-private')
+    return text if r.status == 'failed' else f'note: {text}'
+
 def _report(results, total, out, as_json=False):
     "Go through the results of `colorize_files`, report them, and exit with the right code."
     start, code = time.perf_counter(), 0
@@ -46,8 +52,7 @@ def _report(results, total, out, as_json=False):
                 counts[r.status] += 1
                 if as_json: rows.append(_row(r))
                 done_before = r.status == 'skipped' and r.target is not None
-                if r.message and not done_before:
-                    echo(('' if r.status == 'failed' else 'note: ') + r.message.replace('`force`', '--force'))
+                if r.message and not done_before: echo(_message(r))
                 step()
         if counts['failed']: code = 1
     except KeyboardInterrupt:
@@ -73,8 +78,7 @@ def _to_stdout(inputs, colorize):
                            'as in --out - > new.png', '--out')
     with TemporaryDirectory() as tmp:
         for r in colorize(Path(tmp)):
-            if r.message:
-                echo(('' if r.status == 'failed' else 'note: ') + r.message.replace(str(r.target), 'the result'))
+            if r.message: echo(_message(r).replace(str(r.target), 'the result'))
             if r.status not in ('done', 'copied'): raise typer.Exit(1)
             sys.stdout.buffer.write(Path(r.target).read_bytes())
     sys.stdout.buffer.flush()
@@ -82,10 +86,12 @@ def _to_stdout(inputs, colorize):
 def _parse_sizes(text):
     "Working sizes in a list with commas."
     if not text: return ()
-    try: return tuple(int(o) for o in text.split(','))
+    try: sizes = tuple(int(o) for o in text.split(','))
     except ValueError:
         text = f'expected numbers with commas between them, as in 192,256,384, got {text!r}'
         raise _wrong_usage(text, '--sizes') from None
+    from colorize_nb.colorizer.plan import BatchOptions
+    with wrong_usage('--sizes'): return BatchOptions(sizes=sizes).sizes
 
 # %% ../../nbs/cli/01_colorize.ipynb #c010
 @app.command()
@@ -94,15 +100,15 @@ def colorize(
     inputs:Annotated[list[str], Argument(metavar='INPUT',
         help="Pictures, folders (with their sub-folders), patterns like 'old/**/*.jpg', http(s) URLs, or - for "
              'standard input.')],
-    out:Annotated[str, Option(metavar='DIR',
-        help='Folder for the results, which keep sub-folders and names; or - for standard output.')],
+    out:Annotated[str, Option(metavar='DIR|FILE',
+        help='Folder for the results, which keep sub-folders and names; or the file of one; or - for standard output.')],
     model:Annotated[str, Option(metavar='NAME|FILE',
         help='A packaged model, a .safetensors file with its .json beside it, or an .onnx file.')]='default',
     size:Annotated[int|None, Option(min=32, max=2048,
         help="Working size of the network, pixels; default: the model's.")]=None,
     sizes:Annotated[str|None, Option(metavar='N,N,...',
         help='Also write NAME_sizes.png: the picture colorized at each of these working sizes, to choose from.')]=None,
-    saturation:Annotated[float|None, Option(min=0,
+    saturation:Annotated[float|None, Option(min=0, max=100,
         help="Times the predicted chroma, 0 for gray; default: the model's.")]=None,
     tta:Annotated[bool, Option('--tta',
         help='Average over mirror images and sizes: six times the work, calmer colours.')]=False,
@@ -133,9 +139,11 @@ def colorize(
         size=size, tta=tta, force=force, exact=exact, sizes=_parse_sizes(sizes), allow_private=allow_private,
         debug=ctx.parent.params['debug'])
     shard, device = shard_from_env(), shard_device(device.value)
-    def total(): return len(take_shard(plan_files(inputs, out, format.value, compare, bool(sizes)), shard))
+    def total():
+        with wrong_usage(): return len(take_shard(plan_files(inputs, out, format.value, compare, bool(sizes)), shard))
+    check_models([model])
     if workers > 1:
-        from colorize_nb.colorizer.batch import colorize_in_processes
+        from colorize_nb.colorizer.processes import colorize_in_processes
         n = total()
         results = colorize_in_processes(workers, inputs, out, model, device, shard=shard, **options)
         return _report(results, n, out, as_json)
@@ -149,12 +157,14 @@ def colorize(
 # %% ../../nbs/cli/01_colorize.ipynb #c023
 @app.command()
 def demo(
-    out:Annotated[Path, Option(metavar='DIR', help='Folder for pictures, gallery.png and report.json.')]=Path('demo'),
+    out:Annotated[Path, Option(metavar='DIR', file_okay=False,
+        help='Folder for pictures, gallery.png and report.json.')]=Path('demo'),
     model:Annotated[str, Option(metavar='NAME|FILE',
         help='A packaged model, or a .safetensors file with its .json beside it.')]='default',
     device:Annotated[Device, Option(help='Where to compute.')]=Device.auto,
 ):
     "Colorize the sample pictures, and see how good it is."
+    check_models([model])
     from colorize_nb.evaluate.demo import run_demo
     from colorize_nb.io.samples import gray_samples, samples
     with progress_bar('demo', len(samples() + gray_samples())) as step:
@@ -186,6 +196,8 @@ def export(
     out:Annotated[Path, Option(metavar='FILE.onnx', help='File to write.')],
 ):
     "Write a model as an ONNX file, which colorizes without PyTorch."
+    if out.suffix != '.onnx': raise _wrong_usage(f'expected a name that ends in .onnx, got {out}', '--out')
+    check_models([model], 'MODEL')
     from colorize_nb.colorizer.onnx import export_onnx
     path = export_onnx(model, out)
     typer.echo(f'{path}, {path.stat().st_size/1e6:.1f} MB: colorize-nb colorize INPUT --out DIR --model {path}')

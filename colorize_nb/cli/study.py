@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from .app import Device, app, echo, progress_bar
+from .app import Device, app, check_folders, check_models, echo, progress_bar, wrong_usage
 
 # %% ../../nbs/cli/03_study.ipynb #c005
 study = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -73,6 +73,9 @@ def make(
     "Make a study of true pictures and what models make of them."
     from colorize_nb.study.make import StudyOptions, make_study
     given = {} if title is None else dict(title=title)
+    check_models(model or [])
+    check_folders(real or [], '--real', ('sample',))
+    check_folders(fake or [], '--fake')
     if exposure is not None: given['exposure'] = exposure or None
     options = StudyOptions(
         design=design.value, trials=trials, practice=practice, checks=checks, size=size, limit=limit, split=split,
@@ -92,6 +95,8 @@ def serve(
 ):
     "Show a study to people, in their browsers."
     from colorize_nb.study.app import serve_study
+    from colorize_nb.study.design import load_study
+    with wrong_usage('DIR'): load_study(folder)
     serve_study(folder, host, port, lambda url: echo(f'{folder} is at {url} (Ctrl-C ends it)'))
 
 # %% ../../nbs/cli/03_study.ipynb #c016
@@ -114,8 +119,11 @@ def report(
 ):
     "Report how many were fooled, by which model, with intervals."
     from colorize_nb.study.design import load_study
-    if not load_study(folder).unlocks(_token(folder, token)):
-        raise ValueError(f'this token does not open the report of {folder}: give the one that `study make` printed')
+    with wrong_usage('DIR'): study = load_study(folder)
+    with wrong_usage('--token'):
+        if not study.unlocks(_token(folder, token)):
+            raise ValueError(f'this token does not open the report of {folder}: '
+                             'give the one that `study make` printed')
     from colorize_nb.study.report import write_study_report
     out = out or folder/'report'
     for line in write_study_report(folder, out)['sentences']: typer.echo(line)

@@ -18,7 +18,8 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from .app import Device, app, echo, print_table, progress, progress_bar
+from .app import (Device, app, check_folders, check_models, echo, print_table,
+    progress, progress_bar, wrong_usage)
 
 # %% ../../nbs/cli/02_train.ipynb #c005
 def _epochs(phases):
@@ -104,8 +105,12 @@ def train(
     names = list(all_recipes())
     if recipe not in names:
         raise typer.BadParameter(f"no recipe named {recipe!r}: take one of {', '.join(names)}", param_hint='RECIPE')
+    check_models(model or [])
+    from colorize_nb.io.datasets import named_set
     from colorize_nb.train.run import run_grid, run_recipe, short_names
-    sets, models = short_names(data), short_names(model) if model else {'start': None}
+    with wrong_usage('--data'): sets = short_names(data)
+    with wrong_usage('--model'): models = short_names(model) if model else {'start': None}
+    check_folders([f for f in sets.values() if not named_set(f)], '--data')
     n_runs = len(sets)*len(models)
     options = dict(scale=scale, epochs=epochs, limit=limit, size=size, bs=batch_size, bf16=bf16, compiled=compiled,
                    only=only, resume=resume, seed=seed, log=partial(print, flush=True))
@@ -160,7 +165,7 @@ def evaluate(
         help='A packaged model or a .safetensors file; again for more; MINE=FILE calls it MINE.')]=None,
     pred:Annotated[list[str]|None, Option(metavar='DIR',
         help='Results of any program, named like the pictures; again for more; THEIRS=DIR calls them THEIRS.')]=None,
-    earlier:Annotated[list[Path]|None, Option('--with', metavar='FILE',
+    earlier:Annotated[list[Path]|None, Option('--with', metavar='FILE', exists=True, dir_okay=False,
         help='A metrics.json of the same pictures, to stand beside; again for more.')]=None,
     split:Annotated[str|None, Option(metavar='NAME',
         help='train, valid, test or all; default: test, valid or all, what there is.')]=None,
@@ -186,7 +191,11 @@ def evaluate(
     "Measure models, or any program's results, beside the answers that need no model."
     if not (model or pred or earlier):
         raise typer.BadParameter('give at least one --model, --pred or --with', param_hint='--model')
+    check_models(model or [])
+    check_folders([data], '--data', ('sample',))
+    check_folders(pred or [], '--pred')
     from colorize_nb.evaluate.evaluation import find_set
+    with wrong_usage('--split'): find_set(data, split, limit, seed)
     from colorize_nb.evaluate.methods import Protocol
     from colorize_nb.evaluate.run import EvaluationOptions, run_evaluation
     options = EvaluationOptions(

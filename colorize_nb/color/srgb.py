@@ -6,7 +6,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/color/srgb.html.md"""
 
 # %% auto #0
 __all__ = ['SRGB_PRIMARIES', 'SRGB_KNEE', 'LINEAR_KNEE', 'D65', 'LAB_EPSILON', 'LAB_KAPPA', 'RGB_TO_XYZ', 'XYZ_TO_RGB',
-           'srgb2linear', 'linear2srgb', 'lightness', 'gray_of', 'lab2srgb', 'merge_table']
+           'srgb2linear', 'linear2srgb', 'lightness', 'rgb2gray16', 'lab2srgb', 'color_lut']
 
 # %% ../../nbs/color/00_srgb.ipynb #c003
 from functools import lru_cache
@@ -92,7 +92,7 @@ def _luminance16(rgb):
         y += 0.5
     return np.minimum(y, 65535, out=y).astype(np.uint16)
 
-def gray_of(
+def rgb2gray16(
     rgb:np.ndarray, # (h,w,3) sRGB, uint8 or uint16
 )->np.ndarray: # (h,w) uint16: gray on sRGB's curve with the same L*
     "Find the gray that is as light as a colour."
@@ -144,7 +144,7 @@ def _to_offsets(rgb, gray):
     return np.stack([y - gray, (rgb[2] - y)/(2 - 2*_LUMA[2]), (rgb[0] - y)/(2 - 2*_LUMA[0])]) + np.float32(128/255)
 
 @lru_cache(maxsize=16)
-def merge_table(
+def color_lut(
     reach:int, # chroma that the bytes 0.5 and 255 stand for, ab units; byte 128 is none
     offsets:bool=False, # luma above the gray, Cb and Cr, all around 128, instead of red, green, blue
 )->ImageFilter.Color3DLUT: # for images of three bands: gray, a, b

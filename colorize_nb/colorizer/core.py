@@ -125,6 +125,21 @@ class ChromaModel:
 
     def __repr__(self): return f"{type(self).__name__}({self.name!r}, size={self.size}, device={str(self.device)!r})"
 
+# %% ../../nbs/colorizer/02_core.ipynb #n048
+def _check_saturation(times):
+    "`times` if chroma can be multiplied by it."
+    if 0 <= times <= 100: return times
+    raise ValueError(f"expected a saturation of 0 (gray) to 100, got {times}: 1 is as predicted")
+
+def _batches(xs, n):
+    "Lists of `n` opened pictures; what is no series of images is refused at once."
+    if n < 1: raise ValueError(f"expected a batch size of at least 1, got {n}: 8 is usual")
+    if isinstance(xs, (str, bytes, Path, Image.Image)):
+        raise ValueError(f"expected several images, got one ({type(xs).__name__}): "
+                         "put it into a list, or call the colorizer")
+    xs = iter(xs)
+    return iter(lambda: [open_picture(x) for x in islice(xs, n)], [])
+
 # %% ../../nbs/colorizer/02_core.ipynb #c020
 class Colorizer(ChromaModel):
     """Colorizes images with one model.
@@ -144,14 +159,12 @@ class Colorizer(ChromaModel):
     def merge_chroma(self,
         picture:Picture, # gives the lightness, and the alpha
         ab:np.ndarray, # (2,h,w) chroma of it, Lab units
-        target:str='rgb', # rgb: 8 bits; jpeg: for a JPEG file; deep: 16 bits
+        target:str='rgb', # rgb: 8 bits; jpeg: for a JPEG file; rgb16: 16 bits
         saturation:float|None=None, # times the chroma: 0 gray, 1 as predicted; None: the model's
         exact:bool=False, # by formula instead of by table
-    )->Image.Image|np.ndarray: # RGB or RGBA; YCbCr for 'jpeg'; (h,w,3|4) uint16 for 'deep'
-        "Put chroma `ab` on the `picture` it was predicted of; `target`: rgb, jpeg (for a file) or deep (16 bits)."
-        times = self.saturation if saturation is None else saturation
-        if not 0 <= times <= 100:
-            raise ValueError(f"expected a saturation of 0 (gray) to 100, got {times}: 1 is as predicted")
+    )->Image.Image|np.ndarray: # RGB or RGBA; YCbCr for 'jpeg'; (h,w,3|4) uint16 for 'rgb16'
+        "Put chroma `ab` on the `picture` it was predicted of; `target`: rgb, jpeg (for a file) or rgb16 (16 bits)."
+        times = _check_saturation(self.saturation if saturation is None else saturation)
         return merge_chroma(picture, ab*np.float32(times), target, exact)
 
     def colorize(self,
@@ -165,8 +178,8 @@ class Colorizer(ChromaModel):
         "Colorize one image `x`; with `bits=16` the result is an array of uint16, for 16-bit scans."
         if bits not in (8, 16): raise ValueError(f"expected 8 or 16 bits, got {bits}: no other images are made")
         picture = open_picture(x)
-        ab = self.predict_ab([picture], size, tta)[0]
-        return self.merge_chroma(picture, ab, 'rgb' if bits == 8 else 'deep', saturation, exact)
+        ab, target = self.predict_ab([picture], size, tta)[0], 'rgb' if bits == 8 else 'rgb16'
+        return self.merge_chroma(picture, ab, target, saturation, exact)
 
     def __call__(self,
         x, # path, URL, PIL image, bytes; array (h,w) or (h,w,3), uint8, uint16 or float in [0,1]; tensor (3,h,w)
@@ -195,16 +208,9 @@ class Colorizer(ChromaModel):
         exact:bool=False, # as in calling
     )->Iterator[Image.Image]: # one for each
         "Colorize images `xs` as they come, `batch_size` at a time; other parameters as in calling."
-        if batch_size < 1: raise ValueError(f"expected a batch size of at least 1, got {batch_size}: 8 is usual")
-        if isinstance(xs, (str, bytes, Path, Image.Image)):
-            raise ValueError(f"expected several images, got one ({type(xs).__name__}): "
-                             "put it into a list, or call the colorizer")
-        return self._stream(iter(xs), batch_size, size, tta, saturation, exact)
-
-    def _stream(self, xs, batch_size, size, tta, saturation, exact):
-        while pictures := [open_picture(x) for x in islice(xs, batch_size)]:
-            for picture, ab in zip(pictures, self.predict_ab(pictures, size, tta)):
-                yield self.merge_chroma(picture, ab, 'rgb', saturation, exact)
+        batches = _batches(xs, batch_size) # checks them now, not when the first image is asked for
+        return (self.merge_chroma(picture, ab, 'rgb', saturation, exact) for pictures in batches
+                for picture, ab in zip(pictures, self.predict_ab(pictures, size, tta)))
 
 # %% ../../nbs/colorizer/02_core.ipynb #c036
 def _deep(self, x, saturation=None, size=None, tta=False):

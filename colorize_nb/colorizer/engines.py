@@ -19,7 +19,7 @@ import numpy as np
 
 if TYPE_CHECKING: import torch
 
-from ..models.registry import find_model, load_generator, need, onnx_meta, pick_device
+from ..models.registry import find_model, load_generator, onnx_meta, pick_device, require
 
 # %% ../../nbs/colorizer/00_engines.ipynb #c007
 def _check_lightness(l):
@@ -91,7 +91,7 @@ def _one_line(error, most=200): return ' '.join(str(error).split())[:most]
 
 def _start_session(path, data, device):
     "(ONNX Runtime's session, kind of device) of a model's bytes."
-    ort = need('onnxruntime', Path(path).name, 'pip install onnxruntime')
+    ort = require('onnxruntime', Path(path).name, 'pip install onnxruntime')
     kind, provider = _pick_provider(device, ort.get_available_providers())
     options = ort.SessionOptions()
     options.intra_op_num_threads = _threads()

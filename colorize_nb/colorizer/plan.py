@@ -6,20 +6,20 @@ Docs: https://colorize-nb.github.io/colorize_nb/colorizer/plan.html.md"""
 
 # %% auto #0
 __all__ = ['BatchOptions', 'Result', 'Job', 'plan_files', 'input_ids', 'files_to_write', 'shard_from_env', 'take_shard',
-           'shard_device']
+           'shard_device', 'plan_share', 'sweep_targets', 'with_batch_options']
 
 # %% ../../nbs/colorizer/04_plan.ipynb #c003
-import glob, hashlib, os, re, unicodedata
+import glob, hashlib, inspect, os, re, unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Mapping, NamedTuple
+from typing import Callable, Iterable, Mapping, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from .core import working_shape
 from ..io.download import is_url
 from ..io.files import SUFFIXES
-from ..io.write import WRITERS
+from ..io.write import WRITERS, sweep
 
 # %% ../../nbs/colorizer/04_plan.ipynb #c008
 @dataclass
@@ -224,9 +224,21 @@ def _expand_all(inputs, out):
         elif os.path.isdir(x) or _is_pattern(x): yield from _expand(x, out)
         else: yield x, Path(Path(x).name), *_TAKEN
 
+def _is_file_name(out):
+    "Whether `out` names the result's file, not a folder: it ends like an image that can be written."
+    return Path(out).suffix.lower() in WRITERS and not os.path.isdir(out)
+
+def _name_one(jobs, out, format):
+    "The plan of a single image whose result is the file `out`."
+    if format != 'keep' and WRITERS[f'.{format}'] != WRITERS[out.suffix.lower()]:
+        raise ValueError(f"{out} is no {format} by its name: leave the format out, or give a folder for the results")
+    if len(jobs) != 1:
+        raise ValueError(f"{out} holds one image, and there are {len(jobs)}: give a folder for the results")
+    return [jobs[0] if jobs[0].status else jobs[0]._replace(target=out)]
+
 def plan_files(
     inputs:str|Path|Iterable, # images, folders, patterns, http(s) URLs, and - for standard input
-    out:str|Path, # folder for the results
+    out:str|Path, # folder for the results; or the result's file, for one image
     format:str='keep', # keep, or a suffix of `WRITERS` without its dot: png, jpg...
     compare:bool=False, # a second file with gray and colour side by side
     sizes:bool=False, # one more with a sheet of working sizes
@@ -236,7 +248,8 @@ def plan_files(
     if format != 'keep' and f'.{format}' not in WRITERS:
         raise ValueError(f"no format {format!r} to write: take keep, {', '.join(o[1:] for o in WRITERS)}")
     if out == '': raise ValueError("the folder for the results has no name: give one, . is this folder")
-    if os.path.exists(out) and not os.path.isdir(out):
+    single = _is_file_name(out)
+    if os.path.exists(out) and not os.path.isdir(out) and not single:
         raise ValueError(f"{out} is a file: name a folder for the results")
     jobs, out = {}, Path(out)
     for source, rel, status, message in _expand_all(inputs, out):
@@ -244,7 +257,8 @@ def plan_files(
         else: job = Job(source, out/_with_format(rel, format))
         key = _absolute(source)
         if key not in jobs or jobs[key].status: jobs[key] = job
-    return _tell_apart(list(jobs.values()), compare, sizes)
+    jobs = list(jobs.values())
+    return _name_one(jobs, out, format) if single else _tell_apart(jobs, compare, sizes)
 
 # %% ../../nbs/colorizer/04_plan.ipynb #c041
 def _file_id(path):
@@ -325,3 +339,31 @@ def shard_device(
     except ImportError: return device
     n = torch.cuda.device_count()
     return f"cuda:{int(local) % n}" if n else device
+
+# %% ../../nbs/colorizer/04_plan.ipynb #n060
+def plan_share(
+    inputs:str|Path|Iterable, # as in `plan_files`
+    out:str|Path, # as in `plan_files`
+    options:BatchOptions, # what is asked for
+    shard:tuple=(0, 1), # (rank, world), see `shard_from_env`
+)->tuple: # (list of `Job`, set of files that no result may overwrite)
+    "Plan a run and take this process's share."
+    jobs = plan_files(inputs, out, options.format, options.compare, bool(options.sizes))
+    return take_shard(jobs, shard), input_ids(jobs)
+
+def sweep_targets(
+    jobs:list, # of `Job`
+):
+    "Remove what dead processes have left half written beside the results of `jobs`."
+    for folder in {j.target.parent for j in jobs if j.target}: sweep(folder)
+
+def with_batch_options(
+    f:Callable, # has `**settings`, fields of `BatchOptions`
+)->Callable: # `f`
+    "Show the fields of `BatchOptions` in the signature of `f`, in the place of `**settings`."
+    sig = inspect.signature(f)
+    own = [p for p in sig.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    fields = [p.replace(kind=p.KEYWORD_ONLY) for p in inspect.signature(BatchOptions).parameters.values()]
+    f.__signature__ = sig.replace(parameters=[*own, *fields])
+    f.__delwrap__ = BatchOptions # nbdev takes their comments from there
+    return f

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from PIL import Image, ImageChops
 
-from ..color.srgb import lab2srgb, merge_table
+from ..color.srgb import lab2srgb, color_lut
 from ..io.image import Picture, nearest8
 
 # %% ../../nbs/colorizer/01_upsample.ipynb #c007
@@ -109,7 +109,7 @@ def merge_rgb(
 )->Image.Image: # RGB, RGBA if there is an alpha
     "Put chroma on an image by table."
     out, (chroma, reach) = Image.new('RGB', picture.size), _chroma_bytes(ab)
-    table, plane, width = merge_table(reach), picture.plane(), picture.size[0]
+    table, plane, width = color_lut(reach), picture.plane(), picture.size[0]
     def _strip(rows):
         top, bottom = rows
         size, box = (width, bottom - top), _map_box(ab, picture, top, bottom)
@@ -137,7 +137,7 @@ def merge_ycbcr(
     "Put chroma on an image by offsets of luma, Cb and Cr, the latter two at half the size."
     ((a, b), reach), plane, (width, height) = _chroma_bytes(ab), picture.plane(), picture.size
     gray = plane if plane.size == a.size else picture.reduced(a.size[1], a.size[0])
-    dy, *chroma = Image.merge('RGB', [gray, a, b]).filter(merge_table(reach, offsets=True)).split()
+    dy, *chroma = Image.merge('RGB', [gray, a, b]).filter(color_lut(reach, offsets=True)).split()
     half, whole = ((width + 1)//2, (height + 1)//2), width*height <= _WHOLE
     if not whole: chroma = [o.resize(half, Image.Resampling.BILINEAR) for o in chroma] # else by a thread each
     def _luma(top, bottom):
@@ -193,14 +193,14 @@ def _shrink_chroma(ab):
 def merge_chroma(
     picture:Picture, # gives the lightness, and the alpha
     ab:np.ndarray, # (2,h,w) chroma at any size, Lab units, as a network answers it
-    target:str='rgb', # rgb: 8 bits; jpeg: for a JPEG file, YCbCr if the image is large; deep: 16 bits
+    target:str='rgb', # rgb: 8 bits; jpeg: for a JPEG file, YCbCr if the image is large; rgb16: 16 bits
     exact:bool=False, # by formula, also where a table would do
     guided:bool=True, # let chroma follow the edges of the lightness
-)->Image.Image|np.ndarray: # RGB or RGBA; YCbCr for a large 'jpeg'; (h,w,3|4) uint16 for 'deep'
+)->Image.Image|np.ndarray: # RGB or RGBA; YCbCr for a large 'jpeg'; (h,w,3|4) uint16 for 'rgb16'
     "Put chroma on an image."
-    if target not in ('rgb', 'jpeg', 'deep'): raise ValueError(f"no target {target!r}: take rgb, jpeg or deep")
+    if target not in ('rgb', 'jpeg', 'rgb16'): raise ValueError(f"no target {target!r}: take rgb, jpeg or rgb16")
     if guided: ab = guided_upsample(picture, ab)
-    if exact or target == 'deep': return merge_chroma_exact(picture, ab, 16 if target == 'deep' else 8)
+    if exact or target == 'rgb16': return merge_chroma_exact(picture, ab, 16 if target == 'rgb16' else 8)
     if target == 'jpeg' and picture.alpha is None and picture.gray.size > _SMALL:
         return merge_ycbcr(picture, ab if guided else _shrink_chroma(ab))
     return merge_rgb(picture, ab)

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..color.icc import profile_of, to_srgb
-from ..color.srgb import gray_of
+from ..color.srgb import rgb2gray16
 from ..colorizer.core import Colorizer
 from ..io.samples import gray_sample, gray_samples, sample, samples
 from ..io.write import atomic_path, save_picture, versions
@@ -27,7 +27,7 @@ def gray_image(
     im:Image.Image, # any
 )->Image.Image: # RGB, three equal planes
     "Take the colour out of an image, keep its lightness L*."
-    gray = (gray_of(_rgb8(im)).astype(np.uint32) + 128)//257 # 16 bits to 8
+    gray = (rgb2gray16(_rgb8(im)).astype(np.uint32) + 128)//257 # 16 bits to 8
     return Image.fromarray(gray.astype(np.uint8)).convert('RGB')
 
 def image_psnr(

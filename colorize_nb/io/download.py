@@ -63,7 +63,8 @@ def _lookup(host, port, end):
     return answer[0]
 
 def _refuse(host, address):
-    raise FetchError(f"{host} is at {address}, which is not on the public net: allow private addresses if you trust it")
+    raise FetchError(f"{host} is at {address}, which is not on the public net: `allow_private` fetches from it too, "
+                     "if you trust it")
 
 def _dial(host, port, end, allow_private):
     "A socket connected to `host`, at an address that was checked."
@@ -92,20 +93,34 @@ class _Stream:
         self.sock.settimeout(_left(self.end))
         return self.sock
 
-    def read(self, max_bytes, timeout=None): return self._timed().recv(max_bytes)
+    def read(self,
+        max_bytes:int, # at most so many
+        timeout=None, # not needed
+    )->bytes: # what has come
+        "Receive."
+        return self._timed().recv(max_bytes)
 
-    def write(self, buffer, timeout=None):
+    def write(self,
+        buffer:bytes, # may be empty
+        timeout=None, # not needed
+    ):
+        "Send all of `buffer`."
         if buffer: self._timed().sendall(buffer)
 
     def close(self): self.sock.close()
 
-    def start_tls(self, ssl_context, server_hostname=None, timeout=None):
+    def start_tls(self,
+        ssl_context:ssl.SSLContext, # which certificates are trusted
+        server_hostname:str|None=None, # that the certificate has to name
+        timeout=None, # not needed
+    )->'_Stream': # encrypted, with the same end
+        "Begin TLS on this connection, which is closed if that fails."
         try: return _Stream(ssl_context.wrap_socket(self._timed(), server_hostname=server_hostname), self.end)
         except BaseException:
             self.close()
             raise
 
-    def get_extra_info(self, info): return None
+    def get_extra_info(self, info): return None # of `info`: httpcore may ask, there is nothing to tell
 
 @dataclass
 class _Backend:
@@ -113,7 +128,14 @@ class _Backend:
     end:float # on the monotonic clock
     allow_private:bool # also addresses that are not public
 
-    def connect_tcp(self, host, port, timeout=None, local_address=None, socket_options=None):
+    def connect_tcp(self,
+        host:str, # name or address
+        port:int, # 80, 443...
+        timeout=None, # not needed
+        local_address=None, # not needed
+        socket_options=None, # not needed
+    )->_Stream: # connected to an address that was checked
+        "Connect to `host`."
         return _Stream(_dial(host, port, self.end, self.allow_private), self.end)
 
 # %% ../../nbs/io/04_download.ipynb #c021

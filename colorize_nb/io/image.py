@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..color.srgb import gray_of, lightness
+from ..color.srgb import rgb2gray16, lightness
 from .metadata import Metadata
 
 # %% ../../nbs/io/03_image.ipynb #c005
@@ -61,11 +61,6 @@ class Picture:
     def size(self)->tuple: # (width, height), pixels
         "The size, as in PIL."
         return self.gray.shape[1::-1]
-
-    @property
-    def kept(self)->Metadata|None: # `metadata`
-        "The former name of `metadata`."
-        return self.metadata
 
     def plane(self)->Image.Image: # mode L
         "Return the gray plane in 8 bits."
@@ -142,7 +137,7 @@ def plane_of_rgb(
             neutral = False
             if gray is not None and gray.dtype == np.uint8: gray = gray*np.uint16(257)
         if gray is None: gray = np.empty(size[::-1], a.dtype if neutral else np.uint16)
-        gray[t:b] = a[..., 0] if neutral else gray_of(a)
+        gray[t:b] = a[..., 0] if neutral else rgb2gray16(a)
         if colored is None: small.append(np.asarray(Image.fromarray(nearest8(a)).reduce((kx, ky))))
     if neutral: return gray, False
     return gray, is_colored(Image.fromarray(np.concatenate(small))) if colored is None else colored

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from ..color.icc import gray_to_srgb, profile_of, rgb_to_srgb, to_srgb
+from ..color.srgb import linear2srgb
 from .download import fetch_url, is_url
 from .files import open_image
 from .image import (COLORED, Picture, PictureError, checked_array, color_spread, decoding, is_colored,
@@ -79,8 +80,7 @@ def _lab_gray(im):
     "The gray plane of mode LAB, and whether it is coloured."
     l = np.arange(256)/2.55
     y = np.where(l > 8, ((l + 16)/116)**3, l*27/24389) # CIE 15
-    gray = np.where(y > 0.0031308, 1.055*y**(1/2.4) - 0.055, 12.92*y) # IEC 61966-2-1
-    return np.round(gray*65535).astype(np.uint16)[np.asarray(im.getchannel(0))], color_spread(im) > COLORED
+    return np.round(linear2srgb(y)*65535).astype(np.uint16)[np.asarray(im.getchannel(0))], color_spread(im) > COLORED
 
 def _alpha_of(im, gray):
     "The plane of alpha, or None."
@@ -94,7 +94,7 @@ def _alpha_of(im, gray):
 # %% ../../nbs/io/06_read.ipynb #c010
 def _managed_rows(im, icc, name, notes):
     "Function (top, bottom) -> rows of an image in sRGB; what cannot be done is added to `notes`."
-    def rows(t, b):
+    def rows(t, b): # first row, row after the last
         strip = im.crop((0, t, im.width, b))
         done, note = to_srgb(strip if im.mode == 'CMYK' else strip.convert('RGB'), icc, name)
         if note and note not in notes: notes.append(note)
@@ -150,7 +150,7 @@ def raw_modes(
 def _pixmap(im):
     "Function (top, bottom) -> 16-bit rows of a portable pixmap."
     (_, _, at, (_, full)), row = im.tile[0], im.width*6
-    def rows(t, b):
+    def rows(t, b): # first row, row after the last
         im.fp.seek(at + t*row)
         # too few bytes do not fit the shape
         a = np.frombuffer(im.fp.read((b - t)*row), '>u2').reshape(b - t, im.width, 3)
@@ -159,7 +159,7 @@ def _pixmap(im):
 
 def _both_halves(im, low):
     "Function (top, bottom) -> 16-bit rows of two images: high and low bytes."
-    def rows(t, b):
+    def rows(t, b): # first row, row after the last
         box = 0, t, im.width, b
         return np.asarray(im.crop(box)).astype(np.uint16) << 8 | np.asarray(low.crop(box))
     return rows
@@ -198,7 +198,7 @@ def picture_of_deep(
 )->Picture: # as it lies, without its metadata
     "Read a picture of 16 bits."
     note, colored = '', False
-    def srgb_rows(t, b):
+    def srgb_rows(t, b): # first row, row after the last
         nonlocal note
         done, note = rgb_to_srgb(rows(t, b), icc, name)
         return done

@@ -204,15 +204,20 @@ def _write_pages(tmp, pages, path, fmt, meta, model):
     if not n: raise PictureError(f"{path.name} would have no page: hand over at least one picture")
     if meta: finish_tiff(tmp, meta if isinstance(meta, list) else [meta]*n, model)
 
+def _reason(e):
+    "Why a picture could not be written, and what to do."
+    if isinstance(e, OSError) and e.strerror: # from the disk
+        return f'{e.strerror}: name another folder, or look at its permissions and at the space that is left'
+    return f'{" ".join(str(e).split()) or type(e).__name__}: try .png or .tif' # from an encoder
+
 def save_picture(
     im, # PIL image (L, RGB, RGBA; YCbCr for a JPEG), array (h,w,3|4) uint8 or uint16, or TIFF pages: several of these
     path:str|Path, # suffix as in `WRITERS`; folders are made
     metadata:Metadata|list|None=None, # of the source; one each for pages
     model:str='', # name of the model that computed the colours, for the metadata
-    kept:Metadata|list|None=None, # the former name of `metadata`
 )->Path: # `path`
     "Write a picture, whole or not at all."
-    path, meta = Path(path), kept if metadata is None else metadata
+    path, meta = Path(path), metadata
     fmt = _writer(path)
     if model and meta is None: meta = Metadata()
     try:
@@ -221,7 +226,7 @@ def save_picture(
             else: _write_pages(tmp, im, path, fmt, meta, model)
     except PictureError: raise
     except (OSError, ValueError, OverflowError, struct.error, MemoryError) as e:
-        raise PictureError(f"{path} cannot be written ({' '.join(str(e).split()) or type(e).__name__})") from None
+        raise PictureError(f"{path} cannot be written ({_reason(e)})") from None
     return path
 
 # %% ../../nbs/io/07_write.ipynb #c039

@@ -31,12 +31,12 @@ class _TooLarge(ValueError): "Nothing wrong with it but its size."
 def _check_xml(text):
     "Go through XML without building anything; raise ValueError if it is no XML, or a trap."
     level = parts = 0
-    def start(name, attributes):
+    def start(name, attributes): # of an element that begins; names and values in turn
         nonlocal level, parts
         level, parts = level + 1, parts + 1 + len(attributes)
         if level > _MAX_LEVELS: raise ValueError('it is nested too deeply')
         if parts > _MAX_PARTS: raise _TooLarge
-    def end(name):
+    def end(name): # of the element that ends
         nonlocal level
         level -= 1
     def doctype(*_): raise ValueError('it declares entities')
@@ -185,7 +185,7 @@ def _add_statements(dom, rdf, software, what):
     before = _source_before(rdf)
     if before: what += f"; DigitalSourceType was {before}"
     r = f'{rdf.prefix}:' if rdf.prefix else ''
-    def element(name, attributes={}):
+    def element(name, attributes={}): # with its prefix; name -> value
         e = dom.createElement(name)
         for k, v in attributes.items(): e.setAttribute(k, v)
         return e

@@ -7,7 +7,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/metrics/image.html.md"""
 # %% auto #0
 __all__ = ['as_rgb8', 'check_rgb8', 'psnr', 'rmse_rgb', 'rmse_lab', 'ssim', 'delta_e2000', 'ciede2000', 'batch_colorfulness',
            'colorfulness', 'colorfulness_abs', 'gray_rgb', 'gray_baseline', 'accuracy_curve', 'auc', 'RebalancedAuC',
-           'PictureMetric', 'ColorShare', 'default_metrics', 'critic_accuracy', 'evaluate_pairs']
+           'ImageMetric', 'ColorShare', 'default_metrics', 'critic_accuracy', 'evaluate_pairs']
 
 # %% ../../nbs/metrics/00_image.ipynb #c003
 from collections.abc import Callable, Iterable
@@ -274,7 +274,7 @@ def compute(self:RebalancedAuC,
     return float(res[0]) if weights is None else res
 
 # %% ../../nbs/metrics/00_image.ipynb #c075
-class PictureMetric(Metric):
+class ImageMetric(Metric):
     "Mean of a metric over all validation images in 8-bit RGB; infinite values are counted in `n_inf` instead."
     def __init__(self,
         func:Callable, # on (pred, targ), both (bs,3,h,w) uint8 RGB, returns (bs,)
@@ -340,7 +340,7 @@ class ColorShare(Metric):
 
 def default_metrics()->list: # new ones each time, since they hold a state
     "Make the default metrics of our learners: PSNR, PSNR of gray, and `ColorShare`."
-    return [PictureMetric(psnr), PictureMetric(gray_baseline(psnr)), ColorShare()]
+    return [ImageMetric(psnr), ImageMetric(gray_baseline(psnr)), ColorShare()]
 
 # %% ../../nbs/metrics/00_image.ipynb #c089
 def critic_accuracy(
