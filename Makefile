@@ -42,15 +42,19 @@ test test-all test-room step: export OMP_WAIT_POLICY = PASSIVE
 test test-all test-room step: export MPLBACKEND = agg
 test test-all test-room step: export PYTHONUTF8 = 1
 
-# a room at a time: the processes that run notebooks keep what these made
+# Some rooms together, the others one by one: the processes that run notebooks keep what these made.
 ROOMS := $(filter-out images results,$(notdir $(patsubst %/,%,$(wildcard nbs/*/))))
-NOTEBOOKS = @for room in $(ROOMS); do $(BIN)/nbdev-test nbs/$$room --n-workers $(WORKERS) --timing || exit 1; done
+TOGETHER := color|io|metrics cli|colorizer evaluate|study recipes|tutorials
+BATCHES := $(TOGETHER) $(filter-out $(subst |, ,$(TOGETHER)),$(ROOMS))
+NOTEBOOKS = @for rooms in $(patsubst %,'%',$(BATCHES)); do \
+  $(BIN)/nbdev-test nbs --path-re "nbs\W($$rooms)\W" --n-workers $(WORKERS) --timing --flags '$(FLAGS)' || exit 1; done
 
 test: $(DEV)  ## notebooks and tests, within a quarter of an hour on two cores
 	$(NOTEBOOKS)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope -m "not slow"
 
-test-all: $(DEV)  ## the same and all that is long: browser, fresh environments, large pictures
+test-all: FLAGS = slow
+test-all: $(DEV)  ## the same and all that is long: slow cells, docs, browser, fresh environments, large pictures
 	$(NOTEBOOKS)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope
 
@@ -60,7 +64,7 @@ test-room: $(DEV)  ## the notebooks and tests of one room: make test-room ROOM=i
 	$(BIN)/python -m pytest -q -m "not slow" tests/test_$(ROOM)*.py
 
 step: $(DEV)  ## the quick part: are notebooks, modules and README in step, imports and lines in order?
-	$(BIN)/python -m pytest -q tests/test_house.py
+	$(BIN)/python -m pytest -q -m "not slow" tests/test_house.py
 
 docs: $(DEV)  ## build the site into _docs (Quarto), or Markdown pages where there is no Quarto
 	@if command -v quarto > /dev/null; then $(BIN)/nbdev-docs; else \

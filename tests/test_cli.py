@@ -148,6 +148,7 @@ def test_tables_for_programs():
     assert {'unet-gan-pretrained', 'lite'} <= {r['name'] for r in rows}
     assert all(p['epochs'] > 0 for r in rows for p in r['phases'])
 
+@pytest.mark.slow
 def test_demo(model, tmp_path):
     done = call('demo', '--out', tmp_path/'demo', '--model', model)
     assert done.returncode == 0 and not done.stderr, done.stderr
@@ -182,6 +183,7 @@ def test_imports_wait(args, banned, model, photo, tmp_path):
     done = call_without([], *args, cwd=tmp_path)
     assert not banned & ast.literal_eval(done.stdout.splitlines()[-1])
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != 'posix', reason='sends a POSIX signal')
 def test_ctrl_c_says_what_is_left(model, tmp_path):
     (tmp_path/'old').mkdir()

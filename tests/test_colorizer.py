@@ -44,6 +44,12 @@ def exported(tmp_path_factory):
     "A packaged model exported as one ONNX file, weights as float16"
     return export_onnx('small', tmp_path_factory.mktemp('onnx')/'small.onnx', half=True)
 
+SMALL = pytest.param('small', marks=pytest.mark.slow) # half a minute of exporting
+
+def pair_of(model, request):
+    "A model for ONNX Runtime and for PyTorch"
+    return ('default', WEIGHTS) if model == 'default' else (request.getfixturevalue('exported'), 'small')
+
 @pytest.fixture(scope='module')
 def inputs(tmp_path_factory):
     "A photograph in gray, one in colour, one with alpha and one with 16 bits"
@@ -108,24 +114,25 @@ def difference(one, other):
     assert one.size == other.size
     return np.abs(np.asarray(one).astype(int) - np.asarray(other))
 
-def test_the_same_image_without_torch(exported, inputs, tmp_path):
-    for i, (onnx, weights) in enumerate([('default', WEIGHTS), (exported, 'small')]):
-        said, without = colour(onnx, inputs, tmp_path/f'{i}_onnx', BANNED)
-        assert said == 'OnnxEngine []'
-        said, want = colour(weights, inputs, tmp_path/f'{i}_torch')
-        assert said.startswith('TorchEngine')
-        for p, a, b in zip(inputs, without, want):
-            assert a.shape == b.shape and np.abs(a - b).max() <= 2 and (np.abs(a - b) > 1).mean() < 1e-5, p.name
-            assert np.ptp(a[..., :3], axis=2).mean() > 4, f'{p.name} stayed gray, so nothing was compared'
+@pytest.mark.parametrize('model', ['default', SMALL])
+def test_the_same_image_without_torch(model, inputs, tmp_path, request):
+    onnx, weights = pair_of(model, request)
+    said, without = colour(onnx, inputs, tmp_path/'onnx', BANNED)
+    assert said == 'OnnxEngine []'
+    said, want = colour(weights, inputs, tmp_path/'torch')
+    assert said.startswith('TorchEngine')
+    for p, a, b in zip(inputs, without, want):
+        assert a.shape == b.shape and np.abs(a - b).max() <= 2 and (np.abs(a - b) > 1).mean() < 1e-5, p.name
+        assert np.ptp(a[..., :3], axis=2).mean() > 4, f'{p.name} stayed gray, so nothing was compared'
 
 def test_torch_is_not_there(tmp_path):
     "The ban works: a PyTorch model cannot be loaded under it, and says so in one sentence"
     with pytest.raises(AssertionError, match='take an .onnx file'): colour('small', [], tmp_path/'x', BANNED)
 
-@pytest.mark.parametrize('model', ['default', 'exported'])
-def test_torch_is_not_imported(exported, model):
+@pytest.mark.parametrize('model', ['default', SMALL])
+def test_torch_is_not_imported(model, request):
     "Where PyTorch is installed, an ONNX file does not import it either"
-    model = exported if model == 'exported' else model
+    model, _ = pair_of(model, request)
     load = f"from colorize_nb.colorizer.engines import load_engine; load_engine({str(model)!r}, 'cpu')"
     assert run_python(f"import sys; {load}; print('torch' in sys.modules)").stdout.strip() == 'False'
 
@@ -138,23 +145,23 @@ def test_the_command_line_needs_no_torch(inputs, tmp_path):
     assert np.ptp(np.asarray(Image.open(tmp_path/'out'/inputs[2].name).convert('RGB')).astype(int), axis=2).mean() > 4
 
 @pytest.mark.parametrize('bs, height, width', [(1, 160, 224), (1, 224, 160), (3, 96, 96), (2, 32, 416), (1, 512, 512)])
-@pytest.mark.parametrize('model', ['default', 'small'])
-def test_parity_of_the_packaged_models(exported, model, bs, height, width):
+@pytest.mark.parametrize('model', ['default', SMALL])
+def test_parity_of_the_packaged_models(model, bs, height, width, request):
     "Lightness of a photograph, less than a thousandth of a Lab unit apart, and all values are colours"
     from skimage.color import rgb2lab
-    pair = ('default', WEIGHTS) if model == 'default' else (exported, 'small')
-    one, other = (load_engine(o, 'cpu') for o in pair)
+    one, other = (load_engine(o, 'cpu') for o in pair_of(model, request))
     photo = rgb2lab(np.asarray(sample('astronaut').resize((width, height))))[..., 0].astype(np.float32)
     l = np.stack([np.roll(photo, 20*i, 1) for i in range(bs)])
     a, b = one.predict(l), other.predict(l)
     assert a.shape == b.shape == (bs, 2, height//4, width//4)
     assert np.abs(a - b).max() < 1e-3 and np.abs(a).max() > 5
 
-def test_float16_weights_halve_the_file(exported):
+@pytest.mark.parametrize('model', ['default', SMALL])
+def test_float16_weights_halve_the_file(model, request):
     "Float16 weights and a graph: about as large as the .safetensors file"
-    small = find_model('small').with_name('model.safetensors')
-    for onnx, weights in [(exported, small), (WEIGHTS.with_suffix('.onnx'), WEIGHTS)]:
-        assert onnx.stat().st_size < 1.1*weights.stat().st_size
+    onnx = find_model(pair_of(model, request)[0]).with_suffix('.onnx')
+    weights = find_model(model).with_name('model.safetensors')
+    assert onnx.stat().st_size < 1.1*weights.stat().st_size
 
 UNETS = dict(plain=dict(depth=4), attention=dict(depth=4, self_attention=True, norm='spectral', blur=True),
              shallow=dict(depth=3, last_cross=False, norm='batch'))

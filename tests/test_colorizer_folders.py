@@ -130,7 +130,8 @@ def test_a_killed_run_leaves_no_half_file(place, how):
     assert 3 <= len(whole) < 40
     check_rest(place, how, whole)
 
-@pytest.mark.parametrize('how, n', [('--multi_gpu', 2), ('--cpu', 1)]) # --cpu starts one without MPI
+@pytest.mark.parametrize('how, n', [
+    ('--multi_gpu', 2), pytest.param('--cpu', 1, marks=pytest.mark.slow)]) # --cpu starts one without MPI
 def test_accelerate_launch_shares_a_folder(place, how, n):
     pytest.importorskip('accelerate')
     launch = [sys.executable, '-m', 'accelerate.commands.launch', how, '--num_processes', '2', '--num_machines', '1',
@@ -153,6 +154,7 @@ for i, r in enumerate(colorize_files(sys.argv[1], sys.argv[2], Tint())):
     if i % 20 == 19: print(i + 1, rss(), flush=True)
 '''
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='reads /proc')
 def test_memory_stays_flat(place):
     "2,000 pictures: what the heap gains over the second thousand, extrapolated to 10,000, is next to nothing"

@@ -44,28 +44,22 @@ broken = {'[x](02_none.ipynb)': '02_none.ipynb', '[x](page.html#no-heading)': '#
           '[x](https://example.org/me/tiny/blob/main/none.py)': 'none.py', '<img src="none.jpg">': 'none.jpg',
           r'$\frac{1$': 'TeX'}
 
-def test_good_links(project):
-    done = project('\n\n'.join(good))
+def test_good_links_and_pages_are_kept(project, tmp_path):
+    out = tmp_path/'site'
+    done = project('\n\n'.join(good), '--out', str(out))
     assert done.returncode == 0 and 'FAILED' not in done.stdout, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].startswith('docs: 3 passed, 0 failed') # two pages, and the site's settings
-
-def test_broken_links(project):
-    done = project('\n\n'.join(broken))
-    failed = [o for o in done.stdout.splitlines() if o.startswith('FAILED')]
-    assert done.returncode == 1 and len(failed) == len(broken), done.stdout + done.stderr
-    for what in broken.values(): assert any(what in o for o in failed), f'{what} was not found broken:\n{done.stdout}'
-
-def test_pages_are_kept(project, tmp_path):
-    out = tmp_path/'site'
-    assert project('[x](01_page.ipynb)', '--out', str(out)).returncode == 0
     assert sorted(p.name for p in out.glob('*.html')) == ['index.html', 'page.html']
     assert len(list(out.rglob('*.png'))) == 1 # the picture of the code cell
 
-def test_sidebar(project, tmp_path):
+def test_broken_links_and_sidebar(project, tmp_path):
     (tmp_path/'_quarto.yml').write_text('website: {sidebar: {contents: [{section: A, contents: [index.ipynb, '
                                         '09_none.ipynb]}]}}')
-    text = project('Words.').stdout
-    assert 'no such notebook: 09_none.ipynb' in text and 'missing: 01_page.ipynb' in text
+    done = project('\n\n'.join(broken))
+    failed = [o for o in done.stdout.splitlines() if o.startswith('FAILED')]
+    assert done.returncode == 1 and len(failed) == len(broken) + 2, done.stdout + done.stderr
+    for what in broken.values(): assert any(what in o for o in failed), f'{what} was not found broken:\n{done.stdout}'
+    assert 'no such notebook: 09_none.ipynb' in done.stdout and 'missing: 01_page.ipynb' in done.stdout
 
 def test_import_that_uses_what_is_not_run(project, tmp_path):
     (tmp_path/'nbs'/'01_page.ipynb').write_text(notebook(('markdown', '# Page\n\n> Two.'), ('code', 'x = 1'),

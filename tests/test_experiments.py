@@ -62,7 +62,7 @@ def test_a_trial_can_be_built(trial):
     with patch('colorize_nb.train.losses.PerceptualLoss', return_value=torch.nn.Identity()):
         phase_loss(rec.phases[0], **dict(prior=torch.full((313,), 1/313)) if rec.phases[0].loss == 'bins' else {})
 
-@pytest.mark.parametrize('name', ['bins', 'finer'])
+@pytest.mark.parametrize('name', ['bins', pytest.param('finer', marks=pytest.mark.slow)])
 def test_a_trial_runs(name, sets, tmp_path):
     trial = next(t for t in try_lite.TRIALS if t.name == name)
     run_recipe(replace(try_lite.recipe_of(trial), encoder=None, bs=2), sets/'photos', tmp_path/name, limit=2,

@@ -41,8 +41,10 @@ def run(*cmd, cwd=ROOT):
     return subprocess.run([str(c) for c in cmd], cwd=cwd, capture_output=True, text=True, encoding='utf-8')
 def python(code): return run(sys.executable, '-c', code)
 
-def exported_copy(tmp):
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory):
     "A copy of notebooks and package, exported and cleaned anew"
+    tmp = tmp_path_factory.mktemp('exported')
     for d in ('nbs', 'colorize_nb'):
         skip = shutil.ignore_patterns('__pycache__', '*.safetensors', '*.onnx', '.ipynb_checkpoints')
         shutil.copytree(ROOT/d, tmp/d, symlinks=True, ignore=skip)
@@ -54,19 +56,17 @@ def exported_copy(tmp):
         assert done.returncode == 0, done.stdout + done.stderr
     return tmp
 
-def test_notebooks_and_modules_are_in_step(tmp_path):
-    new = exported_copy(tmp_path)
+def test_notebooks_and_modules_are_in_step(exported):
     files = [*(p.relative_to(ROOT) for p in NOTEBOOKS), Path('colorize_nb/_modidx.py'),
              *(path_of(m).relative_to(ROOT) for m in MODULES)]
-    differ = [p.as_posix() for p in files if not filecmp.cmp(ROOT/p, new/p, shallow=False)]
+    differ = [p.as_posix() for p in files if not filecmp.cmp(ROOT/p, exported/p, shallow=False)]
     assert not differ, 'run `make export` and look at the difference'
 
-def test_step_is_noticed(tmp_path):
+def test_step_is_noticed(exported, tmp_path):
     "The comparison above finds a module that was edited by hand"
-    new = exported_copy(tmp_path)
-    edited = new/'colorize_nb'/'color'/'lab.py'
-    edited.write_text(edited.read_text(encoding='utf-8') + '\n', encoding='utf-8')
-    assert not filecmp.cmp(ROOT/'colorize_nb'/'color'/'lab.py', edited, shallow=False)
+    new, edited = exported/'colorize_nb'/'color'/'lab.py', tmp_path/'lab.py'
+    edited.write_text(new.read_text(encoding='utf-8') + '\n', encoding='utf-8')
+    assert not filecmp.cmp(edited, new, shallow=False)
 
 def test_readme_is_in_step():
     assert (ROOT/'README.md').read_text(encoding='utf-8') == readme(ROOT/'nbs'/'index.ipynb')
@@ -195,6 +195,7 @@ def test_cells_with_imports_stand_alone(nb):
         else: made |= made_names(tree, inside=False)
     assert not bad, 'put the imports into a cell of their own:\n' + '\n'.join(bad)
 
+@pytest.mark.slow
 def test_docs_build_and_links_lead_somewhere():
     done = run(sys.executable, ROOT/'tools'/'check_docs.py', '--workers', 2)
     assert done.returncode == 0, '\n'.join(o for o in done.stdout.splitlines()
