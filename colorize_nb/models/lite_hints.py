@@ -8,8 +8,6 @@ Docs: https://colorize-nb.github.io/colorize_nb/models/lite_hints.html.md"""
 __all__ = ['shrink_hints', 'add_inputs', 'HintGenerator', 'lite_hints', 'widen_weights']
 
 # %% ../../nbs/models/11_lite_hints.ipynb #c003
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -47,8 +45,9 @@ def add_inputs(
     n:int, # further input channels
 )->nn.Conv2d: # the same layer
     "Give a convolution more input channels, with weights of 0."
-    if conv.groups != 1: raise ValueError(f"expected a convolution of one group, got {conv.groups} groups: "
-                                          "a depthwise layer has no inputs to add to")
+    if conv.groups != 1:
+        raise ValueError(f"expected a convolution of one group, got {conv.groups} groups: "
+                         "a depthwise layer has no inputs to add to")
     weight = torch.cat([conv.weight.detach(), conv.weight.new_zeros(conv.out_channels, n, *conv.kernel_size)], 1)
     conv.weight, conv.in_channels = nn.Parameter(weight), conv.in_channels + n
     return conv
