@@ -112,13 +112,6 @@ class HintGenerator(IndirectGenerator):
         "Convert the raw answer to chroma at full size."
         return F.interpolate(self.mean_ab(raw), size=l.shape[-2:], mode='bilinear', align_corners=False)
 
-    def body(self,
-        l:Tensor, # (bs,1,h,w) scaled lightness
-        hints:Tensor|None=None, # (bs,3,h,w) scaled ab and mask; None for none
-    )->tuple: # what `predict` returns
-        "Compute the raw answer."
-        return self.predict(l, hints)
-
     def forward(self,
         l:Tensor, # (bs,1,h,w) scaled lightness, any size
         hints:Tensor|None=None, # (bs,3,h,w) scaled ab and mask; None for none
