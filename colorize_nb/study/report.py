@@ -218,7 +218,8 @@ def _in_short(res):
     else: verdicts = [h.P('No answer counts yet.' if len(res.table) else 'Nobody has answered yet.')]
     verdicts += [_bold(*d) for d in sure_differences(res)]
     expect = [] if len(res.kept) else _expect(res.study)
-    return [*_note_list(_warnings(res)), h.Div(*verdicts, cls='verdict'), *_note_list(res.study.info.get('notes', [])), *expect]
+    first, last = _note_list(_warnings(res)), _note_list(res.study.info.get('notes', []))
+    return [*first, h.Div(*verdicts, cls='verdict'), *last, *expect]
 
 def _sections(res):
     "Heading -> elements, in order."
