@@ -92,6 +92,7 @@ def _luminance16(rgb):
         y += 0.5
     return np.minimum(y, 65535, out=y).astype(np.uint16)
 
+# %% ../../nbs/color/00_srgb.ipynb #n042
 def rgb2gray16(
     rgb:np.ndarray, # (h,w,3) sRGB, uint8 or uint16
 )->np.ndarray: # (h,w) uint16: gray on sRGB's curve with the same L*

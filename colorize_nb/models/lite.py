@@ -57,8 +57,8 @@ class LiteGenerator(nn.Module):
         ns = _channels(encoder)
         if len(nf) not in (len(ns) - 1, len(ns)):
             raise ValueError(f"expected {len(ns) - 1} channel counts for an encoder of {len(ns)} stages, "
-                             f"got {tuple(nf)}: "
-                             "one for the deepest map and one for each step up to stride 4, and one more for stride 2")
+                             f"got {tuple(nf)}: one for the deepest map and one for each step up to stride 4, "
+                             "and one more for stride 2")
         self.bridge, self.context = _conv(ns[-1], nf[0], 1), nn.Linear(nf[0], nf[0])
         self.ups = nn.ModuleList(_Up(ni, n, no) for ni, n, no in zip(nf, ns[-2::-1], nf[1:]))
         self.head = nn.Conv2d(nf[-1], 2, 1)
