@@ -240,7 +240,7 @@ _GAMMA_BANDS = (.57, .63), (.72, .78) # around .6 and .75
 
 # %% ../../nbs/color/04_film.ipynb #c047
 _KINDS = ( # ordinary, orthochromatic, panchromatic: range of the blue share and of the red weight
-    ((.82, 1.), (0., .02)), ((.40, .82), (0., .06)), ((.10, .60), (.08, .50)))
+    ((.82, 1.), (0., .02)), ((.05, .82), (0., .06)), ((.10, .60), (.08, .50)))
 
 def _outside(u, lo, hi, bands):
     "Map `u` in [0,1) evenly to the range from `lo` to `hi` without the `bands`, in rising order."
