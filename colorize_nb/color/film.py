@@ -1,4 +1,4 @@
-"""The gray that an old emulsion records of a color image: sensitivity, characteristic curve, halation, grain, fading.
+"""The gray that an old emulsion records of a colour image: sensitivity, characteristic curve, halation, grain, fading.
 
 Docs: https://colorize-nb.github.io/colorize_nb/color/film.html.md"""
 
@@ -228,7 +228,7 @@ def film_gray(
         if _values(film.grain).any(): d = _grain(d, film, generator)
         return print_lightness(d, film)
 
-# %% ../../nbs/color/04_film.ipynb #c044
+# %% ../../nbs/color/04_film.ipynb #c048
 EVALUATION_FILMS = {
     'ordinary': Film.named('ordinary', gamma=.6, toe=.2, shoulder=.3, black=12., white=92., vignette=25., glare=.04,
                            unevenness=.1, halation=.08, halation_radius=.03, grain=2.5, grain_size=.6, softness=.6),
@@ -238,9 +238,9 @@ EVALUATION_FILMS = {
 _BLUE_BANDS = (.60, .68), (.92, .98) # of the blue share, around .64 and .95
 _GAMMA_BANDS = (.57, .63), (.72, .78) # around .6 and .75
 
-# %% ../../nbs/color/04_film.ipynb #c047
+# %% ../../nbs/color/04_film.ipynb #c051
 _KINDS = ( # ordinary, orthochromatic, panchromatic: range of the blue share and of the red weight
-    ((.82, 1.), (0., .02)), ((.40, .82), (0., .06)), ((.10, .60), (.08, .50)))
+    ((.82, 1.), (0., .02)), ((.05, .82), (0., .06)), ((.10, .60), (.08, .50)))
 
 def _outside(u, lo, hi, bands):
     "Map `u` in [0,1) evenly to the range from `lo` to `hi` without the `bands`, in rising order."
@@ -258,7 +258,7 @@ def _sample_weights(p_kinds, u):
     red = r0 + next(u)*(r1 - r0)
     return torch.stack([red, (1 - red)*(1 - blue), (1 - red)*blue], 1)
 
-# %% ../../nbs/color/04_film.ipynb #c048
+# %% ../../nbs/color/04_film.ipynb #c052
 _LUMA = .299, .587, .114 # ITU-R BT.601, weights of sRGB values as they are stored
 
 def _plain_lightness(rgb, luma):
@@ -281,7 +281,7 @@ def _photograph(rgb, films, plain, luma, generator):
         l[~keep] = film_gray(rgb[~keep], films, generator)
     return l
 
-# %% ../../nbs/color/04_film.ipynb #c049
+# %% ../../nbs/color/04_film.ipynb #c053
 @dataclass
 class FilmSampler:
     "Draw a film for each image of a batch, and photograph it."
