@@ -29,11 +29,31 @@ def _check_lightness(l):
         raise ValueError(f"expected lightness (bs,h,w), L* in [0,100], got the shape {l.shape}")
     return l
 
+_L_SCALE, _AB_SCALE = np.float32(50), np.float32(110) # as in `color.lab`, which needs PyTorch
+
+def _check_hints(hints, l, engine):
+    "Hint planes as `engine` wants them beside lightness `l` (bs,h,w): zeros where none are given."
+    shape = (len(l), 3, *l.shape[1:])
+    if hints is None: return np.zeros(shape, np.float32) if engine.takes_hints else None
+    if not engine.takes_hints:
+        warnings.warn(f"{engine.name} takes no hints, so they are left out: take a model that does, such as default",
+                      stacklevel=4)
+        return None
+    hints = np.ascontiguousarray(hints, np.float32)
+    if hints.shape != shape:
+        raise ValueError(f"expected hint planes {shape} beside this lightness, got the shape {hints.shape}")
+    return hints
+
 def _check_finite(ab):
     "Chroma, if it is numbers."
     if not np.isfinite(ab).all():
         raise ValueError("the model answers with values that are not numbers: its training went wrong, take another")
     return ab
+
+def _as_array(x):
+    "A tensor as a float32 array, if it is numbers."
+    import torch
+    return _check_finite(x.as_subclass(torch.Tensor).float().cpu().contiguous().numpy())
 
 class TorchEngine:
     "Predicts chroma with a PyTorch network."
@@ -45,24 +65,37 @@ class TorchEngine:
         import torch
         self.meta, self.device = dict(meta or {}), str(pick_device(device))
         self.name, self.model = self.meta.get('name', 'unnamed'), model.to(self.device).eval()
+        self.takes_hints = getattr(model, 'takes_hints', False)
         if not self.device.startswith('mps'): self.model.to(memory_format=torch.channels_last)
 
     def predict(self,
         l:np.ndarray, # (bs,h,w) L* in [0,100]
+        hints:np.ndarray|None=None, # (bs,3,h,w) scaled ab and mask, where `takes_hints`; None for none
     )->np.ndarray: # (bs,2,h',w') float32 chroma in Lab units, at a size that the model chooses
         "Predict the chroma of lightness."
+        return self.answer(l, hints)[0]
+
+    def answer(self,
+        l:np.ndarray, # (bs,h,w) L* in [0,100]
+        hints:np.ndarray|None=None, # (bs,3,h,w) scaled ab and mask, where `takes_hints`; None for none
+    )->tuple: # (bs,2,h',w') chroma in Lab units; (bs,313,h',w') logits of the bins, or None; float32
+        "Predict chroma, and the distribution where the model has one."
         import torch
-        from colorize_nb.color.lab import AB_SCALE, L_SCALE
+        l, logits = _check_lightness(l), None
+        hints = _check_hints(hints, l, self)
         with torch.inference_mode():
-            x = (torch.from_numpy(_check_lightness(l))[:, None]/L_SCALE - 1).to(self.device)
-            ab = self.model.predict_ab(x) if hasattr(self.model, 'predict_ab') else self.model(x)[:, 1:]
-            ab = ab.as_subclass(torch.Tensor).float().cpu()*AB_SCALE
-            return _check_finite(ab.contiguous().numpy())
+            x = torch.from_numpy(l[:, None]/_L_SCALE - 1).to(self.device)
+            if self.takes_hints:
+                raw = self.model.predict(x, torch.from_numpy(hints).to(self.device))
+                ab, logits = self.model.mean_ab(raw), _as_array(raw[1])
+            elif hasattr(self.model, 'predict_ab'): ab = self.model.predict_ab(x)
+            else: ab = self.model(x)[:, 1:]
+            return _as_array(ab)*_AB_SCALE, logits
 
     def __repr__(self): return f"{type(self).__name__}({self.name!r}, device={self.device!r})"
 
 # %% ../../nbs/colorizer/00_engines.ipynb #c014
-_PORTS = ['lightness tensor(float) (4D)', 'ab tensor(float) (4D)'] # what an exported graph takes and gives
+_PORTS = {1: ['lightness', 'ab'], 2: ['l', 'hints', 'ab', 'logits']} # what an exported graph of a format takes and gives
 _PROVIDERS = dict(cuda='CUDAExecutionProvider', mps='CoreMLExecutionProvider', dml='DmlExecutionProvider',
                   cpu='CPUExecutionProvider')
 
@@ -89,7 +122,7 @@ def _pick_provider(device, have):
 # %% ../../nbs/colorizer/00_engines.ipynb #c017
 def _one_line(error, most=200): return ' '.join(str(error).split())[:most]
 
-def _start_session(path, data, device):
+def _start_session(path, data, device, form):
     "(ONNX Runtime's session, kind of device) of a model's bytes."
     ort = require('onnxruntime', Path(path).name, 'pip install onnxruntime')
     kind, provider = _pick_provider(device, ort.get_available_providers())
@@ -108,9 +141,10 @@ def _start_session(path, data, device):
     except Exception as e: # its errors have no common class
         raise ValueError(f"{path} cannot be run by ONNX Runtime {ort.__version__} ({_one_line(e)}): "
                          "export it again, or update onnxruntime") from None
-    if ports != _PORTS:
+    expected = [f'{name} tensor(float) (4D)' for name in _PORTS[form]]
+    if ports != expected:
         raise ValueError(f"{path} takes and gives {_one_line(', '.join(ports))}: "
-                         f"expected {' and '.join(_PORTS)}, as `export_onnx` makes it")
+                         f"expected {' and '.join(expected)}, as `export_onnx` makes it")
     if started == provider[0]: return session, kind
     if device == 'auto': return session, 'cpu'
     raise ValueError(f"ONNX Runtime could not start {kind} and would use {started}: take auto or cpu")
@@ -124,7 +158,8 @@ class OnnxEngine:
         weights:str|Path|None=None, # .safetensors file of the same model, for `model`; None: there is none
     ):
         self.meta, data = onnx_meta(path)
-        self.session, kind = _start_session(path, data, device)
+        self.takes_hints = self.meta['format'] == 2
+        self.session, kind = _start_session(path, data, device, self.meta['format'])
         sides = self.session.get_inputs()[0].shape
         self.step = 32 if any(str(o).startswith('32*') for o in sides) else 1 # `export_onnx` writes which sides fit
         self.device, self.name = kind if device == 'auto' else str(device), self.meta.get('name', 'unnamed')
@@ -132,21 +167,32 @@ class OnnxEngine:
 
     def predict(self,
         l:np.ndarray, # (bs,h,w) L* in [0,100]
+        hints:np.ndarray|None=None, # (bs,3,h,w) scaled ab and mask, where `takes_hints`; None for none
     )->np.ndarray: # (bs,2,h',w') float32 chroma in Lab units, at a size that the model chooses
         "Predict the chroma of lightness."
-        l = _check_lightness(l)
+        return self.answer(l, hints)[0]
+
+    def answer(self,
+        l:np.ndarray, # (bs,h,w) L* in [0,100]
+        hints:np.ndarray|None=None, # (bs,3,h,w) scaled ab and mask, where `takes_hints`; None for none
+    )->tuple: # (bs,2,h',w') chroma in Lab units; (bs,313,h',w') logits of the bins, or None; float32
+        "Predict chroma, and the distribution where the model has one."
+        l, hints = _check_lightness(l), _check_hints(hints, l, self)
         size = f'{l.shape[2]}x{l.shape[1]}'
         if l.shape[1] % self.step or l.shape[2] % self.step:
             raise ValueError(f"expected lightness whose sides are multiples of {self.step}, got {size}: "
                              f"that is what {self.name} was exported for")
-        try: ab = self.session.run(['ab'], {'lightness': l[:, None]})[0]
+        if self.takes_hints: inputs = {'l': l[:, None]/_L_SCALE - 1, 'hints': hints}
+        else: inputs = {'lightness': l[:, None]}
+        try: ab, *more = self.session.run(None, inputs)
         except Exception as e: # its errors have no common class
             kind = MemoryError if 'llocate' in str(e) else RuntimeError
             raise kind(f"ONNX Runtime could not compute {self.name} on {size} ({_one_line(e)})") from None
         if ab.ndim != 4 or ab.shape[:2] != (len(l), 2):
             raise ValueError(f"expected chroma ({len(l)},2,h,w) from {self.name}, got the shape {ab.shape}: "
                              "export the model again")
-        return _check_finite(ab)
+        if not self.takes_hints: return _check_finite(ab), None
+        return _check_finite(ab*_AB_SCALE), _check_finite(more[0])
 
     @cached_property
     def model(self)->'torch.nn.Module': # in eval mode, on the CPU

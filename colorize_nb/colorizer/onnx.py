@@ -32,7 +32,14 @@ def _graph(model):
             l = lightness/L_SCALE - 1
             ab = model.predict_ab(l) if hasattr(model, 'predict_ab') else model(l)[:, 1:]
             return ab*AB_SCALE
-    return Graph().eval()
+    class HintGraph(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+        def forward(self, l, hints): # (bs,1,h,w) scaled L, (bs,3,h,w) scaled ab and mask
+            raw = model.predict(l, hints)
+            return model.mean_ab(raw), raw[1]
+    return (HintGraph if getattr(model, 'takes_hints', False) else Graph)().eval()
 
 # %% ../../nbs/colorizer/06_onnx.ipynb #c010
 def _half_graph(graph):
@@ -50,8 +57,8 @@ def _half_graph(graph):
         def _weight(self, name):
             value = getattr(self, self.names[name])
             return value.float() if value.is_floating_point() else value
-        def forward(self, lightness): # (bs,1,h,w) L*
-            return functional_call(graph_holder[0], {name: self._weight(name) for name in self.names}, (lightness,))
+        def forward(self, *inputs): # those of `graph`
+            return functional_call(graph_holder[0], {name: self._weight(name) for name in self.names}, inputs)
     graph_holder = [graph] # in a list, so that its float32 weights are not part of the module
     return HalfGraph().eval()
 
@@ -89,15 +96,20 @@ def _proto(model, meta, half=False):
     import torch
     from onnx import helper
     from colorize_nb import __version__
-    dim, example = torch.export.Dim, torch.full((2, 1, 96, 160), 50.)
+    dim, example = torch.export.Dim, [torch.full((2, 1, 96, 160), 50.)]
     bs, h, w = dim('bs', min=1, max=2**16), dim('h', min=1, max=2**10), dim('w', min=1, max=2**10)
-    shapes = dict(lightness={0: bs, 2: 32*h, 3: 32*w})
+    inputs, outputs = ['lightness'], ['ab']
+    if getattr(model, 'takes_hints', False):
+        inputs, outputs = ['l', 'hints'], ['ab', 'logits']
+        example.append(torch.zeros(2, 3, 96, 160))
+    shapes = tuple({0: bs, 2: 32*h, 3: 32*w} for _ in inputs)
     graph = _half_graph(_graph(model)) if half else _graph(model)
+    if half: shapes = (shapes,) # of `*inputs`
     with _quiet(), patch.object(torch.Tensor, 'as_subclass', lambda self, cls: self):
         # recorded by ourselves: `torch.onnx.export` makes a size fixed that it cannot keep free
-        program = torch.export.export(graph, (example,), dynamic_shapes=shapes, strict=False)
-        made = torch.onnx.export(program, dynamo=True, dynamic_shapes=shapes, input_names=['lightness'],
-                                 output_names=['ab'], opset_version=_OPSET, verbose=False)
+        program = torch.export.export(graph, tuple(example), dynamic_shapes=shapes, strict=False)
+        made = torch.onnx.export(program, dynamo=True, dynamic_shapes=shapes, input_names=inputs,
+                                 output_names=outputs, opset_version=_OPSET, verbose=False)
     proto = made.model_proto
     _clear_graph_notes(proto.graph)
     for function in proto.functions:
@@ -110,6 +122,14 @@ def _proto(model, meta, half=False):
 _SHAPES = (1,160,224), (3,96,32), (1,32,416), (2,224,96) # images, height, width
 _PARITY = 0.01 # Lab units: ours; a tenth of what 8 bits could show, and far below a wrong graph
 
+def _flat_answer(engine, l):
+    "Chroma of lightness `l` (bs,h,w), without hints or with one, and a measure of the distribution, as one array."
+    if not engine.takes_hints: return engine.predict(l)
+    hints = np.zeros((len(l), 3, *l.shape[1:]), np.float32)
+    hints[..., 8:16, 8:16] = np.array([.5, -.4, 1], np.float32)[:, None, None]
+    (ab, logits), hinted = engine.answer(l), engine.predict(l, hints)
+    return np.concatenate([ab, hinted, logits], 1)
+
 def parity(
     one, # engine, see `load_engine`
     other, # engine of the same model
@@ -119,7 +139,7 @@ def parity(
     rng, worst = np.random.default_rng(0), 0.
     for shape in shapes:
         l = rng.uniform(0, 100, shape).astype(np.float32)
-        a, b = one.predict(l), other.predict(l)
+        a, b = (_flat_answer(engine, l) for engine in (one, other))
         if a.shape != b.shape:
             raise ValueError(f"on lightness {shape} {one.name} answers {a.shape} with one engine "
                              f"and {b.shape} with the other")

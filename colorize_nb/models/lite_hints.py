@@ -20,24 +20,24 @@ from .lite import LiteGenerator, lite_generator
 # %% ../../nbs/models/11_lite_hints.ipynb #c005
 def shrink_hints(
     hints:Tensor, # (bs,3,h,w) scaled ab and mask
-    size:tuple, # (height, width) of the result, pixels
-)->Tensor: # (bs,3,*size): mean colour of the hints in each place, 0 where none is; and the mask, 1 where any is
+    k:int, # times smaller: the stride of a decoder's map
+)->Tensor: # (bs,3,ceil(h/k),ceil(w/k)): mean colour of a place's hints, 0 where there are none; mask, 1 where any is
     "Reduce hint planes to a decoder's size without mixing colours with the nothing around them."
+    def shrink(x): return F.avg_pool2d(x, k, ceil_mode=True, count_include_pad=False)
     mask = hints[:, 2:]
-    share = F.adaptive_avg_pool2d(mask, size)
-    ab = F.adaptive_avg_pool2d(hints[:, :2]*mask, size)/share.clamp_min(1e-6)
-    return torch.cat([ab, (share > 0).to(ab)], 1)
+    share = shrink(mask)
+    return torch.cat([shrink(hints[:, :2]*mask)/share.clamp_min(1e-6), (share > 0).to(hints)], 1)
 
 class _HintUp(nn.Module):
     "Enlarge `x` to the size of `skip` and merge both with the hints at that size."
-    def __init__(self, up):
+    def __init__(self, up, stride):
         super().__init__()
-        self.convs = up.convs
+        self.convs, self.stride = up.convs, stride
         add_inputs(self.convs[0][0], 3)
 
     def forward(self, x, skip, hints):
         x = F.interpolate(x, size=skip.shape[-2:], mode='bilinear', align_corners=False)
-        return self.convs(torch.cat([x, skip, shrink_hints(hints, skip.shape[-2:])], 1)) # (bs,nf,h,w) of skip
+        return self.convs(torch.cat([x, skip, shrink_hints(hints, self.stride)], 1)) # (bs,nf,h,w) of skip
 
 # %% ../../nbs/models/11_lite_hints.ipynb #c007
 def add_inputs(
@@ -69,7 +69,9 @@ class HintGenerator(IndirectGenerator):
         self.encoder, self.bridge, self.context = lite.encoder, lite.bridge, lite.context
         first = next(m for m in self.encoder.modules() if isinstance(m, nn.Conv2d))
         add_inputs(first, 3)
-        self.ups, self.head = nn.ModuleList(_HintUp(up) for up in lite.ups), lite.head
+        depth = len(lite.encoder.stages)
+        self.ups = nn.ModuleList(_HintUp(up, 2**(depth - i)) for i, up in enumerate(lite.ups, 1))
+        self.head = lite.head
         self.bins = nn.Conv2d(self.head.in_channels, len(ab_bins(step)), 1)
         nn.init.normal_(self.bins.weight, std=1e-3) # an untrained network is unsure
         nn.init.zeros_(self.bins.bias)
@@ -85,10 +87,11 @@ class HintGenerator(IndirectGenerator):
     )->tuple: # (bs,2,ceil(h/4),ceil(w/4)) scaled chroma in [-1,1], and (bs,313,ceil(h/4),ceil(w/4)) logits
         "Answer with chroma and with a distribution, at a quarter of the size."
         if hints is None: hints = torch.zeros_like(l).expand(-1, 3, -1, -1)
-        *skips, x = self.encoder(torch.cat([l, hints.to(l)], 1))
+        hints = hints.to(l)
+        *skips, x = self.encoder(torch.cat([l, hints], 1))
         x = self.bridge(x)
         x = x + self.context(x.mean((2,3)))[..., None, None]
-        for up, skip in zip(self.ups, skips[::-1]): x = up(x, skip, hints.to(l))
+        for up, skip in zip(self.ups, skips[::-1]): x = up(x, skip, hints)
         return self.head(x).tanh(), self.bins(x)
 
     def mean_ab(self,

@@ -58,6 +58,7 @@ def get_arch(
     return getattr(import_module(ARCHS[name]), name)
 
 # %% ../../nbs/models/09_registry.ipynb #c009
+_WITH_HINTS = dict(format=2, inputs=['l', 'hints'], outputs=['ab', 'logits']) # what a .json says of such a model
 _PICKLED = ('.pkl', '.pickle', '.pth', '.pt', '.ckpt', '.bin')
 
 def pack_tensor(
@@ -86,7 +87,8 @@ def save_generator(
         raise ValueError(f"the model's `arch` is {arch!r}, which is not registered: "
                          "put @register_generator on the function that builds it")
     info = dict(name=path.stem, size=256, saturation=1.) | (meta or {})
-    text = json.dumps(info | dict(format=1, arch=arch, config=model.config), indent=1, ensure_ascii=False)
+    form = _WITH_HINTS if getattr(model, 'takes_hints', False) else dict(format=1)
+    text = json.dumps(info | form | dict(arch=arch, config=model.config), indent=1, ensure_ascii=False)
     data = save({k: pack_tensor(v, half) for k, v in model.state_dict().items()})
     with atomic_path(path) as tmp: tmp.write_bytes(data) # `save_file` would let nobody else read it
     with atomic_path(path.with_suffix('.json')) as tmp: tmp.write_text(text + '\n', encoding='utf-8')
@@ -95,9 +97,12 @@ def save_generator(
 # %% ../../nbs/models/09_registry.ipynb #c014
 def _check_meta(meta, path):
     "The description `meta` if a colorizer can work with it."
-    if not isinstance(meta, dict) or meta.get('format') != 1:
-        raise ValueError(f"{path} is not a model description of format 1: "
+    if not isinstance(meta, dict) or meta.get('format') not in (1, 2):
+        raise ValueError(f"{path} is not a model description of format 1 or 2: "
                          "it may come from a newer version, or from another program")
+    if meta['format'] == 2 and any(meta.get(k) != v for k, v in _WITH_HINTS.items()):
+        raise ValueError(f"{path} describes other inputs and outputs than l, hints, ab, logits: "
+                         "it may come from a newer version")
     size, saturation = meta.get('size', 256), meta.get('saturation', 1.)
     if type(size) is not int or not 32 <= size <= 4096:
         raise ValueError(f"{path} asks for a working size of {str(size)[:20]}: "
