@@ -246,6 +246,7 @@ def _halftone(self, l, generator):
     screen = torch.where(s < 1, s**2/2, 1 - (2 - s)**2/2)
     light = ((l.clamp(0, 100) + 16)/116)**3
     dots = ((light - screen)*period + .5).clamp(0, 1) # edges a pixel wide
+    dots = gaussian_blur(dots, (period*draw(.1, .3)).flatten().cpu()) # the scanner's lens
     return 116*dots**(1/3) - 16
 
 # %% ../../nbs/train/00_augment.ipynb #d010
