@@ -176,7 +176,9 @@ class GANTrainer(Callback):
     order = 30 # after_pred: after casts to plain tensors (9) and mixed precision (10)
     def __init__(self,
         gan_loss:GANLoss, # the critic's loss
-    ): self.gan_loss, self.turn, self.last, self.fake_hook = gan_loss, 'both', {}, None
+    ):
+        self.gan_loss, self.turn, self.last = gan_loss, 'both', {}
+        self.real_hook = self.fake_hook = None # change what the critic sees in training, see `CriticNoise`
 
     def before_batch(self):
         "Both networks learn from this batch unless a schedule decided otherwise; an idle generator is frozen."
@@ -189,6 +191,7 @@ class GANTrainer(Callback):
 
     def _critic_loss(self, fake):
         real, critic = self.yb[0], self.model.critic
+        if self.training and self.real_hook is not None: real = self.real_hook(real)
         if self.training and self.fake_hook is not None: fake = self.fake_hook(fake)
         real_pred, fake_pred = critic(real), critic(fake)
         loss = self.gan_loss.critic(real_pred, fake_pred)
