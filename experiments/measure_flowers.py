@@ -34,7 +34,8 @@ NAMES = ['flowers-autoencoder', 'flowers-autoencoder-fixed', 'flowers-gan',
 BIRDS = KEPT/'birds.txt' # which of `photos` show birds: proposed by an ImageNet classifier, looked at one by one
 # forty seconds; noted after each `every` epochs: means over these
 GAME = dict(pictures=48, held_out=32, size=32, bs=8, generator=8, critic=16, epochs=120, every=5, lr=2e-4)
-# report: pause and noise; painted: plain, but the critic sees the RGB that was painted, lightness and all
+# report: pause and noise, on the generated pictures alone; painted: plain, but the critic sees the RGB that was
+# painted, lightness and all
 REMEDIES = 'plain', 'report', 'pause', 'noise', 'spectral', 'smooth', 'small', 'painted'
 
 def per_million(hist): return (1e6*hist).round().int().tolist()

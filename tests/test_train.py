@@ -2,12 +2,13 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import warnings
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -19,17 +20,19 @@ import torch
 from fastai.callback.core import Callback
 from PIL import Image
 from safetensors.numpy import load_file
+from safetensors.torch import load_file as load_tensors, save_file
 from typer.testing import CliRunner
 
 from colorize_nb.cli.app import app, load_commands
 from colorize_nb.color.bins import ab_bins
 from colorize_nb.colorizer.core import Colorizer
 from colorize_nb.io.samples import sample, samples
-from colorize_nb.models.registry import ARCHS
+from colorize_nb.models.registry import ARCHS, save_generator
 from colorize_nb.train.augment import Augment
 from colorize_nb.train.callbacks import read_checkpoint
 from colorize_nb.train.losses import GANLoss
-from colorize_nb.train.recipe import SCHEDULES, load_recipes, list_recipes, stored_recipe, training_values
+from colorize_nb.train.recipe import (SCHEDULES, Phase, Recipe, load_recipes, list_recipes, stored_recipe,
+                                        training_values, variant)
 from colorize_nb.models.critics import build_critic
 from colorize_nb.train.run import CALLBACKS, phase_loss, run_recipe
 
@@ -45,6 +48,7 @@ ALL = list_recipes()
 
 REWORDED = { # in sources and notes: papers by authors, notebooks by module
     ' (2021, paper 000)': ' (2021)', ' (paper 001)': '', '(2022, paper 002)': '(2022)', '(2019, paper 003)': '(2019)',
+    "(their decay is L2 inside Adam, ours decoupled)": '(whose decay is L2 inside Adam)',
     ' (paper 004)': '', 'answer to paper 002': 'answer to Minářová (2022)',
     'since paper 004 names none': 'since Li et al. name none', "are paper 004's": "are Li et al.'s",
     "ours: paper 004's": "ours: Li et al.'s", 'see 13b1_vae_losses': 'see train.losses'}
@@ -61,13 +65,34 @@ def before():
 
 BEFORE = before()
 
+def mended(old):
+    "What a recipe is now: as it was, but for faults that were mended since"
+    new = json.loads(json.dumps(old))
+    for p in new['phases']:
+        if 'noise' in p['callbacks']: p['callbacks']['noise']['sides'] = 'both' # on the fakes alone it helps the critic
+        # Zhang et al.'s solver is Caffe's, whose decay is L2; decoupled it did nothing at their rate
+        p['decouple_wd'] = not (p['wd'] == 1e-3 and p['loss'] in ('bins', 'l2'))
+    if new['name'] in ('nogan', 'nogan-artistic'): new['bs'] = 16 # was 8, which no phase looked at
+    return new
+
 def test_the_same_names_in_the_same_order():
     assert len(BEFORE) == 48 and list(BEFORE) == [n for n in ALL if n in BEFORE]
 
 @pytest.mark.parametrize('name', BEFORE)
 def test_a_recipe_is_what_it_was(name):
-    assert json.loads(json.dumps(asdict(ALL[name]))) == BEFORE[name]
-    assert training_values(stored_recipe(BEFORE[name])) == training_values(ALL[name])
+    assert json.loads(json.dumps(asdict(ALL[name]))) == mended(BEFORE[name])
+    assert training_values(stored_recipe(mended(BEFORE[name]))) == training_values(ALL[name])
+
+def test_what_was_mended():
+    changed = [n for n in BEFORE if training_values(stored_recipe(BEFORE[n])) != training_values(ALL[n])]
+    zhangs = [n for n in BEFORE if n.startswith('zhang-')]
+    assert len(zhangs) == 7 and changed == [n for n in BEFORE if n in (
+        'nogan', 'nogan-artistic', 'paintings-zhang', 'flowers-gan', 'flowers-gan-fixed', 'flowers-gan-noise', *zhangs)]
+
+def test_noise_of_a_stored_run_is_what_it_was():
+    assert stored_recipe(BEFORE['flowers-gan']).phases[0].callbacks['noise'] == dict(every=5, sides='fakes')
+    assert ALL['flowers-gan'].phases[0].callbacks['noise'] == dict(every=5, sides='both')
+    assert CALLBACKS['noise']().sides == 'both'
 
 def test_stored_runs_can_be_read():
     files = sorted(KEPT.glob('*/metrics.json'))
@@ -79,10 +104,11 @@ def test_stored_runs_can_be_read():
 @pytest.mark.parametrize('arch', ARCHS)
 def test_an_encoder_is_refused_where_there_is_none(arch, tmp_path):
     phases = 'phases: [{kind: generator, epochs: 1, lr: 1.0e-3}]'
-    recipe = f'{{title: t, data: d, arch: {arch}, encoder: resnet34, {phases}}}'
+    encoder = dict(zhang_resnet50='resnet50', unet_generator='resnet18').get(arch, 'mobilenet_v2')
+    recipe = f'{{title: t, data: d, arch: {arch}, encoder: {encoder}, {phases}}}'
     (tmp_path/'r.yaml').write_text(f'authors: a\nrecipes: {{r: {recipe}}}')
     has_one = bool({'pretrained', 'kwargs'} & set(signature(getattr(import_module(ARCHS[arch]), arch)).parameters))
-    if has_one: assert load_recipes(tmp_path/'r.yaml')['r'].encoder == 'resnet34'
+    if has_one: assert load_recipes(tmp_path/'r.yaml')['r'].encoder == encoder
     else:
         with pytest.raises(ValueError, match='r.yaml: r: encoder has no effect'): load_recipes(tmp_path/'r.yaml')
 
@@ -284,3 +310,186 @@ def test_judged_alike():
         d = json.loads(f.read_text())
         assert 'stretched at 64x64' in d['protocol']['pictures'] and d['protocol']['seed'] == 42
         assert set(d['methods']) - own <= set(RUNS) and d['failures'] == 0
+
+# Every setting of a recipe is obeyed, or refused
+
+class Small(torch.nn.Module):
+    "A generator with an encoder, as small as can be"
+    def __init__(self, arch, width, depth, weights):
+        super().__init__()
+        self.arch, self.config = arch, dict(width=width)
+        self.encoder = torch.nn.Sequential(torch.nn.Conv2d(1, width, 3, padding=1), torch.nn.BatchNorm2d(width),
+                                           torch.nn.ReLU())
+        self.decoder = torch.nn.Sequential(*(torch.nn.Conv2d(width, width, 1) for _ in range(depth)),
+                                           torch.nn.Conv2d(width, 2, 1))
+        if weights: self.encoder.load_state_dict(load_tensors(weights))
+
+    def forward(self, l, hints=None): return torch.cat([l, self.decoder(self.encoder(l)).tanh()], 1)
+
+def small_generator(width=4, pretrained=False, weights=None): return Small('small_generator', width, 0, weights)
+def deep_generator(width=4, pretrained=False, weights=None): return Small('deep_generator', width, 1, weights)
+
+@pytest.fixture(scope='module')
+def wide(tmp_path_factory):
+    "Small images that are not square: in `split` a folder each for training and validation, in `flat` for each class"
+    root = tmp_path_factory.mktemp('wide')
+    for k, name in enumerate(samples()[:2]):
+        for i in range(6):
+            im = sample(name).crop((40*i, 10*i, 40*i + 160, 10*i + 100)).resize((40, 25))
+            for f in (root/'flat'/f'{k}', *([root/'split'/('train' if i < 2 else 'valid')/f'{k}'] if i < 3 else ())):
+                f.mkdir(parents=True, exist_ok=True)
+                im.save(f/f'{i}.png')
+    return root
+
+@pytest.fixture(scope='module')
+def small_archs():
+    with patch.dict(ARCHS, small_generator=__name__, deep_generator=__name__): yield
+
+def outcome(folder, data, phase, rec):
+    "What a run of one phase leaves: weights of both networks as trained and as stored, the history, and the name"
+    base = dict(kind='generator', epochs=2, lr=1e-2, n_store=4)
+    known = dict(arch='small_generator', critic=dict(n_layers=1, nf=4, norm=None), size=24, bs=2,
+                 tfms=dict(hflip=0., scale=(1., 1.)))
+    phases = [Phase(**base | phase)]*rec.pop('times', 1)
+    recipe, out = Recipe(**dict(name='r', title='t', source='s', data='d', phases=phases) | known | rec), folder/'out'
+    shutil.rmtree(out, ignore_errors=True)
+    run_recipe(recipe, data, out, log=lambda s: None)
+    nets = read_checkpoint(out/'checkpoint.pt')['nets'] # before the best epoch's weights are put in
+    trained = {(k, n): v.numpy().tobytes() for k, net in nets.items() for n, v in net.items()}
+    stored = {k: v.tobytes() for k, v in load_file(out/'model.safetensors').items()}
+    return trained, stored, (out/'history.csv').read_text(), json.loads((out/'model.json').read_text())['name']
+
+GENERATOR, CRITIC, GAN = (('generator',), ('critic',), ('gan',))
+ANY, COLOURS, GAME = GENERATOR + CRITIC + GAN, GENERATOR + GAN, CRITIC + GAN
+WORDS = 'words' # nothing but a description
+PHASE = dict( # field -> another value, the kinds of phases that obey it, what must be set beside it
+    kind=('gan', GENERATOR), epochs=(3, ANY), lr=(2e-2, ANY), enc_lr=(1e-4, COLOURS), schedule=('one_cycle', ANY),
+    loss=('l2', COLOURS), loss_args=(dict(kind='l2'), COLOURS, dict(loss='rgb-l1-lab')),
+    delta=(40., COLOURS, dict(loss='huber')), extra=(dict(colorfulness=1.), COLOURS), freeze=(True, COLOURS),
+    freeze_norm=(True, COLOURS), wd=(.1, COLOURS), decouple_wd=(False, COLOURS, dict(wd=.1)),
+    betas=((.5, .9), ANY), gan_loss=('lsgan', GAME), smooth=(.2, GAME), flip=(.5, GAME), lambda_content=(1., GAN),
+    critic_lr=(1e-3, GAN), critic_betas=((0., .9), GAN), n_store=(2, CRITIC), size=(16, ANY), bs=(1, ANY),
+    fraction=(.5, ANY), only=(True, ANY), tfms=(dict(hflip=1., scale=(1., 1.)), ANY),
+    best=(True, COLOURS, dict(lr=.5, epochs=4)), patience=(1, COLOURS, dict(lr=.5, epochs=6, best=True)),
+    callbacks=(dict(noise=dict(every=1)), GAN), note=('other', WORDS))
+RECIPE = dict( # field -> other values, the kind of phase it is tried in, what must be set beside it
+    name=(dict(name='other'), 'generator'), title=(dict(title='other'), WORDS), source=(dict(source='other'), WORDS),
+    data=(dict(data='other'), WORDS), phases=(dict(times=2), 'generator'),
+    arch=(dict(arch='deep_generator'), 'generator'), config=(dict(config=dict(width=6)), 'generator'),
+    parameters=(dict(parameters=7), WORDS), encoder=(dict(encoder='theirs'), 'generator'),
+    critic=(dict(critic=dict(n_layers=1, nf=8, norm=None)), 'gan'), size=(dict(size=16), 'generator'),
+    bs=(dict(bs=1), 'generator'), tfms=(dict(tfms=dict(hflip=1., scale=(1., 1.))), 'generator'),
+    resize=(dict(resize='squish'), 'generator'), split=(dict(split='class'), 'generator'),
+    boost=(dict(boost=1.5), 'critic'), ema=(dict(ema=.9), 'generator'), model=(dict(model='theirs'), 'generator'),
+    note=(dict(note='other'), WORDS))
+
+@pytest.fixture(scope='module')
+def plain(wide, small_archs, tmp_path_factory):
+    "Outcomes by settings: each run is made once"
+    runs, folder = {}, tmp_path_factory.mktemp('runs')
+    def run(data='split', phase={}, **rec):
+        key = repr((data, phase, rec))
+        if key not in runs: runs[key] = outcome(folder, wide/data, dict(phase), rec)
+        return runs[key]
+    return run
+
+def test_every_setting_has_an_entry():
+    assert {f.name for f in fields(Phase)} == set(PHASE) and {f.name for f in fields(Recipe)} == set(RECIPE)
+
+def test_the_same_settings_train_the_same_weights(wide, small_archs, tmp_path):
+    for kind in ANY:
+        one, two = (outcome(tmp_path, wide/'split', dict(kind=kind), {}) for _ in range(2))
+        assert one == two
+
+@pytest.mark.parametrize('field', PHASE)
+def test_a_setting_of_a_phase_is_obeyed_or_refused(field, plain, tmp_path):
+    value, kinds, *beside = PHASE[field]
+    beside = beside[0] if beside else {}
+    for kind in ANY:
+        one = dict(kind=kind) | beside
+        if kinds == WORDS: assert plain(phase=one) == plain(phase=one | {field: value})
+        elif kind in kinds: assert plain(phase=one) != plain(phase=one | {field: value}), kind
+        elif field != 'kind':
+            phase = dict(kind=kind, epochs=2, lr=.01) | {field: value}
+            recipe = dict(title='t', data='d', arch='lite_generator', phases=[phase])
+            (tmp_path/'r.yaml').write_text(json.dumps(dict(authors='a', recipes=dict(r=recipe))))
+            with pytest.raises(ValueError, match=f'phase 1: {field} has no effect in a phase of kind'):
+                load_recipes(tmp_path/'r.yaml')
+
+@pytest.mark.parametrize('field', RECIPE)
+def test_a_setting_of_a_recipe_is_obeyed(field, plain, monkeypatch, tmp_path):
+    values, kind = RECIPE[field]
+    data, one = 'flat' if field == 'split' else 'split', dict(kind='generator' if kind == WORDS else kind)
+    zero = {k: torch.zeros_like(v) for k, v in small_generator().encoder.state_dict().items()}
+    save_file(zero, tmp_path/'theirs.safetensors')
+    monkeypatch.setenv('COLORIZE_NB_WEIGHTS', str(tmp_path))
+    if field == 'model':
+        gen = small_generator()
+        gen.encoder.load_state_dict(zero)
+        values = dict(model=str(save_generator(gen, tmp_path/'model.safetensors', {})))
+    if kind == WORDS: assert plain(data, one) == plain(data, one, **values)
+    else: assert plain(data, one) != plain(data, one, **values)
+
+IDLE = [ # settings that cannot have an effect: of the phase, of the recipe, and what the sentence says
+    ('loss: l2, delta: 9.0', '', "delta has no effect here: .* 'l2' has none"),
+    ('loss_args: {kind: l2}', '', "loss_args has no effect here: .* 'l1' takes none"),
+    ('extra: {l2: 0.0}', '', 'extra has no effect here: a weight of 0'),
+    ('freeze: true, enc_lr: 0.001', '', 'enc_lr has no effect here: the encoder is frozen'),
+    ('best: true, epochs: 1', '', 'best has no effect here: there is one epoch'),
+    ('patience: 1', '', 'patience has no effect here: it belongs to `best: true`'),
+    ('best: true, patience: 2', '', 'patience has no effect here: the phase ends before'),
+    ('decouple_wd: false', '', 'decouple_wd has no effect here: it belongs to `wd`'),
+    ('lr: 1.0e-5, wd: 1.0e-3', '', 'wd has no effect here: 1e-08 of a weight is less'),
+    ('kind: gan, gan_loss: hinge, smooth: 0.1', '', 'smooth has no effect here: hinge'),
+    ('kind: gan, lambda_content: 0.0, loss: l2', '', 'loss has no effect here: `lambda_content` is 0'),
+    ('kind: gan, callbacks: {noise: {every: 5}}', '', 'noise has no effect here: no epoch 5 comes'),
+    ('kind: gan, callbacks: {stop: {}}', '', 'callbacks.stop waits for what `accuracy` measures'),
+    ('kind: gan, callbacks: {turns: {}, threshold: {}}', '', 'turns has no effect here: turns and threshold cannot'),
+    ('tfms: {p_rotate: 0.5}', '', 'p_rotate has no effect here: nothing is rotated'),
+    ('tfms: {p_film: 0.5}', '', 'p_film has no effect here: no fault of film'),
+    ('tfms: {scale: [1.0, 1.0], ratio: [0.5, 2.0]}', '', 'ratio has no effect here: no random part'),
+    ('tfms: {ratio: [0.5, 2.0]}', ', resize: stretch', 'ratio has no effect here: no random part'),
+    ('enc_lr: 0.001', ', arch: plain_cnn', 'enc_lr has no effect here: plain_cnn has no encoder'),
+    ('freeze: true', ', arch: plain_cnn', 'freeze would keep the whole network from learning'),
+    ('freeze_norm: true', ', arch: conv_vae', 'freeze_norm has no effect here: conv_vae has no encoder with batch'),
+    ('bs: 4', ', bs: 8', 'bs has no effect here: each phase has its own'),
+    ('tfms: {hflip: 0.5}', ', tfms: {hflip: 0.1}', 'tfms has no effect here: each phase has its own'),
+    ('wd: 0.0', ', critic: {nf: 8}', 'critic has no effect here: no phase has a critic'),
+    ('kind: critic', ', ema: 0.9', 'ema has no effect here: no phase trains the generator'),
+    ('wd: 0.0', ', encoder: mobilenet_v2, model: default', 'encoder has no effect here: the weights come from `model`'),
+    ('kind: gan, callbacks: {noise: {sides: fakes}}', '', 'noise has no effect here: no epoch 5 comes'),
+    ('wd: 0.0', ', encoder: resnet34', 'the encoder of this network is mobilenet_v2: it cannot start from resnet34')]
+
+@pytest.mark.parametrize('phase,recipe,words', IDLE)
+def test_a_setting_without_effect_is_refused(phase, recipe, words, tmp_path):
+    phases = f'phases: [{{kind: generator, epochs: 3, lr: 0.01, {phase}}}]'
+    (tmp_path/'r.yaml').write_text('authors: a\nrecipes: {r: {title: t, data: d, arch: lite_generator, '
+                                   f'{phases}{recipe}}}}}')
+    with pytest.raises(ValueError, match=f'r.yaml: r.*{words}') as e: load_recipes(tmp_path/'r.yaml')
+    assert '\n' not in str(e.value)
+
+@pytest.mark.parametrize('resize', ['crop', 'squish', 'stretch'])
+def test_random_parts_are_taken_of_every_kind_of_resizing(resize, plain):
+    whole, part = (plain(resize=resize, tfms=dict(hflip=0., scale=s)) for s in ((1., 1.), (.3, .5)))
+    assert whole != part
+
+def test_which_generators_have_an_encoder_to_freeze():
+    "What the loader believes of an architecture, without building it, is so"
+    ab_bins()
+    for arch, module in ARCHS.items():
+        make = getattr(import_module(module), arch)
+        off = {'pretrained': False} if 'pretrained' in signature(make).parameters else {}
+        with torch.device('meta'): encoder = getattr(make(**off), 'encoder', None)
+        norms = encoder and any(isinstance(m, torch.nn.BatchNorm2d) for m in encoder.modules())
+        for key, has in (('freeze', encoder), ('freeze_norm', norms)):
+            recipe = Recipe('r', 't', 's', 'd', [Phase('generator', 1, 1e-3)], arch=arch)
+            if has: assert getattr(variant(recipe, 'v', 'v', phase={key: True}).phases[0], key)
+            else:
+                with pytest.raises(ValueError, match=key): variant(recipe, 'v', 'v', phase={key: True})
+
+def test_the_stored_answer_about_noise_came_from_its_plan():
+    import measure_noise
+    stored = json.loads(measure_noise.OUT.read_text(encoding='utf-8'))
+    assert stored['plan'] == measure_noise.PLAN
+    assert [(r['seed'], r['noise']) for r in stored['runs']] == [(s, n) for s in (1, 2, 3) for n in measure_noise.NOISE]
+    for r in stored['runs']: assert {len(r[k]) for k in ('train', 'own', 'held_out')} == {measure_noise.PLAN['epochs']}

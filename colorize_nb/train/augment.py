@@ -24,8 +24,8 @@ class Augment:
     vflip:float=0. # probability of an upside-down flip
     rotate:float=0. # largest rotation to either side, degrees
     p_rotate:float=1. # probability of a rotation
-    scale:tuple=(.5, 1.) # random crop: range of the share of the area; (1,1) for no random crop
-    ratio:tuple=(3/4, 4/3) # random crop: range of width over height, before it becomes a square
+    scale:tuple|None=None # random part: range of its share of the area; (1,1) for none; default: see `LoadPicture`
+    ratio:tuple=(3/4, 4/3) # random part: range of width over height, before it becomes a square
     lightness:float=0. # largest change of contrast, and of lightness in units of 50 L
     blur:float=0. # largest sigma of a Gaussian blur of lightness, pixels
     grain:float=0. # largest standard deviation of film grain, L units

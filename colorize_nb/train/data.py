@@ -6,10 +6,12 @@ Docs: https://colorize-nb.github.io/colorize_nb/train/data.html.md"""
 
 # %% auto #0
 __all__ = ['LabBase', 'TensorLab', 'TensorL', 'show_batch', 'show_results', 'LoadPicture', 'RGB2Lab', 'ColorizeBlock',
-           'LoaderOptions', 'ColorizeDataLoaders', 'load_pictures', 'Augment', 'find_pictures', 'check_pictures',
-           'classes_of']
+           'LoaderOptions', 'make_options', 'ColorizeDataLoaders', 'load_pictures', 'Augment', 'find_pictures',
+           'check_pictures', 'classes_of']
 
 # %% ../../nbs/train/01_data.ipynb #c002
+from inspect import signature
+
 from fastai.vision.all import *
 from PIL import Image
 
@@ -105,6 +107,17 @@ def show_results(
     return _show_groups(results, ('gray', 'predicted', 'truth'), ctxs, nrows, ncols, figsize)
 
 # %% ../../nbs/train/01_data.ipynb #c024
+def _random_part(w, h, scale, ratio):
+    "A random part with about the proportions of the whole: `ratio` is a factor on w/h."
+    return random_box(w, h, scale, tuple(r*w/h for r in ratio))
+
+def _training_box(aug, resize):
+    "(width, height) -> the part to learn from."
+    whole = center_box if resize == 'crop' else whole_box
+    scale = aug.scale or ((.5, 1.) if resize == 'crop' else (1., 1.)) # random crops where nothing else is said
+    if min(scale) >= 1: return whole
+    return partial(random_box if resize == 'crop' else _random_part, scale=tuple(scale), ratio=tuple(aug.ratio))
+
 class LoadPicture(DisplayedTransform):
     "Read an image as uint8 (3,size,size): a random part for training, otherwise always the same."
     order = 0
@@ -119,10 +132,7 @@ class LoadPicture(DisplayedTransform):
         self.size,self.resize,self.train = size,resize,False
         self.resample = Image.Resampling.BICUBIC if resize == 'stretch' else Image.Resampling.BILINEAR
         self.box = center_box if resize == 'crop' else whole_box
-        aug = Augment.create(tfms)
-        crops = resize == 'crop' and min(aug.scale) < 1
-        part = partial(random_box, scale=tuple(aug.scale), ratio=tuple(aug.ratio))
-        self.train_box = part if crops else self.box
+        self.train_box = _training_box(Augment.create(tfms), resize)
 
     def __call__(self,
         o, # file, bytes, array or image, or a tuple of them
@@ -195,6 +205,18 @@ class LoaderOptions(BasicRepr):
         num_workers:int|None=None, # processes that read; default: 0 on a CPU or for under 512 images
         device:str|torch.device|None=None, # default: fastai's
     ): store_attr()
+
+def make_options(
+    cls:type, # a class of options
+    given:dict, # options by name
+    others:tuple=(), # names that belong to somebody else
+)->tuple: # an instance of `cls`, and what of `given` is named in `others`
+    "Build options from keyword arguments, and refuse a name that nobody knows."
+    own = list(signature(cls).parameters)
+    for k in given:
+        if k in own or k in others: continue
+        raise TypeError(f"no option named {k!r}: take one of {', '.join((*own, *others))}")
+    return cls(**{k: v for k, v in given.items() if k in own}), {k: v for k, v in given.items() if k not in own}
 
 # %% ../../nbs/train/01_data.ipynb #c040
 def _default_workers(n, device):
@@ -274,7 +296,7 @@ def from_files(cls:ColorizeDataLoaders,
     **kwargs
 ): # `ColorizeDataLoaders`
     "Load the images in a list of files."
-    options = LoaderOptions(**kwargs)
+    options,_ = make_options(LoaderOptions, kwargs)
     files = L(files).map(Path)
     valid = None if valid is None else L(valid).map(Path)
     both = set(files) & set(valid or [])

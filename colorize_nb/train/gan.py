@@ -54,9 +54,11 @@ class PairOptimizer:
         critic_betas:tuple|None=None, # the critic's; None for the same
         critic_ratio:float=1., # critic's rate divided by the generator's
         wd:float=0., # weight decay of both
+        decouple_wd:bool=True, # beside the gradient, or L2 inside it: see `adamw`
     ):
         self.ratio = critic_ratio
-        def adam(ps, betas): return adamw(ps, lr=1e-3, mom=betas[0], sqr_mom=betas[1], wd=wd)
+        def adam(ps, betas):
+            return adamw(ps, lr=1e-3, mom=betas[0], sqr_mom=betas[1], wd=wd, decouple_wd=decouple_wd)
         self.generator = adam([list(g) for g in params[:-1]], betas)
         self.critic = adam(list(params[-1]), critic_betas or betas)
         self.set_hypers(lr=lr)
@@ -176,7 +178,9 @@ class GANTrainer(Callback):
     order = 30 # after_pred: after casts to plain tensors (9) and mixed precision (10)
     def __init__(self,
         gan_loss:GANLoss, # the critic's loss
-    ): self.gan_loss, self.turn, self.last, self.fake_hook = gan_loss, 'both', {}, None
+    ):
+        self.gan_loss, self.turn, self.last = gan_loss, 'both', {}
+        self.real_hook = self.fake_hook = None # change what the critic sees in training, see `CriticNoise`
 
     def before_batch(self):
         "Both networks learn from this batch unless a schedule decided otherwise; an idle generator is frozen."
@@ -189,6 +193,7 @@ class GANTrainer(Callback):
 
     def _critic_loss(self, fake):
         real, critic = self.yb[0], self.model.critic
+        if self.training and self.real_hook is not None: real = self.real_hook(real)
         if self.training and self.fake_hook is not None: fake = self.fake_hook(fake)
         real_pred, fake_pred = critic(real), critic(fake)
         loss = self.gan_loss.critic(real_pred, fake_pred)
@@ -257,6 +262,7 @@ class ColorGANLearner(Learner):
         betas:tuple=(0.5, 0.999), # generator's Adam betas (pix2pix)
         critic_betas:tuple|None=None, # critic's; default the generator's
         wd:float=0., # weight decay of both
+        decouple_wd:bool=True, # beside the gradient, or L2 inside it: see `adamw`
         metrics:list|None=None, # default those of `colorize_learner` and the critic's figures
         ema:float|None=None, # decay of the generator's averaged weights
         freeze_norm:bool=False, # keep the encoder's batch norm statistics
@@ -271,7 +277,8 @@ class ColorGANLearner(Learner):
         if channels_last: pair = pair.to(memory_format=torch.channels_last)
         top = lr.stop if isinstance(lr, slice) else lr
         ratio = (critic_lr or top)/top
-        opt_func = partial(PairOptimizer, betas=betas, critic_betas=critic_betas, critic_ratio=ratio, wd=wd)
+        opt_func = partial(PairOptimizer, betas=betas, critic_betas=critic_betas, critic_ratio=ratio, wd=wd,
+                           decouple_wd=decouple_wd)
         loss = GeneratorLoss(critic, gan_loss, content or AbLoss('l1'), lambda_content, lambda_gan)
         metrics = default_metrics() if metrics is None else list(metrics)
         metrics = metrics + [GANMetric(k) for k in ('critic_loss', 'acc_real', 'acc_fake')]

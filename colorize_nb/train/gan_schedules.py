@@ -97,23 +97,28 @@ class AccuracySwitcher(GANSchedule):
 
 # %% ../../nbs/train/05_gan_schedules.ipynb #c023
 class CriticNoise(Callback):
-    "In every `every`-th epoch, add noise to the chroma of the fakes that the critic learns from."
+    "In every `every`-th epoch, add noise to the chroma that the critic learns from, true and generated alike."
     def __init__(self,
         every:int=5, # epochs
         std:float=0.5, # standard deviation in scaled units; 0.5 is 55 ab units
-    ): self.every, self.std = every, std
+        sides:str='both', # which images get it: 'both', or 'fakes' for the generated ones alone
+    ):
+        if sides not in ('both', 'fakes'):
+            raise ValueError(f"expected sides 'both' or 'fakes', got {sides!r}: take 'both', which weakens the critic")
+        self.every, self.std, self.sides = every, std, sides
 
     def before_epoch(self):
         "Switch the noise on or off."
-        on = (self.epoch + 1) % self.every == 0
-        self.learn.gan_trainer.fake_hook = self._noisy if on else None
+        on, trainer = (self.epoch + 1) % self.every == 0, self.learn.gan_trainer
+        trainer.fake_hook = self._noisy if on else None
+        trainer.real_hook = self._noisy if on and self.sides == 'both' else None
 
     def after_fit(self):
         "Leave no noise behind."
-        self.learn.gan_trainer.fake_hook = None
+        self.learn.gan_trainer.fake_hook = self.learn.gan_trainer.real_hook = None
 
-    def _noisy(self, fake):
-        l, ab = fake[:, :1], fake[:, 1:]
+    def _noisy(self, lab):
+        l, ab = lab[:, :1], lab[:, 1:]
         return torch.cat([l, ab + torch.randn_like(ab)*self.std], 1)
 
 # %% ../../nbs/train/05_gan_schedules.ipynb #c026

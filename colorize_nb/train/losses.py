@@ -11,6 +11,7 @@ __all__ = ['LOSSES', 'AbLoss', 'GANLoss', 'PerceptualLoss', 'ColorfulnessLoss', 
 # %% ../../nbs/train/02_losses.ipynb #c002
 import json
 from functools import partial
+from inspect import signature
 from pathlib import Path
 
 import torch
@@ -57,12 +58,14 @@ class AbLoss(_Loss):
     "Compare the chroma of scaled Lab images by L1, L2 or Huber's loss, both planes and all pixels."
     def __init__(self,
         kind:str='l1', # 'l1', 'l2' (no half) or 'huber' (divided by delta: slope at most 1)
-        delta:float=2.3, # where Huber's loss turns from square to straight, Lab units (not scaled)
+        delta:float|None=None, # where Huber's turns straight, Lab units (not scaled); default 2.3
         reduction:str='mean', # 'mean', 'sum', or 'none' for (bs,2,h,w)
     ):
         super().__init__(reduction)
         self.kind = _check_choice('chroma', kind, ('l1', 'l2', 'huber'))
-        self.delta = delta
+        if delta is not None and kind != 'huber':
+            raise ValueError(f"{kind!r} has no delta, only 'huber' has: leave it out")
+        self.delta = 2.3 if delta is None else delta
 
     def forward(self,
         pred:Tensor, # (bs,3,h,w) scaled Lab
@@ -530,6 +533,11 @@ def get_loss(
     "Build a loss by its name."
     if name not in LOSSES:
         raise ValueError(f"no loss named {name!r}: take one of {', '.join(LOSSES)}")
+    known = signature(LOSSES[name]).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())
+    for k in kwargs:
+        if k in known or open_ended: continue
+        raise ValueError(f"the loss {name!r} has no setting named {k!r}: take one of {', '.join(known)}")
     return LOSSES[name](**kwargs)
 
 # %% ../../nbs/train/02_losses.ipynb #c143

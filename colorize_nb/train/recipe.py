@@ -32,6 +32,7 @@ class Phase:
     freeze:bool=False # the encoder does not learn
     freeze_norm:bool=False # keep the encoder's batch norm statistics
     wd:float=0. # weight decay
+    decouple_wd:bool=True # beside the gradient (AdamW), or L2 inside it, as in Caffe: see `adamw`
     betas:tuple=(0.9, 0.999) # Adam's, of the network that learns (the generator, in 'gan')
     gan_loss:str='vanilla' # 'vanilla', 'lsgan', 'hinge'
     smooth:float=0. # one-sided label smoothing in the critic's step
@@ -49,6 +50,11 @@ class Phase:
     patience:int|None=None # with `best`: stop when it has not fallen for so many epochs
     callbacks:dict=field(default_factory=dict) # of 'gan': name in `CALLBACKS` of `train.run` -> arguments
     note:str='' # what the source says, or why we differ
+
+    def __post_init__(self):
+        if 'noise' not in self.callbacks: return
+        noise = dict(sides='both') | self.callbacks['noise'] # written out: once it was the generated images alone
+        self.callbacks = self.callbacks | dict(noise=noise)
 
 # %% ../../nbs/train/07_recipe.ipynb #c008
 @dataclass
@@ -97,7 +103,7 @@ class Recipe:
 
 # %% ../../nbs/train/07_recipe.ipynb #c016
 _RENAMED = dict(watch='callbacks') # settings of a phase as earlier versions stored them
-_WORDS = 'title', 'source', 'data', 'note'
+_WORDS = 'title', 'source', 'data', 'parameters', 'note' # a training does not look at them
 
 def stored_recipe(
     values:dict, # a `Recipe` as `asdict` and JSON leave it, of this version or an earlier one
@@ -106,17 +112,134 @@ def stored_recipe(
     phases = []
     for p in values['phases']:
         p = {_RENAMED.get(k, k): v for k, v in p.items()}
+        if 'noise' in p.get('callbacks', {}): # stored without `sides` when it was for the generated images alone
+            p['callbacks'] = p['callbacks'] | dict(noise=dict(sides='fakes') | p['callbacks']['noise'])
         phases.append(Phase(**p | {k: tuple(p[k]) for k in ('betas', 'critic_betas') if p.get(k)}))
     return Recipe(**values | dict(phases=phases))
 
 def training_values(
     recipe:Recipe, # a recipe
 )->dict: # plain values; dicts and lists as JSON has them
-    "Return all values that a training depends on: everything but title, source, data and notes."
+    "Return all values that a training depends on: not what only describes it."
     import json
     d = json.loads(json.dumps(asdict(recipe)))
     d['phases'] = [{k: v for k, v in p.items() if k not in _WORDS} for p in d['phases']]
     return {k: v for k, v in d.items() if k not in _WORDS}
+
+# %% ../../nbs/train/07_recipe.ipynb #ae754abc
+SCHEDULES = dict(
+    flat='the rate stays',
+    one_cycle='warm-up over the first quarter, then cosine; momentum stays',
+    half_linear='flat over the first half, then linearly down to 0',
+)
+_CHOICES = dict(kind=('generator', 'critic', 'gan'), schedule=tuple(SCHEDULES), gan_loss=('vanilla', 'lsgan', 'hinge'),
+                resize=('crop', 'squish', 'stretch'), split=('random', 'class'))
+_ENCODERS = dict( # of generators that take pretrained weights: the argument that names the encoder, and its default
+    unet_generator=('arch', 'resnet18'), lite_generator=('encoder', 'mobilenet_v2'),
+    lite_bins=('encoder', 'mobilenet_v2'), zhang_resnet50=(None, 'resnet50'))
+_NO_ENCODER = 'pix2pix_unet', 'strided_autoencoder', 'skip_generator', 'plain_cnn' # their weights are one group
+_NO_NORM = *_NO_ENCODER, 'conv_autoencoder', 'conv_vae' # no batch norm in an encoder
+_USED_BY = { # settings that only some kinds of phase look at
+    **dict.fromkeys(['enc_lr', 'loss', 'loss_args', 'delta', 'extra', 'freeze', 'freeze_norm', 'wd',
+                     'decouple_wd', 'best', 'patience'], ('generator', 'gan')),
+    **dict.fromkeys(['gan_loss', 'smooth', 'flip'], ('critic', 'gan')),
+    **dict.fromkeys(['lambda_content', 'critic_lr', 'critic_betas', 'callbacks'], ('gan',)),
+    'n_store': ('critic',)}
+
+# %% ../../nbs/train/07_recipe.ipynb #c025
+_TURNS = {'threshold', 'adaptive', 'turns'} # callbacks that decide whose turn it is
+_NO_FILM = {'hflip', 'vflip', 'rotate', 'p_rotate', 'scale', 'ratio', 'lightness', 'p_film'} # fields of `Augment`
+
+def _idle_tfms(tfms, resize):
+    "Fields of `Augment` in `tfms`, whether they do nothing, and why."
+    scale = tfms.get('scale') or ((.5, 1.) if resize == 'crop' else (1., 1.)) # as `LoadPicture` reads it
+    film = [k for k, v in tfms.items() if v and k not in _NO_FILM]
+    uneven = any(o != 1 for o in tfms.get('ratio', ()))
+    return [('tfms.p_rotate', 'p_rotate' in tfms and not tfms.get('rotate'), 'nothing is rotated'),
+            ('tfms.ratio', uneven and min(scale) >= 1, 'no random part is taken'),
+            ('tfms.p_film', 'p_film' in tfms and not film, 'no fault of film is set')]
+
+def _idle_callbacks(phase):
+    "Callbacks of a phase, whether they do nothing, and why."
+    turns = [k for k in phase.callbacks if k in _TURNS]
+    every = phase.callbacks.get('noise', {}).get('every', 5)
+    beside = f"{' and '.join(turns)} cannot both decide whose turn it is, `unset` one"
+    return [*((f'callbacks.{k}', len(turns) > 1, beside) for k in turns),
+            ('callbacks.noise', 'noise' in phase.callbacks and every > phase.epochs, f'no epoch {every} comes')]
+
+def _idle_weights(phase, recipe):
+    "Settings of weights that learn, whether they do nothing in a phase, and why."
+    arch, rate = recipe.arch, max(phase.lr, phase.critic_lr or 0)
+    return [('enc_lr', phase.enc_lr and arch in _NO_ENCODER, f'{arch} has no encoder'),
+            ('enc_lr', phase.enc_lr and phase.freeze, 'the encoder is frozen'),
+            ('freeze_norm', phase.freeze_norm and arch in _NO_NORM, f'{arch} has no encoder with batch norm'),
+            ('wd', phase.wd and phase.decouple_wd and rate*phase.wd < 2**-25, f'{rate*phase.wd:.1g} of a weight is '
+             'less than a float32 can change by; `decouple_wd: false` makes it L2'),
+            ('decouple_wd', not phase.wd, 'it belongs to `wd`')]
+
+def _idle_settings(phase, recipe):
+    "Settings of a phase, whether they do nothing in it, and why."
+    plain, alone = phase.loss in ('l1', 'l2', 'huber'), phase.kind == 'gan' and not phase.lambda_content
+    return [*((k, alone, '`lambda_content` is 0') for k in ('loss', 'loss_args', 'delta', 'extra')),
+            ('delta', 'huber' not in (phase.loss, *phase.extra), f"the loss {phase.loss!r} has none, 'huber' does"),
+            ('loss_args', plain and phase.loss_args, f"the loss {phase.loss!r} takes none"),
+            ('extra', not all(phase.extra.values()), 'a weight of 0 takes the loss away, and so does `unset`'),
+            ('best', phase.best and phase.epochs == 1, 'there is one epoch to choose from'),
+            ('patience', phase.patience and not phase.best, 'it belongs to `best: true`'),
+            ('patience', phase.patience and phase.patience > phase.epochs - 2, 'the phase ends before'),
+            ('smooth', phase.gan_loss == 'hinge', 'hinge has no labels to smooth'),
+            *_idle_weights(phase, recipe), *_idle_callbacks(phase), *_idle_tfms(phase.tfms or {}, recipe.resize)]
+
+# %% ../../nbs/train/07_recipe.ipynb #4a983d54
+def _refuse_idle(where, rows, given):
+    "Refuse the first setting in `given` that does nothing; those that are inherited may."
+    for key, nothing, why in rows:
+        field, _, part = key.partition('.')
+        if nothing and field in given and (not part or part in (given[field] or ())):
+            raise ValueError(f"{where}: {key} has no effect here: {why}")
+
+def _check_phase(where, phase, given, recipe):
+    "Refuse those of the settings `given` for a phase that would do nothing in it, and what would do harm."
+    for key in given:
+        if phase.kind not in _USED_BY.get(key, [phase.kind]):
+            raise ValueError(f"{where}: {key} has no effect in a phase of kind {phase.kind!r}, "
+                             f"only in {' and '.join(_USED_BY[key])}")
+    _refuse_idle(where, _idle_settings(phase, recipe), given)
+    if phase.freeze and recipe.arch in _NO_ENCODER:
+        raise ValueError(f"{where}: freeze would keep the whole network from learning: {recipe.arch} has no encoder")
+    if 'stop' in phase.callbacks and 'accuracy' not in phase.callbacks:
+        raise ValueError(f"{where}: callbacks.stop waits for what `accuracy` measures: give both, or none")
+    if phase.epochs < 1: raise ValueError(f"{where}: expected at least one epoch, got {phase.epochs}")
+    if phase.lr <= 0: raise ValueError(f"{where}: expected a positive lr, got {phase.lr}")
+    if not 0 < phase.fraction <= 1: raise ValueError(f"{where}: expected a fraction in (0,1], got {phase.fraction}")
+
+def _check_recipe(where, recipe, given):
+    "Refuse those of the settings `given` for a recipe that would do nothing in it, and an encoder of another name."
+    kinds, phases = {p.kind for p in recipe.phases}, recipe.phases
+    rows = [('critic', recipe.critic and kinds == {'generator'}, 'no phase has a critic'),
+            ('encoder', recipe.encoder and recipe.arch not in _ENCODERS,
+             f"{recipe.arch} has no pretrained encoder, only {', '.join(_ENCODERS)}"),
+            ('encoder', recipe.encoder and recipe.model, 'the weights come from `model`'),
+            ('ema', recipe.ema and kinds == {'critic'}, 'no phase trains the generator'),
+            ('bs', all(p.bs for p in phases), 'each phase has its own'),
+            ('tfms', recipe.tfms and all(p.tfms is not None for p in phases), 'each phase has its own')]
+    _refuse_idle(where, rows + _idle_tfms(recipe.tfms, recipe.resize), given)
+    if recipe.encoder is None or recipe.arch not in _ENCODERS: return
+    key, default = _ENCODERS[recipe.arch]
+    wanted = recipe.config.get(key, default)
+    if recipe.encoder != wanted and not recipe.encoder.startswith(f'{wanted}_'): # 'resnet18_to_layer3': a part of it
+        raise ValueError(f"{where}: the encoder of this network is {wanted}: it cannot start from {recipe.encoder}")
+
+def _check_variant(recipe, phase, given):
+    "Refuse what a variant changes if that does nothing, a setting of `phase` if it does nothing in any phase."
+    faults = {}
+    for p in recipe.phases:
+        for key in phase:
+            try: _check_phase(recipe.name, p, {key: phase[key]}, recipe)
+            except ValueError as e: faults.setdefault(key, []).append(e)
+    for errors in faults.values():
+        if len(errors) == len(recipe.phases): raise errors[0]
+    _check_recipe(recipe.name, recipe, given)
 
 # %% ../../nbs/train/07_recipe.ipynb #c019
 def _changed(o, new):
@@ -135,24 +258,11 @@ def variant(
     "Change some values of a recipe."
     kwargs.setdefault('phases', [_changed(p, phase or {}) for p in recipe.phases])
     notes = '; '.join(o for o in (recipe.note, note) if o)
-    return _changed(recipe, dict(name=name, title=title, note=notes) | kwargs)
+    new = _changed(recipe, dict(name=name, title=title, note=notes) | kwargs)
+    _check_variant(new, phase or {}, kwargs)
+    return new
 
 # %% ../../nbs/train/07_recipe.ipynb #c024
-SCHEDULES = dict(
-    flat='the rate stays',
-    one_cycle='warm-up over the first quarter, then cosine; momentum stays',
-    half_linear='flat over the first half, then linearly down to 0',
-)
-_CHOICES = dict(kind=('generator', 'critic', 'gan'), schedule=tuple(SCHEDULES), gan_loss=('vanilla', 'lsgan', 'hinge'),
-                resize=('crop', 'squish', 'stretch'), split=('random', 'class'))
-_HAS_ENCODER = 'unet_generator', 'lite_generator', 'lite_bins', 'zhang_resnet50' # take pretrained weights
-_USED_BY = { # settings that only some kinds of phase look at
-    **dict.fromkeys(['enc_lr', 'loss', 'loss_args', 'delta', 'extra', 'freeze', 'freeze_norm', 'wd', 'best',
-                     'patience'], ('generator', 'gan')),
-    **dict.fromkeys(['gan_loss', 'smooth', 'flip'], ('critic', 'gan')),
-    **dict.fromkeys(['lambda_content', 'critic_lr', 'critic_betas', 'callbacks'], ('gan',)),
-    'n_store': ('critic',)}
-
 def _value(where, key, value):
     "A value inside a recipe: no number as text, and lists as tuples."
     if isinstance(value, dict): return {k: _value(where, f'{key}.{k}', v) for k, v in value.items()}
@@ -179,36 +289,6 @@ def _fields(where, cls, given):
         res[key] = value
     return res
 
-# %% ../../nbs/train/07_recipe.ipynb #c025
-def _check_phase(where, phase, given):
-    "Refuse those of the settings `given` for a phase that would do nothing in it."
-    for key in given:
-        if phase.kind not in _USED_BY.get(key, [phase.kind]):
-            raise ValueError(f"{where}: {key} has no effect in a phase of kind {phase.kind!r}, "
-                             f"only in {' and '.join(_USED_BY[key])}")
-    plain = phase.loss in ('l1', 'l2', 'huber')
-    idle = [('delta', 'huber' not in (phase.loss, *phase.extra), f"the loss {phase.loss!r} has none, 'huber' does"),
-            ('loss_args', plain and phase.loss_args, f"the loss {phase.loss!r} takes none"),
-            ('patience', not phase.best, 'it belongs to `best: true`'),
-            ('smooth', phase.gan_loss == 'hinge', 'hinge has no labels to smooth')]
-    for key, nothing, why in idle:
-        if key in given and getattr(phase, key) is not None and nothing:
-            raise ValueError(f"{where}: {key} has no effect here: {why}")
-    if phase.epochs < 1: raise ValueError(f"{where}: expected at least one epoch, got {phase.epochs}")
-    if phase.lr <= 0: raise ValueError(f"{where}: expected a positive lr, got {phase.lr}")
-    if not 0 < phase.fraction <= 1: raise ValueError(f"{where}: expected a fraction in (0,1], got {phase.fraction}")
-
-def _check_recipe(where, recipe, given):
-    "Refuse those of the settings `given` for a recipe that would do nothing in it."
-    kinds = {p.kind for p in recipe.phases}
-    idle = [('critic', recipe.critic and kinds == {'generator'}, 'no phase has a critic'),
-            ('encoder', recipe.encoder and recipe.arch not in _HAS_ENCODER,
-             f"{recipe.arch} has no pretrained encoder, only {', '.join(_HAS_ENCODER)}"),
-            ('encoder', recipe.encoder and recipe.model, 'the weights come from `model`'),
-            ('ema', recipe.ema and kinds == {'critic'}, 'no phase trains the generator')]
-    for key, nothing, why in idle:
-        if key in given and nothing: raise ValueError(f"{where}: {key} has no effect here: {why}")
-
 # %% ../../nbs/train/07_recipe.ipynb #c026
 def _joined(old, new):
     "Values `new` over `old`: dicts are joined, 'unset' takes a key away, an empty dict all of them."
@@ -222,7 +302,7 @@ def _with_note(given, old):
     return given
 
 def _build_phase(where, given, base):
-    "A phase from its settings; `from` starts at a phase of `base`."
+    "A phase from its settings, and those; `from` starts at a phase of `base`."
     given, start = dict(given), None
     if 'from' in given:
         n, i = len(base.phases) if base else 0, given.pop('from')
@@ -233,9 +313,7 @@ def _build_phase(where, given, base):
     values = _fields(where, Phase, {k: _joined(getattr(start, k, None), v) for k, v in given.items()})
     if start is None and (lacking := [k for k in ('kind', 'epochs', 'lr') if k not in values]):
         raise ValueError(f"{where}: {' and '.join(lacking)} must be given")
-    phase = deepcopy(replace(start, **values) if start else Phase(**values))
-    _check_phase(where, phase, values)
-    return phase
+    return deepcopy(replace(start, **values) if start else Phase(**values)), given
 
 def _build_recipe(where, name, given, base, source):
     "A recipe from its settings and that which it is a variant of."
@@ -251,13 +329,15 @@ def _build_recipe(where, name, given, base, source):
         raise ValueError(f"{where}: expected a list of settings for phases, got {listed!r}")
     for key in every:
         if not any(key in p for p in listed): raise ValueError(f"{where}: phase.{key} has no effect in any phase")
-    phases = [_build_phase(f'{where}, phase {i + 1}', p, base) for i, p in enumerate(listed)]
+    places = [f'{where}, phase {i + 1}' for i in range(len(listed))]
+    phases, settings = zip(*(_build_phase(place, p, base) for place, p in zip(places, listed)))
     given = _with_note(given, base.note if base else '')
-    given = {k: _joined(getattr(base, k, None), v) for k, v in given.items() if k not in ('base', 'where')}
-    values = _fields(where, Recipe, dict(name=name, source=source) | given) | dict(phases=phases)
+    joined = {k: _joined(getattr(base, k, None), v) for k, v in given.items() if k not in ('base', 'where')}
+    values = _fields(where, Recipe, dict(name=name, source=source) | joined) | dict(phases=list(phases))
     if base is None and (lacking := [k for k in ('title', 'data') if k not in values]):
         raise ValueError(f"{where}: {' and '.join(lacking)} must be given")
     recipe = deepcopy(replace(base, **values) if base else Recipe(**values))
+    for place, p, own in zip(places, recipe.phases, settings): _check_phase(place, p, own, recipe)
     _check_recipe(where, recipe, given)
     return recipe
 

@@ -35,6 +35,14 @@ from .recipe import *
 _all_ = ['Phase', 'Recipe', 'variant', 'list_recipes', 'get_recipe']
 
 # %% ../../nbs/train/08_run.ipynb #c006
+def _check_model(recipe, gen):
+    "Refuse the model of a recipe if it is not the network that the recipe describes."
+    said, has = (json.loads(json.dumps(o)) for o in (recipe.config, gen.config))
+    if recipe.arch == 'unet_generator' and not said: return # nothing was said
+    if recipe.arch == gen.arch and all(has.get(k) == v for k, v in said.items()): return
+    raise ValueError(f"the recipe {recipe.name} describes a {recipe.arch} with {said}, but its model {recipe.model} is "
+                     f"a {gen.arch} with {has}: correct arch and config in the recipe, or leave them out")
+
 def build_generator(
     recipe:Recipe, # what to build
     model:str|Path|None=None, # start from this trained model instead: a packaged name or a file
@@ -43,6 +51,7 @@ def build_generator(
     "Build a recipe's generator with pretrained weights."
     if model is not None:
         gen, meta = load_generator(find_model(model))
+        if model == recipe.model: _check_model(recipe, gen)
         return gen.requires_grad_(True), f"started from the model {meta.get('name', model)}"
     make, path = get_arch(recipe.arch), encoder_weights(recipe.encoder)
     if recipe.encoder is None:
@@ -57,8 +66,8 @@ def build_generator(
 
 # %% ../../nbs/train/08_run.ipynb #c011
 def _loss(name, delta, **kwargs):
-    "The loss of a name; `delta` is for distances of chroma."
-    return get_loss(name, delta=delta, **kwargs) if name in ('l1', 'l2', 'huber') else get_loss(name, **kwargs)
+    "The loss of a name; `delta` is Huber's."
+    return get_loss(name, **(dict(delta=delta) if name == 'huber' else {}) | kwargs)
 
 def phase_loss(
     phase:Phase, # names the loss
@@ -89,7 +98,7 @@ def _learner(ph, rec, dls, nets, **kw):
     cbs = [ChromaBoost(rec.boost)]
     if ph.best: cbs.append(KeepBest(ph.patience))
     cbs += [_named('callback', k, CALLBACKS)(**v) for k, v in ph.callbacks.items()]
-    common = dict(wd=ph.wd, ema=rec.ema, freeze_norm=ph.freeze_norm, cbs=cbs)
+    common = dict(wd=ph.wd, decouple_wd=ph.decouple_wd, ema=rec.ema, freeze_norm=ph.freeze_norm, cbs=cbs)
     if ph.kind == 'generator':
         opt_func = partial(adamw, mom=ph.betas[0], sqr_mom=ph.betas[1])
         learn = colorize_learner(dls, nets['generator'], content, lr, opt_func=opt_func, **common)
