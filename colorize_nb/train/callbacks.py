@@ -77,7 +77,9 @@ class EMA(Callback):
 
     def before_fit(self):
         "Start from the weights as they are, unless an average is there already."
-        if self.avg is None: self.avg = {k: v.detach().clone() for k, v in self._tensors().items()}
+        now = self._tensors()
+        start = now if self.avg is None else self.avg # a stored one comes from another device, and lies otherwise
+        self.avg = {k: torch.empty_like(v).copy_(start[k]) for k, v in now.items()}
 
     def after_batch(self):
         "Move the average towards the weights after a training step."
@@ -325,7 +327,8 @@ class Checkpoint(_OncePerEpoch):
 
     @property
     def _nets(self): return {'model': self.model} if self.nets is None else self.nets
-    def _stateful(self): return {cb.name: cb for cb in self.learn.cbs if hasattr(cb, 'state_dict')}
+    def _stateful(self): # asked of the class: an instance passes on what its learner's model has
+        return {cb.name: cb for cb in self.learn.cbs if hasattr(type(cb), 'state_dict')}
 
     def after_epoch(self):
         "Store model, optimizer, callbacks, history and position."

@@ -188,8 +188,9 @@ def phase(self:_Run,
     name, seed, dls = f'{i + 1}-{ph.kind}', self.opts.seed + 1000*i, self.loaders(ph)
     if ck and ck['meta']['phase'] != i: ck = None
     set_seed(seed)
-    dls.train.rng = random.Random(seed)
     if ph.kind != 'generator' or ck and 'critic' in ck['nets']: self.need_critic()
+    set_seed(seed) # a critic that was built for a checkpoint has drawn numbers, one that was there has not
+    dls.train.rng = random.Random(seed)
     for k, net in self.nets.items(): net.requires_grad_(True).load_state_dict(ck['nets'][k] if ck else net.state_dict())
     learn = _learner(ph, self.rec, dls, self.nets, **self.loss_settings(ph, dls))
     point = Checkpoint(self.out/'checkpoint.pt', dict(phase=i, settings=self.settings), self.nets)
