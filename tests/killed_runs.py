@@ -2,9 +2,10 @@
 
 `python killed_runs.py JOBS` reads a list of jobs from a JSON file, runs one after the other, and prints their exit
 codes and seconds as JSON; a job is a dict of `recipe`, `data`, `out`, `resume` and where to `kill` it: at a place (see
-`Die`), by a `line` of our code, or after so many `seconds`."""
+`Die`), by a `line` of our code, after so many `seconds`, or by files that must not have more than so many `bytes`."""
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -19,7 +20,7 @@ from fastai.callback.core import Callback
 
 from colorize_nb.train.run import get_recipe, run_recipe
 
-KILLED = 9 # exit code of a job that was killed
+KILLED, REFUSED = 9, 2 # exit codes of a job that was killed, and of one that could not write
 
 class Die(Callback):
     "End the process at once when `event` comes in this phase (from 1), epoch and batch (from 0); None: in any"
@@ -69,6 +70,7 @@ def run(recipe, data, out, resume=False, kill=None, log=None):
     if 'event' in kill: cbs.append(Die(**kill))
     elif 'seconds' in kill: die_later(**kill)
     elif 'line' in kill: seen = die_by_line(kill['line'])
+    elif 'bytes' in kill: resource.setrlimit(resource.RLIMIT_FSIZE, (kill['bytes'],)*2) # as a disk that is full
     how = dict(size=32, bs=4, num_workers=0, log=log or (lambda s: None))
     run_recipe(tiny(recipe), data, out, resume=resume, cbs=cbs, **how)
     sys.settrace(None)
@@ -79,6 +81,9 @@ def run_forked(job):
     t = time.time()
     if pid := os.fork(): return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), time.time() - t
     try: run(**job)
+    except OSError as e:
+        print(e.strerror, file=sys.stderr)
+        os._exit(REFUSED)
     except BaseException:
         traceback.print_exc()
         os._exit(1)
