@@ -195,26 +195,27 @@ def test_recipe_trains(name, photos, tmp_path):
 
 # A killed run ends like a whole one
 
-SCRIPT = '''
-import sys, warnings
-warnings.simplefilter('ignore')
-import torch; torch.set_num_threads(1)
-from dataclasses import replace
-from colorize_nb.train.run import get_recipe, run_recipe
-data, out, resume, epochs, size = sys.argv[1:]
-lite, epochs = get_recipe('lite'), map(int, epochs.split(','))
-tiny = replace(lite, encoder=None, config=dict(encoder='mobilenet_v2', nf=[16, 16, 16, 16]),
-               critic=dict(n_layers=2, nf=8, norm='spectral'),
-               phases=[replace(p, epochs=n, n_store=16) for p, n in zip(lite.phases, epochs)])
-workers = 0 if int(size) == 32 else None
-run_recipe(tiny, data, out, size=int(size), bs=4, resume=bool(int(resume)), num_workers=workers,
-           log=lambda s: print(s, flush=True))
-'''
+PHASES = dict([('all-phases', 4), ('lite', 3), ('unet-gan-pretrained', 2), ('nogan', 7)]) # how many
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE'}
+forks = pytest.mark.skipif(not hasattr(os, 'fork'), reason='a job is a fork of a process that imported all')
 
-def start(data, out, resume, epochs='3,2,2', size=64):
-    args = [sys.executable, '-c', SCRIPT, str(data), str(out), str(int(resume)), epochs, str(size)]
-    return subprocess.Popen(args, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def run_jobs(jobs, tmp_path):
+    "Run the jobs in a process of their own; return the exit code and the seconds of each"
+    (tmp_path/'jobs.json').write_text(json.dumps(jobs, default=str))
+    cmd = [sys.executable, Path(__file__).with_name('killed_runs.py'), tmp_path/'jobs.json']
+    p = subprocess.run(cmd, env=ENV, capture_output=True, text=True)
+    assert p.returncode == 0, p.stderr
+    return json.loads(p.stdout), p.stderr
+
+def run_killed(recipe, data, tmp_path, kills):
+    "Run a recipe once whole, and once killed at each of `kills` in turn and resumed; both must end alike"
+    job = dict(recipe=recipe, data=data, out=tmp_path/'whole')
+    killed = [job | dict(out=tmp_path/'killed', resume=i > 0, kill=k) for i, k in enumerate([*kills, None])]
+    res, errors = run_jobs([job, *killed], tmp_path)
+    codes = [code for code, _ in res]
+    assert codes[0] == codes[-1] == 0 and set(codes[1:-1]) <= {9, 2, -signal.SIGKILL, 0}, (codes, errors)
+    assert_alike(tmp_path/'whole', tmp_path/'killed', kills)
+    return codes[1:-1], errors
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
@@ -230,48 +231,57 @@ def data(tmp_path_factory):
                 im.crop(box).resize((96, 96)).save(root/split/f'{n}_{i}.jpg')
     return root
 
+def leaves(o, path=''):
+    "(path, value) of everything in nested dicts and lists"
+    if not isinstance(o, (dict, list, tuple)): return [(path, o)]
+    items = o.items() if isinstance(o, dict) else enumerate(o)
+    return [leaf for k, v in items for leaf in leaves(v, f'{path}/{k}')]
+
+def same(a, b): return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b or a != a and b != b
+
 def assert_alike(whole, killed, when):
-    a, b = (read_checkpoint(d/'checkpoint.pt') for d in (whole, killed))
-    differ = [(k, n) for k in a['nets'] for n, v in a['nets'][k].items() if not v.equal(b['nets'][k][n])]
-    assert differ == [] and a['epoch'] == b['epoch'], when # float32, both networks
+    "The same weights, moments, averages, counters and figures to the bit, and the same files"
+    a, b = (dict(leaves(read_checkpoint(d/'checkpoint.pt'))) for d in (whole, killed))
+    assert a.keys() == b.keys() and [k for k in a if not same(a[k], b[k])] == [], when
     want, got = (load_file(d/'model.safetensors') for d in (whole, killed))
     assert [k for k in want if not (want[k] == got[k]).all()] == [], when
-    assert (whole/'history.csv').read_text() == (killed/'history.csv').read_text()
+    for name in ('history.csv', 'metrics.json', 'split.json', 'model.json'):
+        assert (whole/name).read_text() == (killed/name).read_text(), (name, when)
+    assert {p.name for p in whole.iterdir()} == {p.name for p in killed.iterdir()}, when
 
+@forks
 def test_a_killed_run_ends_like_a_whole_one(data, tmp_path):
-    "Killed with SIGKILL after its first checkpoint"
-    whole = start(data, tmp_path/'whole', False, '2', 32)
-    p = start(data, tmp_path/'killed', False, '2', 32)
-    while p.poll() is None and not (tmp_path/'killed'/'checkpoint.pt').exists(): time.sleep(.02)
-    p.kill()
-    p.wait()
-    p = start(data, tmp_path/'killed', True, '2', 32)
-    assert p.wait() == 0, p.stdout.read()
-    assert whole.wait() == 0, whole.stdout.read()
-    assert_alike(tmp_path/'whole', tmp_path/'killed', 'killed after the first epoch')
+    "Killed in three phases, and once no checkpoint could be written: no half of it stays"
+    kills = [dict(event='after_batch', phase=1, epoch=1), dict(event='after_batch', phase=3, epoch=1, batch=1),
+             dict(bytes=1 << 20), dict(event='after_epoch', phase=4, epoch=1, order=69, training=False)]
+    codes, errors = run_killed('all-phases', data, tmp_path, kills)
+    assert codes == [9, 9, 2, 9]
+    assert 'cannot write' in errors and 'File too large): make room there; the last checkpoint is whole' in errors
 
+@forks
 @pytest.mark.slow
-def test_killed_runs_end_alike(data, tmp_path):
-    "Killed with SIGKILL at random moments of all phases"
-    t = time.time()
-    p = start(data, tmp_path/'whole', False)
-    assert p.wait() == 0, p.stdout.read()
-    took = time.time() - t
-    rng, killed = random.Random(int(took*1e6)), [] # another moment each time the test runs
-    for attempt in range(12):
-        p = start(data, tmp_path/'killed', attempt > 0)
-        part = rng.uniform(.3, .9) if killed else rng.uniform(.1, .4) # the first early: what else ran may have ended
-        wait = part*took
-        try:
-            p.wait(wait if len(killed) < 3 else None)
-            break
-        except subprocess.TimeoutExpired:
-            p.send_signal(signal.SIGKILL)
-            p.wait()
-            killed.append(round(wait, 2))
-    assert p.returncode == 0, (killed, p.stdout.read())
-    assert killed, 'no run was killed'
-    assert_alike(tmp_path/'whole', tmp_path/'killed', f'killed after {killed} s of {took:.1f} s')
+@pytest.mark.parametrize('recipe', ['lite', 'unet-gan-pretrained', 'nogan'])
+def test_killed_at_every_place(recipe, data, tmp_path):
+    "In each phase: in its first epoch, between the epoch's figures and its checkpoint, and after that"
+    places = [dict(event='after_pred', batch=1), dict(event='after_epoch', order=69, training=False),
+              dict(event='after_epoch', order=71, training=False)]
+    kills = [place | dict(phase=i + 1) for i in range(PHASES[recipe]) for place in places]
+    codes, _ = run_killed(recipe, data, tmp_path, kills)
+    assert codes.count(9) >= 2*PHASES[recipe], codes # after the last epoch of a phase nothing is left of it to die in
+
+@forks
+@pytest.mark.slow
+@pytest.mark.parametrize('recipe', ['lite', 'unet-gan-pretrained', 'nogan'])
+@pytest.mark.parametrize('how', ['line', 'seconds'])
+def test_killed_at_random(recipe, how, data, tmp_path):
+    "Killed at random lines of our code, and with SIGKILL at random moments; others each time the test runs"
+    counted, _ = run_jobs([dict(recipe=recipe, data=data, out=tmp_path/'first', kill=dict(line=0))], tmp_path)
+    last = int((tmp_path/'first.lines').read_text()) if how == 'line' else counted[0][1]
+    rng = random.Random(time.time_ns())
+    kills = [{how: rng.uniform(.1, .6)*last} for _ in range(6)]
+    if how == 'line': kills = [{how: round(k[how])} for k in kills]
+    codes, _ = run_killed(recipe, data, tmp_path, kills)
+    assert set(codes) - {0}, (codes, kills)
 
 # The plan of experiments/run_systems.py: what it runs is there, and what the pages show came from it
 

@@ -6,7 +6,8 @@ Docs: https://colorize-nb.github.io/colorize_nb/train/callbacks.html.md"""
 
 # %% auto #0
 __all__ = ['get_generator', 'EpochSeed', 'FreezeNorm', 'ChromaBoost', 'EMA', 'preview_image', 'Preview', 'ColorWatch',
-           'PlainLosses', 'BFloat16', 'Compiled', 'History', 'Checkpoint', 'read_checkpoint', 'KeepBest']
+           'PlainLosses', 'BFloat16', 'Compiled', 'History', 'write_checkpoint', 'Checkpoint', 'fill_network',
+           'read_checkpoint', 'KeepBest']
 
 # %% ../../nbs/train/03_callbacks.ipynb #c003
 import csv, io, os, platform, shutil, warnings
@@ -16,8 +17,8 @@ from fastai.vision.all import *
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..color.lab import gray_lab, lab2rgb8, unscale_lab
-from ..io.write import atomic_path
 from ..metrics.image import colorfulness
+from .folder import whole_file
 
 # %% ../../nbs/train/03_callbacks.ipynb #c005
 def get_generator(
@@ -77,7 +78,9 @@ class EMA(Callback):
 
     def before_fit(self):
         "Start from the weights as they are, unless an average is there already."
-        if self.avg is None: self.avg = {k: v.detach().clone() for k, v in self._tensors().items()}
+        now = self._tensors()
+        start = now if self.avg is None else self.avg # a stored one comes from another device, and lies otherwise
+        self.avg = {k: torch.empty_like(v).copy_(start[k]) for k, v in now.items()}
 
     def after_batch(self):
         "Move the average towards the weights after a training step."
@@ -156,36 +159,53 @@ class Preview(_OncePerEpoch):
         self.trained = False
         x, y = (o.as_subclass(Tensor) if isinstance(o, TensorBase) else o for o in self.xy)
         with torch.no_grad(): self.last = preview_image(x, get_generator(self.model).eval()(x), y)
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.last.save(self.path/f'preview_{self.prefix}{self.epoch:03d}.png')
+        with whole_file(self.path/f'preview_{self.prefix}{self.epoch:03d}.png') as tmp: self.last.save(tmp, 'PNG')
 
 # %% ../../nbs/train/03_callbacks.ipynb #c031
 class ColorWatch(_OncePerEpoch):
-    "Warn when the colourfulness of the predictions falls under a tenth of the truth's."
+    "Warn when the predictions have lost their colours, and at the end if they never had any."
     order = 54
     def __init__(self,
         least:float=0.1, # warn under this share of the truth's colourfulness
         batches:int=4, # validation batches to measure
-    ): self.least, self.batches, self.share = least, batches, None
+    ): self.least, self.batches, self.share, self.best, self.steps = least, batches, None, 0., 0
 
     def before_validate(self):
         "Start counting."
         self.pred_cf, self.true_cf = [], []
 
     def after_batch(self):
-        "Measure one validation batch."
+        "Count a step, or measure one validation batch."
+        if self.training: self.steps += 1
         if self.training or len(self.pred_cf) >= self.batches or not len(self.yb): return
         for lab, to in ((self.pred, self.pred_cf), (self.yb[0], self.true_cf)):
             rgb = lab2rgb8(unscale_lab(lab.detach().float().as_subclass(Tensor)))
             to.append(colorfulness(rgb).mean().item())
 
     def after_validate(self):
-        "Compare, and warn."
+        "Compare with the truth and with the best epoch, and warn of a collapse."
         if not self.trained or not self.pred_cf: return
         self.trained, self.share = False, sum(self.pred_cf)/max(sum(self.true_cf), 1e-6)
-        if self.share >= self.least: return
-        warnings.warn(f"colours have collapsed in epoch {self.epoch}: predictions are {100*self.share:.0f} % as "
-                      "colourful as the truth; lower the learning rate or train longer before judging")
+        if self.share < self.least <= self.best:
+            warnings.warn(f"colours have collapsed in epoch {self.epoch}: predictions are {100*self.share:.0f} % as "
+                          f"colourful as the truth, and were {100*self.best:.0f} %; lower the learning rate")
+        self.best = max(self.best, self.share)
+
+    def after_fit(self):
+        "Say so if there were no colours in any epoch."
+        if self.share is None or self.best >= self.least: return
+        warnings.warn(f"no colours yet after {self.steps} steps: predictions are {100*self.share:.0f} % as colourful as "
+                      "the truth; train longer before judging, and lower the learning rate only if that does not help")
+
+    def state_dict(self)->dict: # the greatest share of the truth's colourfulness, and steps
+        "Return what a checkpoint stores."
+        return dict(best=self.best, share=self.share, steps=self.steps)
+
+    def load_state_dict(self,
+        sd:dict, # from `state_dict`
+    ):
+        "Take up what was seen."
+        self.best, self.share, self.steps = sd['best'], sd['share'], sd['steps']
 
 # %% ../../nbs/train/03_callbacks.ipynb #c033
 class PlainLosses(Callback):
@@ -305,7 +325,7 @@ class History(_OncePerEpoch):
         w = csv.DictWriter(f, cols, lineterminator='\n')
         w.writeheader()
         w.writerows({k: f'{v:.6g}' if isinstance(v, float) else v for k, v in r.items()} for r in self.rows)
-        with atomic_path(self.path) as tmp: tmp.write_bytes(f.getvalue().encode())
+        with whole_file(self.path) as tmp: tmp.write_bytes(f.getvalue().encode())
 
 # %% ../../nbs/train/03_callbacks.ipynb #c057
 def _plain(o):
@@ -313,6 +333,29 @@ def _plain(o):
     if isinstance(o, dict): return {k: _plain(v) for k, v in o.items()}
     if isinstance(o, (list, tuple)): return type(o)(map(_plain, o))
     return o.item() if isinstance(o, np.generic) else o
+
+class _Disk:
+    "A file to write to that keeps the system's error, of which PyTorch makes one of its own."
+    def __init__(self, file): self.file, self.error = file, None
+    def write(self, data):
+        try: return self.file.write(data)
+        except OSError as e:
+            self.error = e
+            raise
+    def flush(self): self.file.flush()
+
+def write_checkpoint(
+    path:str|Path, # file to be
+    content:dict, # tensors and plain values
+):
+    "Write a checkpoint whole or not at all."
+    with whole_file(path) as tmp, open(tmp, 'wb', buffering=0) as f:
+        disk = _Disk(f)
+        try: torch.save(_plain(content), disk)
+        except Exception:
+            if disk.error: raise disk.error from None
+            raise
+        os.fsync(f.fileno()) # before it takes its name: a power cut leaves the old checkpoint or the new one
 
 class Checkpoint(_OncePerEpoch):
     "Write a checkpoint after every epoch, from which training continues exactly."
@@ -325,7 +368,8 @@ class Checkpoint(_OncePerEpoch):
 
     @property
     def _nets(self): return {'model': self.model} if self.nets is None else self.nets
-    def _stateful(self): return {cb.name: cb for cb in self.learn.cbs if hasattr(cb, 'state_dict')}
+    def _stateful(self): # asked of the class: an instance passes on what its learner's model has
+        return {cb.name: cb for cb in self.learn.cbs if hasattr(type(cb), 'state_dict')}
 
     def after_epoch(self):
         "Store model, optimizer, callbacks, history and position."
@@ -335,35 +379,83 @@ class Checkpoint(_OncePerEpoch):
         sd = dict(meta=self.meta, epoch=self.epoch + 1, nets={k: v.state_dict() for k, v in self._nets.items()},
                   opt=self.opt.state_dict(), cbs={k: cb.state_dict() for k, cb in self._stateful().items()},
                   rows=[] if hist is None else hist.rows)
-        with atomic_path(self.path) as tmp, open(tmp, 'wb') as f:
-            torch.save(_plain(sd), f)
-            f.flush()
-            os.fsync(f.fileno()) # before it takes its name: a power cut leaves the old checkpoint or the new one
+        write_checkpoint(self.path, sd)
 
 # %% ../../nbs/train/03_callbacks.ipynb #c059
+_FOREIGN = KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError # what a wrong state leads to
+
+def fill_network(
+    net:nn.Module, # takes the weights
+    weights:dict, # name -> tensor
+    name:str, # of the network, for the message
+):
+    "Load weights from a checkpoint, or say what does not fit."
+    want = {k: v.shape for k, v in net.state_dict().items()}
+    got = {k: v.shape for k, v in weights.items()}
+    wrong = sorted((want.keys() ^ got.keys()) | {k for k in want if k in got and want[k] != got[k]}, key=str)
+    if wrong: raise ValueError(f"the checkpoint's {name} is another network than this run's ({len(wrong)} weights differ, "
+                               f"first: {wrong[0]}): start anew in another folder")
+    net.load_state_dict(weights)
+
+def _check_moments(opt):
+    "Refuse an optimizer with moments of another shape than their parameter."
+    for o in (opt.generator, opt.critic) if hasattr(opt, 'critic') else (opt,):
+        for p, state in o.opt.state.items() if hasattr(o, 'opt') else ():
+            if any(isinstance(v, Tensor) and v.dim() and v.shape != p.shape for v in state.values()):
+                raise ValueError('moments of other shapes')
+
+def _check_averages(sd, net):
+    "Refuse averaged or best weights that are not those of `net`."
+    want = net.state_dict()
+    for weights in (v for v in sd.values() if isinstance(v, dict)):
+        if any(v.shape != want[k].shape for k, v in weights.items()): raise ValueError('weights of other shapes')
+
 @patch
 def load(self:Checkpoint,
     sd:dict, # from `read_checkpoint`
 )->int: # epochs done: `start_epoch` for `fit`
     "Put a stored state into the learner."
-    for k, net in self._nets.items(): net.load_state_dict(sd['nets'][k])
+    for k, net in self._nets.items(): fill_network(net, sd['nets'].get(k, {}), k)
     if self.learn.opt is None: self.learn.create_opt()
-    self.learn.opt.load_state_dict(sd['opt'])
-    for k, cb in self._stateful().items():
-        if k in sd['cbs']: cb.load_state_dict(sd['cbs'][k])
+    try:
+        self.learn.opt.load_state_dict(sd['opt'])
+        _check_moments(self.learn.opt)
+        for k, cb in self._stateful().items():
+            if k not in sd['cbs']: continue # of an earlier version
+            if cb.state_dict().keys() != sd['cbs'][k].keys(): raise ValueError(f'{k} has another state')
+            _check_averages(sd['cbs'][k], get_generator(self.model))
+            cb.load_state_dict(sd['cbs'][k])
+    except _FOREIGN as e:
+        raise ValueError(f"{self.path} does not belong to this phase ({type(e).__name__}: {str(e)[:60]}): start anew in "
+                         "another folder") from None
     if hasattr(self.learn, 'history'): self.learn.history.rows[:] = sd['rows']
     return sd['epoch']
 
 # %% ../../nbs/train/03_callbacks.ipynb #c061
+def _check_checkpoint(sd):
+    "Refuse what is not built like a checkpoint."
+    types = dict(meta=dict, epoch=int, nets=dict, opt=dict, cbs=dict, rows=list)
+    if not isinstance(sd, dict): raise ValueError(f'it holds a {type(sd).__name__}')
+    for k, t in types.items():
+        if type(sd.get(k)) is not t: raise ValueError(f'it has no {k}' if k not in sd else f'its {k} is none')
+    for k, net in sd['nets'].items():
+        if not isinstance(net, dict) or not all(isinstance(v, Tensor) for v in net.values()):
+            raise ValueError(f'its network {k} is none')
+    if sd['epoch'] < 0 or not all(isinstance(r, dict) for r in sd['rows']): raise ValueError('its history is none')
+    return sd
+
 def read_checkpoint(
     path:str|Path, # file written by `Checkpoint`
 )->dict|None: # its content, tensors on the CPU; None when there is no file
     "Read a checkpoint; tensors and plain values only, no code is run."
     path = Path(path)
     if not path.exists(): return None
-    try: return torch.load(path, map_location='cpu', weights_only=True)
+    try:
+        if not path.is_file(): raise ValueError('it is no file')
+        return _check_checkpoint(torch.load(path, map_location='cpu', weights_only=True))
     except Exception as e:
-        raise ValueError(f"{path} is not a checkpoint of ours ({type(e).__name__}): start anew without --resume, "
+        why = str(e) if type(e) is ValueError else type(e).__name__
+        raise ValueError(f"{path} is not a checkpoint of ours ({why}): start anew without --resume, "
                          "or give the folder of the run") from e
 
 # %% ../../nbs/train/03_callbacks.ipynb #c066

@@ -341,10 +341,12 @@ def critic_learner(
     lr:float=1e-3, # DeOldify's for the first critic phase
     betas:tuple=(0.9, 0.999), # Adam's
     boost:float=1., # factor on the true chroma, the generator's in training
+    channels_last:bool=True, # memory format of the convolutions
     cbs:list|None=None, # further callbacks
 )->Learner: # trains the critic only; metric: accuracy
     "Make a `Learner` for the critic alone on stored generator outputs."
     gan_loss = GANLoss(gan_loss) if isinstance(gan_loss, str) else gan_loss
+    if channels_last: pair = pair.to(memory_format=torch.channels_last)
     real, fake = store_outputs(dls, pair.generator, n)
     real[:, 1:] = (real[:, 1:]*boost).clamp(-1, 1)
     k = max(1, len(real)//10) # held back for validation
