@@ -185,7 +185,7 @@ def _dust(self, l, generator):
 
 # %% ../../nbs/train/00_augment.ipynb #d006
 def _stain(self, l, generator):
-    n, (h, w) = len(l), l.shape[-2:]
+    n = len(l)
     y, x = (torch.cos(math.pi*torch.arange(5, device=l.device)[:, None]*(o.flatten()/len(o.flatten()) + .5))
             for o in _coordinates(l))
     waves = torch.randn(n, 5, 5, generator=generator).to(l.device)
