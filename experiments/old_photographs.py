@@ -12,7 +12,6 @@ import csv
 import glob
 import json
 import math
-import os
 import signal
 import time
 from collections import deque
@@ -51,7 +50,8 @@ def parse():
     p.add_argument('--lr', type=float, default=5e-4, help="the decoder's")
     p.add_argument('--enc-lr', type=float, default=8e-5, help="the encoder's")
     p.add_argument('--wd', type=float, default=.02)
-    p.add_argument('--decay', type=float, default=.4, help='share of the steps, at the end, over which the rate falls to 0')
+    p.add_argument('--decay', type=float, default=.4,
+                   help='share of the steps, at the end, over which the rate falls to 0')
     p.add_argument('--bins', type=float, default=.03, help='weight of the cross-entropy beside Huber')
     p.add_argument('--no-film', action='store_true', help='train on plain lightness alone')
     p.add_argument('--no-hints', action='store_true', help='train without hints')

@@ -101,7 +101,7 @@ def colorize(
         help="Pictures, folders (with their sub-folders), patterns like 'old/**/*.jpg', http(s) URLs, or - for "
              'standard input.')],
     out:Annotated[str, Option(metavar='DIR|FILE',
-        help='Folder for the results, which keep sub-folders and names; or the file of one; or - for standard output.')],
+        help='Folder for the results, which keep sub-folders and names; or one file; or - for standard output.')],
     model:Annotated[str, Option(metavar='NAME|FILE',
         help='A packaged model, a .safetensors file with its .json beside it, or an .onnx file.')]='default',
     size:Annotated[int|None, Option(min=32, max=2048,

@@ -95,7 +95,8 @@ class TorchEngine:
     def __repr__(self): return f"{type(self).__name__}({self.name!r}, device={self.device!r})"
 
 # %% ../../nbs/colorizer/00_engines.ipynb #c014
-_PORTS = {1: ['lightness', 'ab'], 2: ['l', 'hints', 'ab', 'logits']} # what an exported graph of a format takes and gives
+# what an exported graph of a format takes and gives
+_PORTS = {1: ['lightness', 'ab'], 2: ['l', 'hints', 'ab', 'logits']}
 _PROVIDERS = dict(cuda='CUDAExecutionProvider', mps='CoreMLExecutionProvider', dml='DmlExecutionProvider',
                   cpu='CPUExecutionProvider')
 
