@@ -127,7 +127,7 @@ from ..color.film import gaussian_blur
 class Damage:
     "Settings of what happens to prints, and to their reproductions."
     p_scratches:float=.1 # probability of scratches
-    scratches:int=4 # most of them in one image
+    scratches:int=3 # most of them in one image
     scratch_width:tuple=(.2, .7) # sigma, pixels
     scratch_strength:tuple=(10., 60.) # L units, lighter or darker
     p_dust:float=.2 # probability of dust
@@ -185,7 +185,7 @@ def _dust(self, l, generator):
 
 # %% ../../nbs/train/00_augment.ipynb #d006
 def _stain(self, l, generator):
-    n, (h, w) = len(l), l.shape[-2:]
+    n = len(l)
     y, x = (torch.cos(math.pi*torch.arange(5, device=l.device)[:, None]*(o.flatten()/len(o.flatten()) + .5))
             for o in _coordinates(l))
     waves = torch.randn(n, 5, 5, generator=generator).to(l.device)
