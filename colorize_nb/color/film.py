@@ -170,7 +170,7 @@ def negative_density(
 _PAPER = dict(slope=1.6, toe=.05, shoulder=.5, black=2.) # a normal grade
 _PRINTING = .1 # log10 exposure by which white lies on the paper's toe, so that it stays white
 
-def _paper_lightness(drop, film):
+def _paper_lightness(drop):
     "L of a fresh print where the negative is less dense than at white by `drop`."
     p = {k: torch.tensor(v, device=drop.device) for k, v in _PAPER.items()}
     length = (p['black'] - p['shoulder'] - p['toe'])/p['slope']
@@ -187,10 +187,10 @@ def print_lightness(
 )->Tensor: # (bs,1,h,w) L in [0,100]
     "Print a negative on paper of normal contrast, and let it fade."
     white = _white_density(film, density)
-    darkest = _paper_lightness(white.clone(), film)
+    darkest = _paper_lightness(white)
     black, bare = _planes(film.black, density), _planes(film.white, density)
     scale = (bare - black)/(100 - darkest)
-    return (_paper_lightness(white - density, film) - darkest).mul_(scale).add_(black).clamp_(0, 100)
+    return (_paper_lightness(white - density) - darkest).mul_(scale).add_(black).clamp_(0, 100)
 
 # %% ../../nbs/color/04_film.ipynb #c034
 _MIDDLE = math.log10(((50 + 16)/116)**-3) # density of the print where L = 50
@@ -208,7 +208,7 @@ def _spots(x, size, generator):
 
 def _grain(density, film, generator):
     "Add grain to the negative's density."
-    darkest = _paper_lightness(_white_density(film, density), film)
+    darkest = _paper_lightness(_white_density(film, density))
     middle = (_white_density(film, density) - _DROP).clamp_min(.1)
     sigma = _planes(film.grain, density)*(100 - darkest)/(100*_L_SLOPE)
     return density + sigma*(density/middle).clamp_min(0).sqrt_()*_spots(density, _values(film.grain_size), generator)

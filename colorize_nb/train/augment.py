@@ -127,7 +127,7 @@ from ..color.film import gaussian_blur
 class Damage:
     "Settings of what happens to prints, and to their reproductions."
     p_scratches:float=.1 # probability of scratches
-    scratches:int=4 # most of them in one image
+    scratches:int=3 # most of them in one image
     scratch_width:tuple=(.2, .7) # sigma, pixels
     scratch_strength:tuple=(10., 60.) # L units, lighter or darker
     p_dust:float=.2 # probability of dust
