@@ -263,13 +263,13 @@ def advice(self:_Run)->list: # of sentences
     wanted = wanted_pictures(rec)
     if wanted and n < wanted/10:
         start = '' if rec.model else ", or take `adapt` or `finetune`, which start from a trained model"
-        res.append(f"WARNING: {n:,} pictures are few for {rec.name}, whose source learned from {wanted:,}: it will know "
-                   f"them by heart; add pictures{start}")
+        res.append(f"WARNING: {n:,} pictures are few for {rec.name}, whose source learned from {wanted:,}: "
+                   f"it will know them by heart; add pictures{start}")
     elif wanted: res.append(f"{n:,} pictures, where the recipe's source learned from {wanted:,}: "
                             + ("enough" if n >= wanted else "enough to learn, and more would help"))
     if any(p.kind != 'generator' for p in rec.phases) and (k := _count_weights(rec.critic)) > _WEIGHTS_PER_PICTURE*n:
-        res.append(f"WARNING: a critic of {k/1e6:.1f} M weights for {n:,} pictures learns them by heart, and is slow: add "
-                   f"pictures, at least {-(-k//_WEIGHTS_PER_PICTURE):,}, or take a recipe without one (`adapt`)")
+        res.append(f"WARNING: a critic of {k/1e6:.1f} M weights for {n:,} pictures learns them by heart, and is slow: "
+                   f"add pictures, at least {-(-k//_WEIGHTS_PER_PICTURE):,}, or take a recipe without one (`adapt`)")
     return res
 
 # %% ../../nbs/train/08_run.ipynb #r026
@@ -278,7 +278,8 @@ _COST = dict(generator=1., critic=.5, gan=1.5) # of a step, for the same pixels
 def _duration(seconds):
     "Seconds, minutes, hours or days in words."
     for unit, most, size in (('s', 90, 1), ('min', 90, 60), ('h', 48, 3600)):
-        if seconds/size < most: return f'{seconds/size:.2g} {unit}' if seconds/size < 10 else f'{seconds/size:.0f} {unit}'
+        n = seconds/size
+        if n < most: return f'{n:.2g} {unit}' if n < 10 else f'{n:.0f} {unit}'
     return f'{seconds/86400:.1f} days'
 
 def used_memory(
@@ -432,7 +433,8 @@ def _tell_size(run):
     if not file.exists(): return
     if run.opts.slim:
         before, after = slim_checkpoint(file)
-        run.log(f"{file.name} slimmed from {before/1e6:.1f} to {after/1e6:.1f} MB: the critic is left, for later trainings")
+        run.log(f"{file.name} slimmed from {before/1e6:.1f} to {after/1e6:.1f} MB: "
+                "the critic is left, for later trainings")
     else: run.log(f"{file.name} has {file.stat().st_size/1e6:.1f} MB: --resume --slim keeps only the critic of it")
 
 # %% ../../nbs/train/08_run.ipynb #c032
