@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from colorize_nb.io.samples import gray_samples, sample, samples
+from colorize_nb.train.folder import RunOptions
+from colorize_nb.train.recipe import get_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV = {'PYTHONPATH': str(ROOT), 'PYTHONUTF8': '1', 'OMP_NUM_THREADS': '1'}
@@ -119,8 +121,8 @@ def test_debug_shows_where(photo, tmp_path):
     assert done.returncode == 1 and 'Traceback' in done.stderr and 'find_model' in done.stderr
 
 @pytest.mark.parametrize('args,missing,extra', [
-    (['train', 'lite', '--data', 'PHOTO', '--out', 'run'], 'fastai', 'train'),
-    (['train', 'lite', '--data', 'PHOTO', '--out', 'run'], 'torch', 'train'),
+    (['train', 'lite', '--data', '.', '--out', 'run'], 'fastai', 'train'),
+    (['train', 'lite', '--data', '.', '--out', 'run'], 'torch', 'train'),
     (['evaluate', '--model', 'MODEL', '--data', 'sample', '--out', 'judged'], 'torch', 'evaluate'),
     (['export', 'MODEL', '--out', 'model.onnx'], 'torch', 'export'),
     (['study', 'serve', 'study'], 'fasthtml', 'study'),
@@ -176,10 +178,20 @@ HEAVY = {'torch', 'fastai', 'timm', 'skimage', 'matplotlib', 'pandas', 'scipy'}
     (['models'], HEAVY),
     (['recipes'], HEAVY),
     (['train', 'no-such', '--data', 'd', '--out', 'o'], HEAVY),
+    (['train', 'lite', '--data', 'gone', '--out', 'o'], HEAVY),
+    (['train', 'lite', '--data', '.', '--out', 'o', '--scale', '0'], HEAVY),
+    (['train', 'lite', '--data', '.', '--out', 'o', '--model', 'no-such'], HEAVY),
+    (['train', 'lite', '--data', '.', '--out', 'RUN'], HEAVY),
+    (['train', 'lite', '--data', '.', '--out', 'RUN', '--resume', '--seed', '1'], HEAVY),
     (['colorize', 'PHOTO', '--out', 'new', '--model', 'MODEL'], (HEAVY | {'sklearn'}) - {'torch'}),
 ])
 def test_imports_wait(args, banned, model, photo, tmp_path):
-    args = [{'PHOTO': str(photo), 'MODEL': str(model)}.get(a, a) for a in args]
+    args = [{'PHOTO': str(photo), 'MODEL': str(model), 'RUN': 'run'}.get(a, a) for a in args]
+    if 'run' in args: # a training that was stopped there
+        (tmp_path/'run').mkdir()
+        (tmp_path/'run'/'checkpoint.pt').touch()
+        settings = RunOptions().settings(get_recipe('lite'), '.')
+        (tmp_path/'run'/'settings.json').write_text(json.dumps(settings))
     done = call_without([], *args, cwd=tmp_path)
     assert not banned & ast.literal_eval(done.stdout.splitlines()[-1])
 

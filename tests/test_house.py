@@ -120,7 +120,7 @@ def test_version():
 LIGHT = ['color.srgb', 'color.icc', 'io.metadata', 'io.download', 'io.read', 'io.write', 'io.files', 'io.samples',
          'models.registry', 'colorizer.upsample',
          'colorizer.engines', 'colorizer.core', 'colorizer.compare', 'colorizer.plan', 'colorizer.batch',
-         'colorizer.processes', 'evaluate.demo', 'train.recipe', 'cli.app']
+         'colorizer.processes', 'evaluate.demo', 'train.folder', 'train.recipe', 'cli.app']
 # none of these on the way from file to file
 CORE = ['torch', 'fastai', 'skimage', 'sklearn', 'scipy', 'matplotlib', 'pandas', 'timm', 'torchmetrics']
 

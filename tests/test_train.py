@@ -193,6 +193,12 @@ def test_recipe_trains(name, photos, tmp_path):
     assert Colorizer.from_pretrained(out/'model.safetensors')(gray).size == (53, 37)
     (out/'model.safetensors').unlink() # 100 MB each
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason='it is there')
+def test_a_device_that_is_not_there(photos, tmp_path):
+    with pytest.raises(ValueError, match='no cuda on this machine'):
+        run_recipe('lite', photos, tmp_path/'run', device='cuda', log=lambda s: None)
+    assert not (tmp_path/'run').exists() # no empty folder is left
+
 # A killed run ends like a whole one
 
 PHASES = dict([('all-phases', 4), ('lite', 3), ('unet-gan-pretrained', 2), ('nogan', 7)]) # how many
@@ -293,8 +299,10 @@ def test_plans():
     assert 'lite' not in KNOWN # that folder is the packaged model's
 
 @pytest.mark.parametrize('name', ['paintings-genre', 'art-vae', 'lite-600'])
-def test_commands_are_understood(name):
+def test_commands_are_understood(name, tmp_path, monkeypatch):
     o = KNOWN[name]
+    (tmp_path/'data'/o.data).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
     with patch('colorize_nb.train.run.run_recipe') as run:
         res = CliRunner().invoke(app, o.command('data', 'out', 96, 2)[1:])
     assert res.exit_code == 0, res.output

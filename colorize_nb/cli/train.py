@@ -43,16 +43,18 @@ def recipes(as_json:Annotated[bool, Option('--json', help='For programs: the who
     print_table(shown, dict(name='recipe', epochs='epochs', size='pixels', weights='weights', title='what it is'))
 
 # %% ../../nbs/cli/02_train.ipynb #c011
+_EVERY = 60. # seconds between two lines of progress where there is no terminal
+
 @contextmanager
 def _training_bar():
-    "A fastai callback that shows how far the phase is, on a terminal; its bar is removed whatever happens."
+    "A fastai callback that shows how far the phase is; its bar is removed whatever happens."
     from fastai.callback.core import Callback
     class TrainingBar(Callback):
-        "A rich progress bar over the training batches of a phase."
+        "A rich progress bar over the training batches of a phase on a terminal, a line a minute elsewhere."
         order, bar = 90, None # after what is shown
         def before_fit(self):
             "Start the bar of this phase."
-            self.bar, self.refreshed = progress(auto_refresh=False), 0.
+            self.bar, self.refreshed = progress(auto_refresh=False), time.perf_counter()
             self.task = self.bar.add_task('', total=self.n_epoch*len(self.dls.train))
             self.bar.start()
         def before_epoch(self):
@@ -60,17 +62,39 @@ def _training_bar():
             batches, text = self.epoch*len(self.dls.train), f'epoch {self.epoch + 1} of {self.n_epoch}'
             self.bar.update(self.task, completed=batches, description=text, refresh=True)
         def after_batch(self):
-            "Advance, and refresh five times a second."
+            "Advance, and refresh five times a second, or print a line."
             if self.training: self.bar.advance(self.task)
-            if time.perf_counter() - self.refreshed > .2:
-                self.bar.refresh()
-                self.refreshed = time.perf_counter()
+            if time.perf_counter() - self.refreshed < (_EVERY if self.bar.disable else .2): return
+            self.refreshed = time.perf_counter()
+            if not self.bar.disable: return self.bar.refresh()
+            part = 'step' if self.training else 'validation batch'
+            print(f'epoch {self.epoch + 1} of {self.n_epoch}, {part} {self.iter + 1} of {self.n_iter}', flush=True)
         def after_fit(self):
             "Remove the bar."
             if self.bar is not None: self.bar.stop()
     res = TrainingBar()
     try: yield res
     finally: res.after_fit()
+
+# %% ../../nbs/cli/02_train.ipynb #r001
+def _check(recipe, data, model, out, resume, options):
+    "Sets and models by name, and the number of runs; refuse what can be refused before heavy imports."
+    from colorize_nb.io.datasets import named_set
+    from colorize_nb.train.folder import RunOptions, check_folder, check_grid, short_names
+    from colorize_nb.train.recipe import get_recipe
+    try: rec = get_recipe(recipe)
+    except ValueError as e: raise typer.BadParameter(str(e), param_hint='RECIPE') from None
+    check_models(model or [])
+    with wrong_usage('--data'): sets = short_names(data)
+    with wrong_usage('--model'): models = short_names(model) if model else {'start': None}
+    check_folders([f for f in sets.values() if not named_set(f)], '--data')
+    n_runs = len(sets)*len(models)
+    if n_runs > 1: check_grid(out, resume)
+    for d, path in sets.items():
+        for m, start in models.items():
+            folder = out/f'{m}-{d}' if n_runs > 1 else out
+            check_folder(folder, rec, path, resume or n_runs > 1, RunOptions(**options | dict(model=start)))
+    return sets, models, n_runs
 
 # %% ../../nbs/cli/02_train.ipynb #c013
 @app.command()
@@ -80,8 +104,12 @@ def train(
         help='Colour pictures: a folder with train/ and valid/, or any folder, which is then split; coco, '
              'oxford-flowers, imagenette: downloaded; celeba:DIR; again for more, which makes a grid.')],
     out:Annotated[Path, Option(metavar='DIR', help='Folder for model, history, previews, metrics and checkpoint.')],
-    scale:Annotated[float, Option(max=1, help='Share of epochs and data: 0.01 for a trial.')]=1.,
-    epochs:Annotated[int|None, Option(min=1, help="Of all phases together; default: the recipe's.")]=None,
+    scale:Annotated[float, Option(max=1,
+        help="Share of the recipe's steps, 0.01 for a trial: fewer epochs, and where less than one is left, fewer "
+             'pictures in it. All are used to validate.')]=1.,
+    epochs:Annotated[int|None, Option(min=1,
+        help="Of all phases together, shared out as the recipe's are, at least one for each phase: lite has 3 phases, "
+             "so 1 becomes 3; default: the recipe's.")]=None,
     limit:Annotated[int|None, Option(min=2, help='Learn from at most so many pictures, chosen by --seed.')]=None,
     size:Annotated[int|None, Option(min=32, help="Side of the pictures, pixels; default: the recipe's.")]=None,
     batch_size:Annotated[int|None, Option(min=1, help="Pictures per step; default: the recipe's.")]=None,
@@ -95,25 +123,21 @@ def train(
         help='Compute in bfloat16: twice as fast where the processor or GPU has it.')]=False,
     compiled:Annotated[bool, Option('--compile',
         help='Compile the networks first: long runs are faster for it.')]=False,
+    device:Annotated[Device, Option(help='Where to compute.')]=Device.auto,
     resume:Annotated[bool, Option('--resume', help='Go on with the run in --out.')]=False,
+    slim:Annotated[bool, Option('--slim',
+        help='At the end, keep of the checkpoint only the critic, for later trainings: it is then a fraction as large; '
+             'with --resume for a finished run too.')]=False,
     seed:Annotated[int, Option(help='Of the split and every random choice.')]=42,
 ):
     "Train a colorizer on your pictures."
     if scale <= 0:
         raise typer.BadParameter('give a number in (0,1]: 1 is the whole recipe, 0.01 a trial', param_hint='--scale')
-    from colorize_nb.train.recipe import list_recipes as all_recipes
-    names = list(all_recipes())
-    if recipe not in names:
-        raise typer.BadParameter(f"no recipe named {recipe!r}: take one of {', '.join(names)}", param_hint='RECIPE')
-    check_models(model or [])
-    from colorize_nb.io.datasets import named_set
-    from colorize_nb.train.run import run_grid, run_recipe, short_names
-    with wrong_usage('--data'): sets = short_names(data)
-    with wrong_usage('--model'): models = short_names(model) if model else {'start': None}
-    check_folders([f for f in sets.values() if not named_set(f)], '--data')
-    n_runs = len(sets)*len(models)
     options = dict(scale=scale, epochs=epochs, limit=limit, size=size, bs=batch_size, bf16=bf16, compiled=compiled,
-                   only=only, resume=resume, seed=seed, log=partial(print, flush=True))
+                   only=only, seed=seed, device=device.value, slim=slim)
+    sets, models, n_runs = _check(recipe, data, model, out, resume, options)
+    from colorize_nb.train.run import run_grid, run_recipe
+    options |= dict(resume=resume, log=partial(print, flush=True))
     try:
         with _training_bar() as bar:
             if n_runs > 1: run_grid(recipe, sets, models, out, cbs=[bar], **options)

@@ -7,7 +7,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/train/callbacks.html.md"""
 # %% auto #0
 __all__ = ['get_generator', 'EpochSeed', 'FreezeNorm', 'ChromaBoost', 'EMA', 'preview_image', 'Preview', 'ColorWatch',
            'PlainLosses', 'BFloat16', 'Compiled', 'History', 'write_checkpoint', 'Checkpoint', 'fill_network',
-           'read_checkpoint', 'KeepBest']
+           'read_checkpoint', 'slim_checkpoint', 'KeepBest']
 
 # %% ../../nbs/train/03_callbacks.ipynb #c003
 import csv, io, os, platform, shutil, warnings
@@ -168,7 +168,11 @@ class ColorWatch(_OncePerEpoch):
     def __init__(self,
         least:float=0.1, # warn under this share of the truth's colourfulness
         batches:int=4, # validation batches to measure
-    ): self.least, self.batches, self.share, self.best, self.steps = least, batches, None, 0., 0
+    ): self.least, self.batches, self.share, self.best, self.steps, self.fitting = least, batches, None, 0., 0, False
+
+    def before_train(self):
+        "Take note that this is no validation by hand, which has an end too."
+        self.trained = self.fitting = True
 
     def before_validate(self):
         "Start counting."
@@ -193,7 +197,8 @@ class ColorWatch(_OncePerEpoch):
 
     def after_fit(self):
         "Say so if there were no colours in any epoch."
-        if self.share is None or self.best >= self.least: return
+        fitting, self.fitting = self.fitting, False
+        if not fitting or self.share is None or self.best >= self.least: return
         warnings.warn(f"no colours yet after {self.steps} steps: predictions are {100*self.share:.0f} % as colourful as "
                       "the truth; train longer before judging, and lower the learning rate only if that does not help")
 
@@ -417,11 +422,13 @@ def load(self:Checkpoint,
     "Put a stored state into the learner."
     for k, net in self._nets.items(): fill_network(net, sd['nets'].get(k, {}), k)
     if self.learn.opt is None: self.learn.create_opt()
+    of_model = self.model.state_dict().keys()
     try:
         self.learn.opt.load_state_dict(sd['opt'])
         _check_moments(self.learn.opt)
         for k, cb in self._stateful().items():
-            if k not in sd['cbs']: continue # of an earlier version
+            # an earlier version stored none, or by mistake the model's
+            if k not in sd['cbs'] or sd['cbs'][k].keys() == of_model: continue
             if cb.state_dict().keys() != sd['cbs'][k].keys(): raise ValueError(f'{k} has another state')
             _check_averages(sd['cbs'][k], get_generator(self.model))
             cb.load_state_dict(sd['cbs'][k])
@@ -457,6 +464,17 @@ def read_checkpoint(
         why = str(e) if type(e) is ValueError else type(e).__name__
         raise ValueError(f"{path} is not a checkpoint of ours ({why}): start anew without --resume, "
                          "or give the folder of the run") from e
+
+# %% ../../nbs/train/03_callbacks.ipynb #r008
+def slim_checkpoint(
+    path:str|Path, # of a finished run
+)->tuple: # its bytes before and after
+    "Keep of a checkpoint the critic, the settings and the history; the run can no longer be resumed."
+    path = Path(path)
+    sd, before = read_checkpoint(path), path.stat().st_size
+    critic = {k: v for k, v in sd['nets'].items() if k == 'critic'}
+    write_checkpoint(path, sd | dict(nets=critic, opt={}, cbs={}, meta=sd['meta'] | dict(slim=True)))
+    return before, path.stat().st_size
 
 # %% ../../nbs/train/03_callbacks.ipynb #c066
 class KeepBest(_OncePerEpoch):

@@ -155,7 +155,8 @@ class RunOptions:
         return json.loads(json.dumps(d | {k: getattr(self, k) for k in same}))
 
 # %% ../../nbs/train/10_folder.ipynb #f021
-_DEFAULTS = dict(compiled=False, bf16=False, num_workers=None, only=None, limit=None, model=None) # before they were stored
+_DEFAULTS = dict( # of what earlier versions did not store
+    compiled=False, bf16=False, num_workers=None, only=None, limit=None, model=None)
 
 def differing_settings(
     old:dict, # of `RunOptions.settings`, of this version or an earlier one
@@ -193,7 +194,8 @@ def refuse_other_settings(
     "Refuse to go on with other settings, and name them."
     try: diff = differing_settings(old, new)
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise ValueError(f"the settings stored in {folder} are not those of a run: start anew in another folder") from None
+        raise ValueError(f"the settings stored in {folder} are not those of a run: "
+                         "start anew in another folder") from None
     if diff:
         raise ValueError(f"the run in {folder} was started with other settings ({', '.join(diff)}): resume it with the "
                          "same ones, or give another folder")

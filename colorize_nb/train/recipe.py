@@ -11,6 +11,7 @@ __all__ = ['SCHEDULES', 'Phase', 'Recipe', 'stored_recipe', 'training_values', '
 # %% ../../nbs/train/07_recipe.ipynb #c003
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -82,15 +83,21 @@ class Recipe:
 
     def with_scale(self,
         scale:float, # 1 for the whole recipe, 0.01 for a trial
-    )->'Recipe': # with fewer epochs, at least one in each phase
-        "Shrink the epochs."
-        return replace(self, phases=[replace(p, epochs=max(1, round(p.epochs*scale))) for p in self.phases])
+    )->'Recipe': # with fewer steps in each phase
+        "Shrink the steps: fewer epochs, and where less than one is left, fewer images in it."
+        def shrunk(p):
+            part = min(1., p.epochs*scale) # of an epoch
+            return replace(p, epochs=max(1, round(p.epochs*scale)), fraction=p.fraction*part,
+                           n_store=max(2, round(p.n_store*part)))
+        return replace(self, phases=[shrunk(p) for p in self.phases])
 
     def with_epochs(self,
         epochs:int|None=None, # of all phases together; None: as it is
     )->'Recipe': # phases in their proportions, at least one epoch in each
         "Set the number of epochs."
-        return replace(self) if epochs is None else self.with_scale(epochs/sum(p.epochs for p in self.phases))
+        if epochs is None: return replace(self)
+        share = epochs/sum(p.epochs for p in self.phases)
+        return replace(self, phases=[replace(p, epochs=max(1, round(p.epochs*share))) for p in self.phases])
 
     def with_size(self,
         size:int|None=None, # pixels; None: as it is
@@ -423,7 +430,10 @@ def get_recipe(
 )->Recipe: # the recipe
     "Find a recipe by its name."
     known = _packaged()
-    if name not in known: raise ValueError(f"no recipe named {name!r}: take one of {', '.join(known)}")
+    if name not in known:
+        near = [k for k in known if name and name in k] + get_close_matches(name, known, 5)
+        hint = f"did you mean {', '.join(dict.fromkeys(near[:8]))}?" if near else f"take one of {', '.join(known)};"
+        raise ValueError(f"no recipe named {name!r}: {hint} `colorize-nb recipes` describes them")
     return deepcopy(known[name])
 
 def load_recipes(
