@@ -14,7 +14,7 @@ from fastai.vision.all import *
 
 from ..color.lab import rgb2lab, scale_lab
 from ..io.files import rank_pictures
-from .data import TensorL, TensorLab, show_batch, show_results
+from .data import TensorL, TensorLab, show_batch as show_pairs, show_results as show_outputs
 from .store import ImageStore, map_in_order
 
 # %% ../../nbs/train/01_shards.ipynb #c003
@@ -177,7 +177,7 @@ def show_batch(self:ShardLoader,
 ): # the axes
     "Draw gray beside colour."
     b = self.one_batch() if b is None else b
-    return show_batch(b[0], b[-1], list(zip(b[0], b[-1])), ctxs, max_n, **kwargs)
+    return show_pairs(b[0], b[-1], list(zip(b[0], b[-1])), ctxs, max_n, **kwargs)
 
 @patch
 def show_results(self:ShardLoader,
@@ -189,7 +189,7 @@ def show_results(self:ShardLoader,
 ): # the axes
     "Draw gray, prediction and truth beside each other."
     outs = [(o,) for o in TensorLab(out)]
-    return show_results(b[0], b[-1], list(zip(b[0], b[-1])), outs, ctxs, max_n, **kwargs)
+    return show_outputs(b[0], b[-1], list(zip(b[0], b[-1])), outs, ctxs, max_n, **kwargs)
 
 # %% ../../nbs/train/01_shards.ipynb #c029
 @patch
