@@ -199,8 +199,9 @@ class ColorWatch(_OncePerEpoch):
         "Say so if there were no colours in any epoch."
         fitting, self.fitting = self.fitting, False
         if not fitting or self.share is None or self.best >= self.least: return
-        warnings.warn(f"no colours yet after {self.steps} steps: predictions are {100*self.share:.0f} % as colourful as "
-                      "the truth; train longer before judging, and lower the learning rate only if that does not help")
+        warnings.warn(f"no colours yet after {self.steps} steps: predictions are {100*self.share:.0f} % as colourful "
+                      "as the truth; train longer before judging, and lower the learning rate only if that does not "
+                      "help")
 
     def state_dict(self)->dict: # the greatest share of the truth's colourfulness, and steps
         "Return what a checkpoint stores."
@@ -398,8 +399,9 @@ def fill_network(
     want = {k: v.shape for k, v in net.state_dict().items()}
     got = {k: v.shape for k, v in weights.items()}
     wrong = sorted((want.keys() ^ got.keys()) | {k for k in want if k in got and want[k] != got[k]}, key=str)
-    if wrong: raise ValueError(f"the checkpoint's {name} is another network than this run's ({len(wrong)} weights differ, "
-                               f"first: {wrong[0]}): start anew in another folder")
+    if wrong:
+        raise ValueError(f"the checkpoint's {name} is another network than this run's ({len(wrong)} weights differ, "
+                         f"first: {wrong[0]}): start anew in another folder")
     net.load_state_dict(weights)
 
 def _check_moments(opt):
@@ -433,8 +435,8 @@ def load(self:Checkpoint,
             _check_averages(sd['cbs'][k], get_generator(self.model))
             cb.load_state_dict(sd['cbs'][k])
     except _FOREIGN as e:
-        raise ValueError(f"{self.path} does not belong to this phase ({type(e).__name__}: {str(e)[:60]}): start anew in "
-                         "another folder") from None
+        raise ValueError(f"{self.path} does not belong to this phase ({type(e).__name__}: {str(e)[:60]}): "
+                         "start anew in another folder") from None
     if hasattr(self.learn, 'history'): self.learn.history.rows[:] = sd['rows']
     return sd['epoch']
 
