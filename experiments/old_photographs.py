@@ -28,6 +28,7 @@ from colorize_nb.metrics.image import colorfulness
 from colorize_nb.models.hints import simulate_hints
 from colorize_nb.models.lite_hints import lite_hints, widen_weights
 from colorize_nb.models.registry import find_model, load_generator, save_generator
+from colorize_nb.train.augment import Damage
 from colorize_nb.train.losses import AbLoss, BinLoss
 from colorize_nb.train.shards import ImageStore, ShardLoader
 
@@ -154,6 +155,9 @@ def main():
     weights = None if args.flat else {k: WEIGHTS.get(k, 1.) for k in store.counts()}
     film = None if args.no_film else FilmSampler()
     loader = ShardLoader(store, args.size, args.bs, args.seed, weights=weights, film=film,
+                         damage=None if args.no_film
+                         else Damage(p_scratches=.05, p_dust=.1, p_stains=.05, p_paper=.08, p_halftone=.015,
+                                                                p_border=.04, p_jpeg=.15).apply,
                          hints=None if args.no_hints else simulate_hints)
     held = ImageStore.build([args.valid], side=160)
     chosen = list(range(0, len(held), max(1, len(held)//args.measured)))
