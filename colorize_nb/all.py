@@ -3,6 +3,7 @@ networks, data, losses, metrics, learners, recipes and the colorizer. It overwri
 from fastai.vision.all import *
 
 from .color.bins import *
+from .color.film import *
 from .color.lab import *
 from .color.srgb import *
 from .io.datasets import *
@@ -15,7 +16,9 @@ from .models.autoencoders import *
 from .models.base import *
 from .models.critics import *
 from .models.encoders import *
+from .models.hints import *
 from .models.lite import *
+from .models.lite_hints import *
 from .models.pix2pix import *
 from .models.registry import *
 from .models.unet import *
@@ -24,6 +27,8 @@ from .models.zhang import *
 from .train.augment import *
 from .train.callbacks import *
 from .train.data import *
+from .train.store import *
+from .train.shards import *
 from .train.losses import *
 from .train.learner import *
 from .train.gan_schedules import *
