@@ -59,7 +59,8 @@ def tiny(name):
     epochs = dict(critic=2, gan=2, generator=1 if name == 'nogan' else 2)
     phases = [replace(p, epochs=epochs[p.kind], n_store=16, fraction=max(p.fraction, .25)) for p in r.phases]
     r = replace(r, encoder=None, critic=dict(n_layers=2, nf=8, norm='spectral'), phases=phases)
-    lite, small_unet = get_recipe('lite'), r.config | dict(arch='resnet18', depth=3)
+    depth = 4 if r.config.get('self_attention') else 3 # stages that it needs
+    lite, small_unet = get_recipe('lite'), r.config | dict(arch='resnet18', depth=depth)
     if r.arch == 'unet_generator' and not all_phases: return replace(r, config=small_unet)
     if all_phases: r = replace(r, arch='lite_generator', ema=.9, phases=[phases[0], *phases[4:]])
     return replace(r, config=dict(encoder='mobilenet_v2', nf=[16]*4), tfms=lite.tfms)

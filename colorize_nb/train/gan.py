@@ -97,6 +97,8 @@ class PairOptimizer:
     def param_lists(self): return [*self.generator.param_lists, *self.critic.param_lists]
     @property
     def state(self): return self.generator.state
+    @property
+    def frozen_idx(self): return self.generator.frozen_idx
 
 # %% ../../nbs/train/06_gan.ipynb #c010
 @patch

@@ -436,6 +436,7 @@ def _finish(run, start):
             f"colourfulness {m['colorfulness_pred']:.1f}, truth {m['colorfulness_true']:.1f}")
     return res
 
+# %% ../../nbs/train/08_run.ipynb #r034
 def _tell_size(run):
     "Slim the checkpoint, or say how large it is."
     file = run.out/'checkpoint.pt'
