@@ -363,8 +363,9 @@ def batch(self:ImageStore,
     "Crop, resize and flip some of the images."
     aug, indices = _crop_settings(crop), torch.as_tensor(indices, dtype=torch.int64)
     h, w = self.heights[indices], self.widths[indices]
-    crops = generator is not None and min(aug.scale) < 1
-    boxes = random_boxes(h, w, generator, aug.scale, aug.ratio) if crops else _center_boxes(h, w)
+    scale = aug.scale or (.5, 1.)
+    crops = generator is not None and min(scale) < 1
+    boxes = random_boxes(h, w, generator, scale, aug.ratio) if crops else _center_boxes(h, w)
     res = torch.empty(len(indices), 3, size, size, dtype=torch.uint8)
     for out, i, (top, left, height, width) in zip(res, indices.tolist(), boxes.tolist()):
         part = self[i][None, :, top:top + height, left:left + width]
