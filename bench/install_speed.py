@@ -18,7 +18,10 @@ def run_in(folder, *cmd):
     done = subprocess.run([str(c) for c in cmd], cwd=folder, env=env, capture_output=True, text=True)
     if done.returncode: sys.exit(f"{' '.join(map(str, cmd))} failed:\n{done.stdout}{done.stderr}")
 
-def size(folder): return sum(f.stat().st_size for f in folder.rglob('*') if f.is_file() and not f.is_symlink())
+def size(folder, bytecode=True):
+    "Bytes of the files in a folder"
+    files = (f for f in folder.rglob('*') if f.is_file() and not f.is_symlink())
+    return sum(f.stat().st_size for f in files if bytecode or f.suffix != '.pyc')
 
 def run(quick=False):
     "Two tables: megabytes, and median milliseconds"
@@ -28,9 +31,12 @@ def run(quick=False):
         run_in(tmp, sys.executable, '-m', 'pip', 'wheel', ROOT, '--no-deps', '-w', tmp)
         wheel = next(tmp.glob('*.whl'))
         venv.create(tmp/'core', with_pip=True)
-        bin_, before = tmp/'core'/('Scripts' if os.name == 'nt' else 'bin'), size(tmp/'core')
+        bin_, empty = tmp/'core'/('Scripts' if os.name == 'nt' else 'bin'), tmp/'core'
+        before = {o: size(empty, o) for o in (False, True)}
         run_in(tmp, bin_/'python', '-m', 'pip', 'install', wheel)
-        sizes = {'the wheel': wheel.stat().st_size, 'the core, installed': size(tmp/'core') - before}
+        grown = {o: size(tmp/'core', o) - before[o] for o in before}
+        sizes = {'the wheel': wheel.stat().st_size, 'the core, installed': grown[False],
+                 'with the bytecode that pip compiles': grown[True]}
         Image.linear_gradient('L').save(tmp/'small.png')
         out = tmp/'out'
         tasks = {'import numpy': lambda: run_in(tmp, bin_/'python', '-c', 'import numpy'),
