@@ -405,7 +405,7 @@ RECIPE = dict( # field -> other values, the kind of phase it is tried in, what m
 def plain(wide, small_archs, tmp_path_factory):
     "Outcomes by settings: each run is made once"
     runs, folder = {}, tmp_path_factory.mktemp('runs')
-    def run(data='split', phase={}, **rec):
+    def run(data='split', phase={}, /, **rec):
         key = repr((data, phase, rec))
         if key not in runs: runs[key] = outcome(folder, wide/data, dict(phase), rec)
         return runs[key]

@@ -10,6 +10,7 @@ __all__ = ['study', 'Design', 'make', 'serve', 'report']
 # %% ../../nbs/cli/03_study.ipynb #c003
 import os
 from enum import Enum
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -94,6 +95,7 @@ def serve(
     host:Annotated[str, Option(help='Address to listen at; 0.0.0.0 lets the network in.')]='127.0.0.1',
 ):
     "Show a study to people, in their browsers."
+    import_module('uvicorn') # what is missing is said before anything else
     from colorize_nb.study.app import serve_study
     from colorize_nb.study.design import load_study
     with wrong_usage('DIR'): load_study(folder)

@@ -143,7 +143,8 @@ _CHOICES = dict(kind=('generator', 'critic', 'gan'), schedule=tuple(SCHEDULES), 
                 resize=('crop', 'squish', 'stretch'), split=('random', 'class'))
 _ENCODERS = dict( # of generators that take pretrained weights: the argument that names the encoder, and its default
     unet_generator=('arch', 'resnet18'), lite_generator=('encoder', 'mobilenet_v2'),
-    lite_bins=('encoder', 'mobilenet_v2'), zhang_resnet50=(None, 'resnet50'))
+    lite_bins=('encoder', 'mobilenet_v2'), lite_hints=('encoder', 'mobilenet_v2'),
+    zhang_resnet50=(None, 'resnet50'))
 _NO_ENCODER = 'pix2pix_unet', 'strided_autoencoder', 'skip_generator', 'plain_cnn' # their weights are one group
 _NO_NORM = *_NO_ENCODER, 'conv_autoencoder', 'conv_vae' # no batch norm in an encoder
 _USED_BY = { # settings that only some kinds of phase look at
