@@ -43,6 +43,12 @@ def run(quick=False):
                            'colorize_nb, exact': lambda: colored(True)}
             times = interleaved(contestants, 3 if quick else 9, warmup=1)
             tables[f'12 megapixels, {path.name}'] = compare(times)
+            def in_python(): colorizer(path).save(tmp/'python.jpg', quality=90)
+            def as_rgb():
+                with Image.open(path) as im: im.convert('RGB').save(tmp/'same.jpg', quality=90)
+            times = interleaved({'colorizer(path).save(...)': in_python, 'Pillow alone: open as RGB, save': as_rgb},
+                                3 if quick else 9, warmup=1)
+            tables[f'12 megapixels in Python, {path.name}, quality 90'] = compare(times)
     return tables
 
 if __name__ == '__main__': print(run(True))
