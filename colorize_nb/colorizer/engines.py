@@ -21,7 +21,7 @@ if TYPE_CHECKING: import torch
 
 from ..models.registry import find_model, load_generator, onnx_meta, pick_device, require
 
-# %% ../../nbs/colorizer/00_engines.ipynb #c007
+# %% ../../nbs/colorizer/00_engines.ipynb #eng1
 def _check_lightness(l):
     "Lightness as an engine wants it."
     l = np.ascontiguousarray(l, np.float32)
@@ -50,6 +50,7 @@ def _check_finite(ab):
         raise ValueError("the model answers with values that are not numbers: its training went wrong, take another")
     return ab
 
+# %% ../../nbs/colorizer/00_engines.ipynb #eng3
 def _as_array(x):
     "A tensor as a float32 array, if it is numbers."
     import torch

@@ -30,7 +30,10 @@ def shrink_hints(
 
 class _HintUp(nn.Module):
     "Enlarge `x` to the size of `skip` and merge both with the hints at that size."
-    def __init__(self, up, stride):
+    def __init__(self,
+        up:nn.Module, # the same step of a network without hints
+        stride:int, # of the map that it gives
+    ):
         super().__init__()
         self.convs, self.stride = up.convs, stride
         add_inputs(self.convs[0][0], 3)
@@ -52,6 +55,12 @@ def add_inputs(
     conv.weight, conv.in_channels = nn.Parameter(weight), conv.in_channels + n
     return conv
 
+# %% ../../nbs/models/09_lite_hints.ipynb #chk1
+def _check_answer(answer, T):
+    "Refuse what no generator answers with."
+    if answer not in ('ab', 'bins'): raise ValueError(f"expected an answer 'ab' or 'bins', got {answer!r}")
+    if not T > 0: raise ValueError(f"expected a temperature above 0, got {T}: 1 is the plain mean")
+
 # %% ../../nbs/models/09_lite_hints.ipynb #c009
 class HintGenerator(IndirectGenerator):
     "Light generator with hint planes that answers with chroma and with logits of bins."
@@ -63,15 +72,12 @@ class HintGenerator(IndirectGenerator):
         step:float=10, # of the grid of bins, ab units; 10 gives 313
     ):
         super().__init__()
-        if answer not in ('ab', 'bins'): raise ValueError(f"expected an answer 'ab' or 'bins', got {answer!r}")
-        if not T > 0: raise ValueError(f"expected a temperature above 0, got {T}: 1 is the plain mean")
+        _check_answer(answer, T)
         self.answer, self.T, self.step, self.more = answer, T, step, lite.config
-        self.encoder, self.bridge, self.context = lite.encoder, lite.bridge, lite.context
-        first = next(m for m in self.encoder.modules() if isinstance(m, nn.Conv2d))
-        add_inputs(first, 3)
+        self.encoder, self.bridge, self.context, self.head = lite.encoder, lite.bridge, lite.context, lite.head
+        add_inputs(next(m for m in self.encoder.modules() if isinstance(m, nn.Conv2d)), 3)
         depth = len(lite.encoder.stages)
         self.ups = nn.ModuleList(_HintUp(up, 2**(depth - i)) for i, up in enumerate(lite.ups, 1))
-        self.head = lite.head
         self.bins = nn.Conv2d(self.head.in_channels, len(ab_bins(step)), 1)
         nn.init.normal_(self.bins.weight, std=1e-3) # an untrained network is unsure
         nn.init.zeros_(self.bins.bias)
@@ -86,8 +92,7 @@ class HintGenerator(IndirectGenerator):
         hints:Tensor|None=None, # (bs,3,h,w) scaled ab and mask; None for none
     )->tuple: # (bs,2,ceil(h/4),ceil(w/4)) scaled chroma in [-1,1], and (bs,313,ceil(h/4),ceil(w/4)) logits
         "Answer with chroma and with a distribution, at a quarter of the size."
-        if hints is None: hints = torch.zeros_like(l).expand(-1, 3, -1, -1)
-        hints = hints.to(l)
+        hints = torch.zeros_like(l).expand(-1, 3, -1, -1) if hints is None else hints.to(l)
         *skips, x = self.encoder(torch.cat([l, hints], 1))
         x = self.bridge(x)
         x = x + self.context(x.mean((2,3)))[..., None, None]
