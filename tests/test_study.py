@@ -4,6 +4,7 @@ import asyncio
 import csv
 import hashlib
 import http.client
+import io
 import json
 import os
 import re
@@ -20,8 +21,12 @@ from urllib.parse import urlencode, urlsplit
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import binom
+from starlette.testclient import TestClient
 
+from colorize_nb.study.app import study_app
 from colorize_nb.study.design import Study, StudyPicture, load_study
+from colorize_nb.study.make import make_study
 from colorize_nb.study.responses import Answers
 
 try: from playwright import sync_api as playwright
@@ -36,13 +41,14 @@ def command(*args): return [sys.executable, '-m', 'colorize_nb', 'study', *map(s
 def call(*args):
     return subprocess.run(command(*args), env=os.environ | ENV, capture_output=True, text=True, encoding='utf-8')
 
-def launch(p):
+def launch(p, more=()):
     "A browser: the system's, or playwright's own"
     found = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
     if not found and not Path(p.chromium.executable_path).exists():
         pytest.skip('no browser (chromium, chromium-browser, google-chrome): install chromium')
     root = hasattr(os, 'geteuid') and os.geteuid() == 0
-    return p.chromium.launch(executable_path=found, args=['--no-sandbox', '--disable-dev-shm-usage'] if root else [])
+    flags = ['--no-sandbox', '--disable-dev-shm-usage'] if root else []
+    return p.chromium.launch(executable_path=found, args=[*flags, *more])
 
 def new_study(folder, n=4, design='pairs', trials=None, practice=2, checks=1, exposure=.1, **kw):
     "A study of small pictures, each of a colour of its own"
@@ -219,6 +225,127 @@ def test_nothing_else_is_served(served):
     assert get('/answer', 'POST', body='x'*10**6)[0] == 413
     assert get('/begin', 'POST', body='new=1', headers={'sec-fetch-site': 'cross-site'})[0] == 403
     assert get('/', 'DELETE')[0] == 405
+
+# A guesser who has the program and the traffic of a participant, and must not know more than a coin
+
+PAIRS, ODDS = 300, 1e-6
+
+def photographs(folder, n):
+    "True pictures with fine colours and colorized ones with smooth colours, as models make them: `real` and `fake`"
+    rng = np.random.default_rng(1)
+    for d in 'real', 'fake': (folder/d).mkdir(parents=True)
+    for i in range(n):
+        size = [(40, 32), (32, 40), (36, 36)][i % 3]
+        rgb = rng.integers(0, 255, (size[1]//2, size[0]//2, 3), dtype=np.uint8)
+        y, cb, cr = Image.fromarray(rgb).resize(size).convert('YCbCr').split()
+        smooth = [c.resize((2, 2)).resize(size) for c in (cb, cr)]
+        Image.merge('YCbCr', (y, cb, cr)).convert('RGB').save(folder/'real'/f'{i:03}.png')
+        Image.merge('YCbCr', (y, *smooth)).convert('RGB').save(folder/'fake'/f'{i:03}.png')
+    return dict(reals=[folder/'real'], fakes=[folder/'fake'], trials=n, practice=0, checks=0, size=64,
+                log=lambda note: None)
+
+def listen(folder):
+    "All that goes over the network while one person takes part: their plan, and each picture's headers and bytes"
+    client = TestClient(study_app(folder), follow_redirects=False)
+    key = re.search(r'name="key" value="([\w-]{22})"', client.get('/').text)[1]
+    client.post('/begin', data=dict(key=key))
+    client.get('/run')
+    plan, pictures = client.get('/plan').json(), {}
+    for t in plan['trials']:
+        for name in t['pictures']:
+            r = client.get(f'/picture/{name}')
+            pictures[name] = [(k.lower(), v) for k, v in r.headers.items()], r.content
+        r = client.post('/answer', json=dict(number=t['number'], choice='left', exposure_ms=1000, response_ms=500))
+        assert r.json() == dict(done=t['number'] + 1, new=True)
+    return plan, pictures
+
+def segments(data):
+    "A JPEG file's bytes up to the compressed data, the length of these, and what follows them: by T.81, B.1.1"
+    at = 2
+    while data[at + 1] != 0xda: at += 2 + int.from_bytes(data[at + 2:at + 4], 'big')
+    at += 2 + int.from_bytes(data[at + 2:at + 4], 'big')
+    end = data.index(b'\xff\xd9', at)
+    return data[:at], end - at, data[end + 2:]
+
+# What is left and right of a pair: (name, headers, bytes); a guess is -1, 1 or 0 for "no idea"
+def sign(a, b): return (a > b) - (a < b)
+GUESSES = {
+    'the shorter file': lambda l, r: sign(len(l[2]), len(r[2])),
+    'the content-length': lambda l, r: sign(int(dict(l[1])['content-length']), int(dict(r[1])['content-length'])),
+    'any header': lambda l, r: sign(l[1], r[1]),
+    'the order of names': lambda l, r: sign(l[0], r[0]),
+    'bytes before the compressed data': lambda l, r: sign(segments(l[2])[0], segments(r[2])[0]),
+    'length of the compressed data': lambda l, r: sign(segments(l[2])[1], segments(r[2])[1]),
+    'bytes after the end': lambda l, r: sign(segments(l[2])[2], segments(r[2])[2]),
+    'the last bytes': lambda l, r: sign(l[2][-100:], r[2][-100:]),
+    'always left': lambda l, r: -1}
+
+def hits(guess, truth, plan, pictures):
+    "How often a guesser is right; a guess of nothing is a coin's"
+    coin, right = np.random.default_rng(0), 0
+    for t in plan['trials']:
+        got = guess(*((name, *pictures[name]) for name in t['pictures'])) or coin.choice([-1, 1])
+        right += ('left' if got < 0 else 'right') == truth[t['number']]
+    return right
+
+def test_a_study_cannot_be_read_from_the_network(tmp_path):
+    """Every guess is right about as often as a coin: within the bounds that a binomial of 1/2 leaves with a probability
+    of one in a million. What is guessed from: lengths, headers, names, order, and the plan that the program makes of
+    everything but the secret. The same guesses find nearly all answers where files and plans are as they were."""
+    kw = photographs(tmp_path/'photographs', PAIRS)
+    study, _ = make_study(tmp_path/'study', **kw)
+    low, high = binom.ppf(ODDS/2, PAIRS, .5), binom.isf(ODDS/2, PAIRS, .5)
+    assert (low, high) == (108, 192) # by a table: 150 plus or minus 4.9 times sqrt(75)
+    plan, pictures = listen(tmp_path/'study')
+    truth = {t.number: t.right for t in study.plan(0)}
+    assert len(truth) == PAIRS == len({frozenset(t['pictures']) for t in plan['trials']})
+    for name, guess in GUESSES.items(): assert low <= hits(guess, truth, plan, pictures) <= high, name
+    for t in plan['trials']: # nothing differs but the compressed data, in as many bytes
+        (one, a), (other, b) = (pictures[name] for name in t['pictures'])
+        assert one == other and len(a) == len(b) and segments(a)[0] == segments(b)[0] and segments(a)[2] == b''
+        assert not {'etag', 'last-modified', 'date', 'server', 'set-cookie'} & dict(one).keys()
+    for secret in '', '42', study.token_sha256[:8], '0'*32: # the program, the default seed, what a cookie tells
+        known = Study(title=study.title, models=study.models, pictures=study.pictures, trials=PAIRS, secret=secret)
+        by_program = {t.picture: t.right for t in known.plan(0)}
+        same = sum(by_program[t.picture] == t.right for t in study.plan(0))
+        assert low <= same <= high, secret
+    everything = ' '.join([json.dumps(plan), *map(str, (h for h, _ in pictures.values()))])
+    assert study.secret not in everything and study.token_sha256 not in everything
+
+    # as it was: each file as long as its colours need, and a plan of the seed alone
+    def as_it_was(data):
+        Image.open(io.BytesIO(data)).save(out := io.BytesIO(), 'JPEG', quality=95, subsampling=0)
+        return out.getvalue()
+    before = {n: ([('content-length', str(len(as_it_was(b))))], as_it_was(b)) for n, (_, b) in pictures.items()}
+    for name in 'the shorter file', 'the content-length', 'length of the compressed data':
+        assert hits(GUESSES[name], truth, plan, before) > .95*PAIRS, name
+    old = Study(title='', models=study.models, pictures=study.pictures, trials=PAIRS)
+    assert old.plan(0) == Study(title='', models=study.models, pictures=study.pictures, trials=PAIRS).plan(0)
+
+def test_equal_lengths_for_other_decoders(tmp_path):
+    "What follows the last block is skipped by libjpeg's own program and by OpenCV too, where they are"
+    from colorize_nb.study.make import equal_lengths
+    rng, files = np.random.default_rng(0), []
+    for side in 4, 16, 64:
+        im = Image.fromarray(rng.integers(0, 255, (side, side, 3), dtype=np.uint8)).resize((64, 64))
+        im.save(out := io.BytesIO(), 'JPEG', quality=95, subsampling=0)
+        files.append(out.getvalue())
+    assert len(set(map(len, files))) == 3
+    readers = dict(pillow=lambda b: np.asarray(Image.open(io.BytesIO(b))))
+    try: import cv2
+    except ImportError: pass
+    else: readers['opencv'] = lambda b: cv2.imdecode(np.frombuffer(b, np.uint8), cv2.IMREAD_COLOR)
+    try: import imagecodecs
+    except ImportError: pass
+    else: readers['imagecodecs'] = imagecodecs.jpeg8_decode
+    try: from torchvision.io import decode_jpeg
+    except ImportError: pass
+    else:
+        import torch
+        readers['torchvision'] = lambda b: decode_jpeg(torch.frombuffer(bytearray(b), dtype=torch.uint8)).numpy()
+    for name, read in readers.items():
+        for before, after in zip(files, equal_lengths(files)):
+            assert len(after) == max(map(len, files)) and np.array_equal(read(after), read(before)), name
 
 # In a browser
 
