@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -25,7 +26,7 @@ from scipy.stats import binom
 from starlette.testclient import TestClient
 
 from colorize_nb.study.app import study_app
-from colorize_nb.study.design import Study, StudyPicture, load_study
+from colorize_nb.study.design import Study, StudyError, StudyPicture, load_study
 from colorize_nb.study.make import make_study
 from colorize_nb.study.responses import Answers
 
@@ -347,6 +348,160 @@ def test_equal_lengths_for_other_decoders(tmp_path):
         for before, after in zip(files, equal_lengths(files)):
             assert len(after) == max(map(len, files)) and np.array_equal(read(after), read(before)), name
 
+# A folder that somebody else made, or something that is deleted while the study is running
+
+def replace_database(folder, kind):
+    "Put something else into the place of the answers"
+    path = folder/'answers.sqlite'
+    if kind == 'foreign':
+        db = sqlite3.connect(path)
+        db.execute('CREATE TABLE songs (name)')
+        db.commit()
+        db.close()
+    elif kind == 'ours with other columns':
+        db = sqlite3.connect(path)
+        db.execute('CREATE TABLE participants (serial, name)')
+        db.commit()
+        db.close()
+    elif kind == 'a page': path.write_text('<!doctype html>'*999)
+    elif kind == 'a folder': path.mkdir()
+    elif kind == 'a link': path.symlink_to(folder.parent/'elsewhere.sqlite')
+    elif kind == 'a pipe': os.mkfifo(path)
+
+@pytest.mark.parametrize('kind', ['foreign', 'ours with other columns', 'a page', 'a folder', 'a link', 'a pipe'])
+def test_a_strange_database_is_refused(tmp_path, kind):
+    "In a sentence, before anything is served, and nothing is written to it"
+    if kind in ('a link', 'a pipe') and os.name != 'posix': pytest.skip('only on POSIX')
+    new_study(tmp_path/'study')
+    replace_database(tmp_path/'study', kind)
+    path = tmp_path/'study'/'answers.sqlite'
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(ValueError, match='answers.sqlite') as e: study_app(tmp_path/'study')
+    assert '\n' not in str(e.value) and not (tmp_path/'elsewhere.sqlite').exists()
+    assert before is None or path.read_bytes() == before
+
+def visitor(folder):
+    "A client who has begun, of an application whose errors are not hidden"
+    app = study_app(folder)
+    client = TestClient(app, follow_redirects=False)
+    key = re.search(r'name="key" value="([\w-]{22})"', client.get('/').text)[1]
+    client.post('/begin', data=dict(key=key))
+    return app, client
+
+def test_answers_that_vanish_are_not_acknowledged(tmp_path, caplog):
+    "Status 503 everywhere, one line for whoever runs the study, and all goes on when the file is back"
+    if os.name != 'posix': pytest.skip('Windows does not remove an open file')
+    new_study(tmp_path/'study')
+    app, client = visitor(tmp_path/'study')
+    def answer(n): return client.post('/answer', json=dict(number=n, choice='left'))
+    assert answer(0).json()['done'] == 1
+    (tmp_path/'study'/'answers.sqlite').rename(tmp_path/'aside')
+    got = [client.get('/'), client.get('/run'), client.get('/plan'), client.get('/thanks'), answer(1),
+           client.post('/begin', data=dict(new='1')), client.post('/withdraw'),
+           client.post('/report', data=dict(token=TOKEN))]
+    assert [r.status_code for r in got] == [503]*8
+    assert {r.text for r in got} == {app.state.site.texts['unavailable']} and all(r.headers['retry-after'] for r in got)
+    assert len([r for r in caplog.records if 'answers.sqlite was removed' in r.message]) == 1
+    (tmp_path/'aside').rename(tmp_path/'study'/'answers.sqlite')
+    assert answer(1).json() == dict(done=2, new=True) | {k: v for k, v in answer(1).json().items() if k == 'right'}
+    assert [r['number'] for r in app.state.site.answers.rows()] == [0, 1]
+
+def test_answers_of_another_study(tmp_path):
+    "The report says so; before, it was an error of the server"
+    new_study(tmp_path/'long', n=8)
+    new_study(tmp_path/'short', n=4)
+    answers = Answers(tmp_path/'short'/'answers.sqlite')
+    answers.begin()
+    for n in range(11): answers.add(0, n, 'left')
+    answers.close()
+    app, client = visitor(tmp_path/'short')
+    r = client.post('/report', data=dict(token=TOKEN))
+    assert r.status_code == 409 and 'does not fit this study' in r.text
+
+def test_pictures_that_are_missing(tmp_path, caplog):
+    "A study that lacks some is not served; one that is deleted meanwhile is status 404, not 500"
+    study = new_study(tmp_path/'study')
+    names = [f for p in study.pictures for f in p.files.values()]
+    app, client = visitor(tmp_path/'study')
+    (tmp_path/'study'/'pictures'/f'{names[0]}.jpg').unlink()
+    assert [client.get(f'/picture/{n}.jpg').status_code for n in names[:2]] == [404, 200]
+    assert [r for r in caplog.records if names[0] in r.message]
+    with pytest.raises(StudyError, match=f'lacks 1 of the {len(names)} pictures'): study_app(tmp_path/'study')
+    shutil.rmtree(tmp_path/'study'/'pictures')
+    assert client.get(f'/picture/{names[1]}.jpg').status_code == 404
+
+@pytest.mark.skipif(os.name != 'posix', reason='links need a permission elsewhere')
+@pytest.mark.parametrize('which', ['picture', 'pictures', 'study.json', 'pipe'])
+def test_links_out_of_the_folder(tmp_path, which):
+    "Neither when it is opened nor when a link is planted while it runs"
+    study = new_study(tmp_path/'study')
+    name = next(iter(study.pictures[0].files.values()))
+    (tmp_path/'secret').write_bytes(b'of another')
+    app, client = visitor(tmp_path/'study')
+    pictures = tmp_path/'study'/'pictures'
+    if which in ('picture', 'pipe'):
+        (pictures/f'{name}.jpg').unlink()
+        if which == 'pipe': os.mkfifo(pictures/f'{name}.jpg')
+        else: (pictures/f'{name}.jpg').symlink_to(tmp_path/'secret')
+    elif which == 'pictures':
+        pictures.rename(tmp_path/'elsewhere')
+        (tmp_path/'elsewhere'/f'{name}.jpg').write_bytes(b'of another')
+        pictures.symlink_to(tmp_path/'elsewhere')
+    else:
+        (tmp_path/'study'/'study.json').rename(tmp_path/'study.json')
+        (tmp_path/'study'/'study.json').symlink_to(tmp_path/'study.json')
+    if which != 'study.json':
+        r = client.get(f'/picture/{name}.jpg')
+        assert r.status_code == 404 and b'of another' not in r.content
+    with pytest.raises(StudyError, match='neither a file' if which == 'pipe' else 'is a link'):
+        study_app(tmp_path/'study')
+
+def test_wrong_tokens_wait(tmp_path):
+    "RFC 6585: 429 and Retry-After; the right token waits too, and others do not"
+    new_study(tmp_path/'study')
+    app = study_app(tmp_path/'study')
+    def ask(token, host='192.0.2.1'):
+        client = TestClient(app, client=(host, 1))
+        return client.post('/report', data=dict(token=token, kind='csv'))
+    assert [ask('guess').status_code for _ in range(7)] == [403]*5 + [429]*2
+    r = ask(TOKEN)
+    assert r.status_code == 429 and 0 < int(r.headers['retry-after']) <= 60 and 'participant' not in r.text
+    assert ask(TOKEN, '192.0.2.2').status_code == 200
+    app.state.site.throttle.clock = lambda: time.monotonic() + 61
+    assert ask(TOKEN).status_code == 200
+
+def test_forms_from_other_sites(tmp_path):
+    "With Sec-Fetch-Site or without, a POST must come from our own pages"
+    new_study(tmp_path/'study')
+    client = TestClient(study_app(tmp_path/'study'), base_url='http://lab.example', follow_redirects=False)
+    def begin(**headers):
+        return client.post('/begin', data={}, headers={k.replace('_', '-'): v for k, v in headers.items()}).status_code
+    assert [begin(origin=o) for o in ('http://evil.example', 'null', 'http://lab.example.evil.example')] == [403]*3
+    assert [begin(sec_fetch_site=s) for s in ('cross-site', 'same-site')] == [403]*2
+    assert [begin(), begin(origin='http://lab.example'), begin(sec_fetch_site='same-origin'),
+            begin(host='127.0.0.1:5001', x_forwarded_host='lab.example', origin='https://lab.example')] == [303]*4
+    for path in '/answer', '/withdraw', '/report':
+        assert client.post(path, data={}, headers={'origin': 'http://evil.example'}).status_code == 403
+
+ODD = [b'', b'{', b'[]', b'null', b'"x"', b'{"number": 1e999}', b'{"number": ' + b'9'*5000 + b'}', b'\xff\xfe',
+       b'{"number": {"a": []}, "choice": {"b": 1}}', b'{"a":'*2000, b'a=1&a=2', b'%zz=%', b'--x\r\n\r\n']
+KINDS = ['application/json', 'application/x-www-form-urlencoded', 'multipart/form-data', 'text/plain',
+         'multipart/form-data; boundary=x', 'application/json; charset=nonsense', 'x']
+
+def test_odd_requests_are_refused_quietly(tmp_path):
+    "Whatever is sent, no error of the server"
+    new_study(tmp_path/'study')
+    app, client = visitor(tmp_path/'study')
+    for path in '/answer', '/begin', '/report', '/withdraw':
+        for body in ODD:
+            for kind in KINDS:
+                r = client.post(path, content=body, headers={'content-type': kind})
+                assert r.status_code < 500, (path, kind, body[:40])
+    name = app.state.site.cookie
+    for cookie in '', 'x'*5000, '\xff\xfe', '"', '; =;', '{"a": 1}':
+        r = TestClient(app).get('/plan', headers={'cookie': f'{name}={cookie}'.encode('latin-1')})
+        assert r.status_code == 401
+
 # In a browser
 
 ASKED, CARD = '[data-state=asked], [data-state=open]', '[data-state=card]'
@@ -602,6 +757,29 @@ def test_pages_fit_the_screen(browser, served, size, layout):
     assert max(p[1] + p[3] for p in pics) <= min(r[1] for r in rest) and scrolls() == [0, 0]
     assert not page.wrong
     page.context.close()
+
+@pytest.mark.slow
+def test_forms_over_plain_http(tmp_path):
+    "Where a browser sends no Sec-Fetch-Site, to a name over http, our own forms still come through, and others do not"
+    if playwright is None: pytest.skip('no playwright: pip install playwright')
+    new_study(tmp_path/'study')
+    server = Server(tmp_path/'study')
+    try:
+        with playwright.sync_playwright() as p:
+            b = launch(p, ['--host-resolver-rules=MAP lab.example 127.0.0.1,MAP evil.example 127.0.0.1'])
+            page, sent = b.new_page(), []
+            page.on('request', lambda r: sent.append(r.all_headers()) if r.method == 'POST' else None)
+            page.goto(server.url.replace('127.0.0.1', 'lab.example'))
+            page.click('text=I agree')
+            page.wait_for_selector(CARD)
+            assert 'sec-fetch-site' not in sent[0] and sent[0]['origin'] == f'http://lab.example:{server.port}'
+            action = server.url.replace('127.0.0.1', 'lab.example') + 'begin'
+            page.goto(server.url.replace('127.0.0.1', 'evil.example') + 'study.svg')
+            reply = page.evaluate("url => fetch(url, {method: 'POST', mode: 'no-cors', body: 'new=1'}).then(() => 1)",
+                                  action)
+            assert reply == 1 and len(Answers(tmp_path/'study'/'answers.sqlite').participants()) == 1
+            b.close()
+    finally: server.kill()
 
 @pytest.mark.slow
 def test_single_pictures_on_a_phone(browser, tmp_path):
