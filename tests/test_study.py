@@ -4,11 +4,13 @@ import asyncio
 import csv
 import hashlib
 import http.client
+import io
 import json
 import os
 import re
 import secrets
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -20,8 +22,12 @@ from urllib.parse import urlencode, urlsplit
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import binom
+from starlette.testclient import TestClient
 
-from colorize_nb.study.design import Study, StudyPicture, load_study
+from colorize_nb.study.app import study_app
+from colorize_nb.study.design import Study, StudyError, StudyPicture, load_study
+from colorize_nb.study.make import make_study
 from colorize_nb.study.responses import Answers
 
 try: from playwright import sync_api as playwright
@@ -36,13 +42,14 @@ def command(*args): return [sys.executable, '-m', 'colorize_nb', 'study', *map(s
 def call(*args):
     return subprocess.run(command(*args), env=os.environ | ENV, capture_output=True, text=True, encoding='utf-8')
 
-def launch(p):
+def launch(p, more=()):
     "A browser: the system's, or playwright's own"
     found = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
     if not found and not Path(p.chromium.executable_path).exists():
         pytest.skip('no browser (chromium, chromium-browser, google-chrome): install chromium')
     root = hasattr(os, 'geteuid') and os.geteuid() == 0
-    return p.chromium.launch(executable_path=found, args=['--no-sandbox', '--disable-dev-shm-usage'] if root else [])
+    flags = ['--no-sandbox', '--disable-dev-shm-usage'] if root else []
+    return p.chromium.launch(executable_path=found, args=[*flags, *more])
 
 def new_study(folder, n=4, design='pairs', trials=None, practice=2, checks=1, exposure=.1, **kw):
     "A study of small pictures, each of a colour of its own"
@@ -219,6 +226,281 @@ def test_nothing_else_is_served(served):
     assert get('/answer', 'POST', body='x'*10**6)[0] == 413
     assert get('/begin', 'POST', body='new=1', headers={'sec-fetch-site': 'cross-site'})[0] == 403
     assert get('/', 'DELETE')[0] == 405
+
+# A guesser who has the program and the traffic of a participant, and must not know more than a coin
+
+PAIRS, ODDS = 300, 1e-6
+
+def photographs(folder, n):
+    "True pictures with fine colours and colorized ones with smooth colours, as models make them: `real` and `fake`"
+    rng = np.random.default_rng(1)
+    for d in 'real', 'fake': (folder/d).mkdir(parents=True)
+    for i in range(n):
+        size = [(40, 32), (32, 40), (36, 36)][i % 3]
+        rgb = rng.integers(0, 255, (size[1]//2, size[0]//2, 3), dtype=np.uint8)
+        y, cb, cr = Image.fromarray(rgb).resize(size).convert('YCbCr').split()
+        smooth = [c.resize((2, 2)).resize(size) for c in (cb, cr)]
+        Image.merge('YCbCr', (y, cb, cr)).convert('RGB').save(folder/'real'/f'{i:03}.png')
+        Image.merge('YCbCr', (y, *smooth)).convert('RGB').save(folder/'fake'/f'{i:03}.png')
+    return dict(reals=[folder/'real'], fakes=[folder/'fake'], trials=n, practice=0, checks=0, size=64,
+                log=lambda note: None)
+
+def listen(folder):
+    "All that goes over the network while one person takes part: their plan, and each picture's headers and bytes"
+    client = TestClient(study_app(folder), follow_redirects=False)
+    key = re.search(r'name="key" value="([\w-]{22})"', client.get('/').text)[1]
+    client.post('/begin', data=dict(key=key))
+    client.get('/run')
+    plan, pictures = client.get('/plan').json(), {}
+    for t in plan['trials']:
+        for name in t['pictures']:
+            r = client.get(f'/picture/{name}')
+            pictures[name] = [(k.lower(), v) for k, v in r.headers.items()], r.content
+        r = client.post('/answer', json=dict(number=t['number'], choice='left', exposure_ms=1000, response_ms=500))
+        assert r.json() == dict(done=t['number'] + 1, new=True)
+    return plan, pictures
+
+def segments(data):
+    "A JPEG file's bytes up to the compressed data, the length of these, and what follows them: by T.81, B.1.1"
+    at = 2
+    while data[at + 1] != 0xda: at += 2 + int.from_bytes(data[at + 2:at + 4], 'big')
+    at += 2 + int.from_bytes(data[at + 2:at + 4], 'big')
+    end = data.index(b'\xff\xd9', at)
+    return data[:at], end - at, data[end + 2:]
+
+# What is left and right of a pair: (name, headers, bytes); a guess is -1, 1 or 0 for "no idea"
+def sign(a, b): return (a > b) - (a < b)
+GUESSES = {
+    'the shorter file': lambda l, r: sign(len(l[2]), len(r[2])),
+    'the content-length': lambda l, r: sign(int(dict(l[1])['content-length']), int(dict(r[1])['content-length'])),
+    'any header': lambda l, r: sign(l[1], r[1]),
+    'the order of names': lambda l, r: sign(l[0], r[0]),
+    'bytes before the compressed data': lambda l, r: sign(segments(l[2])[0], segments(r[2])[0]),
+    'length of the compressed data': lambda l, r: sign(segments(l[2])[1], segments(r[2])[1]),
+    'bytes after the end': lambda l, r: sign(segments(l[2])[2], segments(r[2])[2]),
+    'the last bytes': lambda l, r: sign(l[2][-100:], r[2][-100:]),
+    'always left': lambda l, r: -1}
+
+def hits(guess, truth, plan, pictures):
+    "How often a guesser is right; a guess of nothing is a coin's"
+    coin, right = np.random.default_rng(0), 0
+    for t in plan['trials']:
+        got = guess(*((name, *pictures[name]) for name in t['pictures'])) or coin.choice([-1, 1])
+        right += ('left' if got < 0 else 'right') == truth[t['number']]
+    return right
+
+def test_a_study_cannot_be_read_from_the_network(tmp_path):
+    """Every guess is right about as often as a coin: within the bounds that a binomial of 1/2 leaves with a probability
+    of one in a million. What is guessed from: lengths, headers, names, order, and the plan that the program makes of
+    everything but the secret. The same guesses find nearly all answers where files and plans are as they were."""
+    kw = photographs(tmp_path/'photographs', PAIRS)
+    study, _ = make_study(tmp_path/'study', **kw)
+    low, high = binom.ppf(ODDS/2, PAIRS, .5), binom.isf(ODDS/2, PAIRS, .5)
+    assert (low, high) == (108, 192) # by a table: 150 plus or minus 4.9 times sqrt(75)
+    plan, pictures = listen(tmp_path/'study')
+    truth = {t.number: t.right for t in study.plan(0)}
+    assert len(truth) == PAIRS == len({frozenset(t['pictures']) for t in plan['trials']})
+    for name, guess in GUESSES.items(): assert low <= hits(guess, truth, plan, pictures) <= high, name
+    for t in plan['trials']: # nothing differs but the compressed data, in as many bytes
+        (one, a), (other, b) = (pictures[name] for name in t['pictures'])
+        assert one == other and len(a) == len(b) and segments(a)[0] == segments(b)[0] and segments(a)[2] == b''
+        assert not {'etag', 'last-modified', 'date', 'server', 'set-cookie'} & dict(one).keys()
+    for secret in '', '42', study.token_sha256[:8], '0'*32: # the program, the default seed, what a cookie tells
+        known = Study(title=study.title, models=study.models, pictures=study.pictures, trials=PAIRS, secret=secret)
+        by_program = {t.picture: t.right for t in known.plan(0)}
+        same = sum(by_program[t.picture] == t.right for t in study.plan(0))
+        assert low <= same <= high, secret
+    everything = ' '.join([json.dumps(plan), *map(str, (h for h, _ in pictures.values()))])
+    assert study.secret not in everything and study.token_sha256 not in everything
+
+    # as it was: each file as long as its colours need, and a plan of the seed alone
+    def as_it_was(data):
+        Image.open(io.BytesIO(data)).save(out := io.BytesIO(), 'JPEG', quality=95, subsampling=0)
+        return out.getvalue()
+    before = {n: ([('content-length', str(len(as_it_was(b))))], as_it_was(b)) for n, (_, b) in pictures.items()}
+    for name in 'the shorter file', 'the content-length', 'length of the compressed data':
+        assert hits(GUESSES[name], truth, plan, before) > .95*PAIRS, name
+    old = Study(title='', models=study.models, pictures=study.pictures, trials=PAIRS)
+    assert old.plan(0) == Study(title='', models=study.models, pictures=study.pictures, trials=PAIRS).plan(0)
+
+def test_equal_lengths_for_other_decoders(tmp_path):
+    "What follows the last block is skipped by libjpeg's own program and by OpenCV too, where they are"
+    from colorize_nb.study.make import equal_lengths
+    rng, files = np.random.default_rng(0), []
+    for side in 4, 16, 64:
+        im = Image.fromarray(rng.integers(0, 255, (side, side, 3), dtype=np.uint8)).resize((64, 64))
+        im.save(out := io.BytesIO(), 'JPEG', quality=95, subsampling=0)
+        files.append(out.getvalue())
+    assert len(set(map(len, files))) == 3
+    readers = dict(pillow=lambda b: np.asarray(Image.open(io.BytesIO(b))))
+    try: import cv2
+    except ImportError: pass
+    else: readers['opencv'] = lambda b: cv2.imdecode(np.frombuffer(b, np.uint8), cv2.IMREAD_COLOR)
+    try: import imagecodecs
+    except ImportError: pass
+    else: readers['imagecodecs'] = imagecodecs.jpeg8_decode
+    try: from torchvision.io import decode_jpeg
+    except ImportError: pass
+    else:
+        import torch
+        readers['torchvision'] = lambda b: decode_jpeg(torch.frombuffer(bytearray(b), dtype=torch.uint8)).numpy()
+    for name, read in readers.items():
+        for before, after in zip(files, equal_lengths(files)):
+            assert len(after) == max(map(len, files)) and np.array_equal(read(after), read(before)), name
+
+# A folder that somebody else made, or something that is deleted while the study is running
+
+def replace_database(folder, kind):
+    "Put something else into the place of the answers"
+    path = folder/'answers.sqlite'
+    if kind == 'foreign':
+        db = sqlite3.connect(path)
+        db.execute('CREATE TABLE songs (name)')
+        db.commit()
+        db.close()
+    elif kind == 'ours with other columns':
+        db = sqlite3.connect(path)
+        db.execute('CREATE TABLE participants (serial, name)')
+        db.commit()
+        db.close()
+    elif kind == 'a page': path.write_text('<!doctype html>'*999)
+    elif kind == 'a folder': path.mkdir()
+    elif kind == 'a link': path.symlink_to(folder.parent/'elsewhere.sqlite')
+    elif kind == 'a pipe': os.mkfifo(path)
+
+@pytest.mark.parametrize('kind', ['foreign', 'ours with other columns', 'a page', 'a folder', 'a link', 'a pipe'])
+def test_a_strange_database_is_refused(tmp_path, kind):
+    "In a sentence, before anything is served, and nothing is written to it"
+    if kind in ('a link', 'a pipe') and os.name != 'posix': pytest.skip('only on POSIX')
+    new_study(tmp_path/'study')
+    replace_database(tmp_path/'study', kind)
+    path = tmp_path/'study'/'answers.sqlite'
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(ValueError, match='answers.sqlite') as e: study_app(tmp_path/'study')
+    assert '\n' not in str(e.value) and not (tmp_path/'elsewhere.sqlite').exists()
+    assert before is None or path.read_bytes() == before
+
+def visitor(folder):
+    "A client who has begun, of an application whose errors are not hidden"
+    app = study_app(folder)
+    client = TestClient(app, follow_redirects=False)
+    key = re.search(r'name="key" value="([\w-]{22})"', client.get('/').text)[1]
+    client.post('/begin', data=dict(key=key))
+    return app, client
+
+def test_answers_that_vanish_are_not_acknowledged(tmp_path, caplog):
+    "Status 503 everywhere, one line for whoever runs the study, and all goes on when the file is back"
+    if os.name != 'posix': pytest.skip('Windows does not remove an open file')
+    new_study(tmp_path/'study')
+    app, client = visitor(tmp_path/'study')
+    def answer(n): return client.post('/answer', json=dict(number=n, choice='left'))
+    assert answer(0).json()['done'] == 1
+    (tmp_path/'study'/'answers.sqlite').rename(tmp_path/'aside')
+    got = [client.get('/'), client.get('/run'), client.get('/plan'), client.get('/thanks'), answer(1),
+           client.post('/begin', data=dict(new='1')), client.post('/withdraw'),
+           client.post('/report', data=dict(token=TOKEN))]
+    assert [r.status_code for r in got] == [503]*8
+    assert {r.text for r in got} == {app.state.site.texts['unavailable']} and all(r.headers['retry-after'] for r in got)
+    assert len([r for r in caplog.records if 'answers.sqlite was removed' in r.message]) == 1
+    (tmp_path/'aside').rename(tmp_path/'study'/'answers.sqlite')
+    assert answer(1).json() == dict(done=2, new=True) | {k: v for k, v in answer(1).json().items() if k == 'right'}
+    assert [r['number'] for r in app.state.site.answers.rows()] == [0, 1]
+
+def test_answers_of_another_study(tmp_path):
+    "The report says so; before, it was an error of the server"
+    new_study(tmp_path/'long', n=8)
+    new_study(tmp_path/'short', n=4)
+    answers = Answers(tmp_path/'short'/'answers.sqlite')
+    answers.begin()
+    for n in range(11): answers.add(0, n, 'left')
+    answers.close()
+    app, client = visitor(tmp_path/'short')
+    r = client.post('/report', data=dict(token=TOKEN))
+    assert r.status_code == 409 and 'does not fit this study' in r.text
+
+def test_pictures_that_are_missing(tmp_path, caplog):
+    "A study that lacks some is not served; one that is deleted meanwhile is status 404, not 500"
+    study = new_study(tmp_path/'study')
+    names = [f for p in study.pictures for f in p.files.values()]
+    app, client = visitor(tmp_path/'study')
+    (tmp_path/'study'/'pictures'/f'{names[0]}.jpg').unlink()
+    assert [client.get(f'/picture/{n}.jpg').status_code for n in names[:2]] == [404, 200]
+    assert [r for r in caplog.records if names[0] in r.message]
+    with pytest.raises(StudyError, match=f'lacks 1 of the {len(names)} pictures'): study_app(tmp_path/'study')
+    shutil.rmtree(tmp_path/'study'/'pictures')
+    assert client.get(f'/picture/{names[1]}.jpg').status_code == 404
+
+@pytest.mark.skipif(os.name != 'posix', reason='links need a permission elsewhere')
+@pytest.mark.parametrize('which', ['picture', 'pictures', 'study.json', 'pipe'])
+def test_links_out_of_the_folder(tmp_path, which):
+    "Neither when it is opened nor when a link is planted while it runs"
+    study = new_study(tmp_path/'study')
+    name = next(iter(study.pictures[0].files.values()))
+    (tmp_path/'secret').write_bytes(b'of another')
+    app, client = visitor(tmp_path/'study')
+    pictures = tmp_path/'study'/'pictures'
+    if which in ('picture', 'pipe'):
+        (pictures/f'{name}.jpg').unlink()
+        if which == 'pipe': os.mkfifo(pictures/f'{name}.jpg')
+        else: (pictures/f'{name}.jpg').symlink_to(tmp_path/'secret')
+    elif which == 'pictures':
+        pictures.rename(tmp_path/'elsewhere')
+        (tmp_path/'elsewhere'/f'{name}.jpg').write_bytes(b'of another')
+        pictures.symlink_to(tmp_path/'elsewhere')
+    else:
+        (tmp_path/'study'/'study.json').rename(tmp_path/'study.json')
+        (tmp_path/'study'/'study.json').symlink_to(tmp_path/'study.json')
+    if which != 'study.json':
+        r = client.get(f'/picture/{name}.jpg')
+        assert r.status_code == 404 and b'of another' not in r.content
+    with pytest.raises(StudyError, match='neither a file' if which == 'pipe' else 'is a link'):
+        study_app(tmp_path/'study')
+
+def test_wrong_tokens_wait(tmp_path):
+    "RFC 6585: 429 and Retry-After; the right token waits too, and others do not"
+    new_study(tmp_path/'study')
+    app = study_app(tmp_path/'study')
+    def ask(token, host='192.0.2.1'):
+        client = TestClient(app, client=(host, 1))
+        return client.post('/report', data=dict(token=token, kind='csv'))
+    assert [ask('guess').status_code for _ in range(7)] == [403]*5 + [429]*2
+    r = ask(TOKEN)
+    assert r.status_code == 429 and 0 < int(r.headers['retry-after']) <= 60 and 'participant' not in r.text
+    assert ask(TOKEN, '192.0.2.2').status_code == 200
+    app.state.site.throttle.clock = lambda: time.monotonic() + 61
+    assert ask(TOKEN).status_code == 200
+
+def test_forms_from_other_sites(tmp_path):
+    "With Sec-Fetch-Site or without, a POST must come from our own pages"
+    new_study(tmp_path/'study')
+    client = TestClient(study_app(tmp_path/'study'), base_url='http://lab.example', follow_redirects=False)
+    def begin(**headers):
+        return client.post('/begin', data={}, headers={k.replace('_', '-'): v for k, v in headers.items()}).status_code
+    assert [begin(origin=o) for o in ('http://evil.example', 'null', 'http://lab.example.evil.example')] == [403]*3
+    assert [begin(sec_fetch_site=s) for s in ('cross-site', 'same-site')] == [403]*2
+    assert [begin(), begin(origin='http://lab.example'), begin(sec_fetch_site='same-origin'),
+            begin(host='127.0.0.1:5001', x_forwarded_host='lab.example', origin='https://lab.example')] == [303]*4
+    for path in '/answer', '/withdraw', '/report':
+        assert client.post(path, data={}, headers={'origin': 'http://evil.example'}).status_code == 403
+
+ODD = [b'', b'{', b'[]', b'null', b'"x"', b'{"number": 1e999}', b'{"number": ' + b'9'*5000 + b'}', b'\xff\xfe',
+       b'{"number": {"a": []}, "choice": {"b": 1}}', b'{"a":'*2000, b'a=1&a=2', b'%zz=%', b'--x\r\n\r\n']
+KINDS = ['application/json', 'application/x-www-form-urlencoded', 'multipart/form-data', 'text/plain',
+         'multipart/form-data; boundary=x', 'application/json; charset=nonsense', 'x']
+
+def test_odd_requests_are_refused_quietly(tmp_path):
+    "Whatever is sent, no error of the server"
+    new_study(tmp_path/'study')
+    app, client = visitor(tmp_path/'study')
+    for path in '/answer', '/begin', '/report', '/withdraw':
+        for body in ODD:
+            for kind in KINDS:
+                r = client.post(path, content=body, headers={'content-type': kind})
+                assert r.status_code < 500, (path, kind, body[:40])
+    name = app.state.site.cookie
+    for cookie in '', 'x'*5000, '\xff\xfe', '"', '; =;', '{"a": 1}':
+        r = TestClient(app).get('/plan', headers={'cookie': f'{name}={cookie}'.encode('latin-1')})
+        assert r.status_code == 401
 
 # In a browser
 
@@ -475,6 +757,29 @@ def test_pages_fit_the_screen(browser, served, size, layout):
     assert max(p[1] + p[3] for p in pics) <= min(r[1] for r in rest) and scrolls() == [0, 0]
     assert not page.wrong
     page.context.close()
+
+@pytest.mark.slow
+def test_forms_over_plain_http(tmp_path):
+    "Where a browser sends no Sec-Fetch-Site, to a name over http, our own forms still come through, and others do not"
+    if playwright is None: pytest.skip('no playwright: pip install playwright')
+    new_study(tmp_path/'study')
+    server = Server(tmp_path/'study')
+    try:
+        with playwright.sync_playwright() as p:
+            b = launch(p, ['--host-resolver-rules=MAP lab.example 127.0.0.1,MAP evil.example 127.0.0.1'])
+            page, sent = b.new_page(), []
+            page.on('request', lambda r: sent.append(r.all_headers()) if r.method == 'POST' else None)
+            page.goto(server.url.replace('127.0.0.1', 'lab.example'))
+            page.click('text=I agree')
+            page.wait_for_selector(CARD)
+            assert 'sec-fetch-site' not in sent[0] and sent[0]['origin'] == f'http://lab.example:{server.port}'
+            action = server.url.replace('127.0.0.1', 'lab.example') + 'begin'
+            page.goto(server.url.replace('127.0.0.1', 'evil.example') + 'study.svg')
+            reply = page.evaluate("url => fetch(url, {method: 'POST', mode: 'no-cors', body: 'new=1'}).then(() => 1)",
+                                  action)
+            assert reply == 1 and len(Answers(tmp_path/'study'/'answers.sqlite').participants()) == 1
+            b.close()
+    finally: server.kill()
 
 @pytest.mark.slow
 def test_single_pictures_on_a_phone(browser, tmp_path):

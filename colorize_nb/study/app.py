@@ -8,10 +8,13 @@ Docs: https://colorize-nb.github.io/colorize_nb/study/app.html.md"""
 __all__ = ['TEXTS', 'study_texts', 'read_answer', 'study_app', 'serve_study']
 
 # %% ../../nbs/study/03_app.ipynb #c003
-import hashlib, json, math, re, socket
+import hashlib, json, logging, math, re, socket, threading, time
+from collections import deque
 from functools import lru_cache
 from importlib import import_module
+from ipaddress import ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fastcore import xml as h
 from fastcore.basics import patch
@@ -21,8 +24,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from .design import Study, StudyError, load_study
-from .responses import AnswerError, Answers, answer_table, new_token
+from .design import Study, StudyError, check_own, load_study
+from .responses import AnswerError, Answers, AnswersLost, answer_table, new_token
 
 # %% ../../nbs/study/03_app.ipynb #c007
 _PAGE_TEXTS = dict( # of the pages to read
@@ -66,6 +69,10 @@ _PAGE_TEXTS = dict( # of the pages to read
     token_text='It was shown when the study was made, and lies in the file “token” in its folder.',
     report_button='Show the report', csv_button='All answers as CSV',
     wrong_token='This token does not open the report.',
+    too_often='Too many wrong tokens. Try again in {seconds} seconds.',
+    no_report='There is no report: {reason}.',
+    # when something is missing on our side
+    unavailable='This study cannot go on at the moment. Your answers are kept; please come back later.',
 )
 
 # %% ../../nbs/study/03_app.ipynb #n008
@@ -223,12 +230,23 @@ _LIMIT = 16*1024 # bytes of a request: an answer has 120
 _HEADERS = {
     'content-security-policy': "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
                                "frame-ancestors 'none'",
-    'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer',
+    'x-content-type-options': 'nosniff', 'referrer-policy': 'same-origin',
     'cross-origin-resource-policy': 'same-origin', 'cache-control': 'no-store'}
 # the report is one file, with its style and script inline
 _INLINE = ("default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri "
            "'none'; form-action 'none'; frame-ancestors 'none'")
 _FOREVER = 'private, max-age=31536000, immutable'
+
+def _from_elsewhere(headers):
+    "Whether another site made the browser send this, by what the browser says."
+    site, origin = headers.get('sec-fetch-site'), headers.get('origin')
+    if site is not None: return site not in ('same-origin', 'none')
+    hosts = {headers.get(k, '').lower() for k in ('host', 'x-forwarded-host')} - {''}
+    return origin is not None and urlsplit(origin).netloc.lower() not in hosts
+
+@lru_cache(64)
+def _tell_once(message): logging.getLogger('uvicorn.error').error(message)
+def _tell(error): _tell_once(str(error)) # each sentence once: browsers ask again and again
 
 class _Guard:
     "Middleware: no POST from other sites, no large one, and `_HEADERS` where a page sets no others."
@@ -248,17 +266,31 @@ class _Guard:
                 out = MutableHeaders(scope=message)
                 for k, v in _HEADERS.items(): out.setdefault(k, v)
             await send(message)
-        if scope['method'] == 'POST' and headers.get('sec-fetch-site', 'none') not in ('same-origin', 'none'):
+        if scope['method'] == 'POST' and _from_elsewhere(headers):
             return await Response('sent from another site', 403)(scope, receive, with_headers)
         try: await self.app(scope, counted, with_headers)
+        except AnswersLost as e:
+            _tell(e)
+            reply = Response(scope['app'].state.site.texts['unavailable'], 503, {'retry-after': '30'})
+            await reply(scope, receive, with_headers)
         except RecursionError:
             await Response('expected an answer, got brackets in brackets', 400)(scope, receive, with_headers)
 
 # %% ../../nbs/study/03_app.ipynb #c028
+def _check_pictures(study):
+    "Refuse to serve a study that lacks some of its pictures."
+    names = [f for p in study.pictures for f in p.files.values()]
+    own = check_own(study.folder/'pictures')
+    lost = [f for f in names if not check_own(own/f'{f}.jpg').is_file()]
+    if lost:
+        raise StudyError(f"{study.folder} lacks {len(lost)} of the {len(names)} pictures of its study, the first is "
+                         f"{lost[0]}.jpg: copy the whole study again, or make it anew")
+
 class _Site:
     "A study that is being served. Its routes get a request, and posts their form."
     def __init__(self, folder): # with `study.json`
-        self.study = load_study(folder)
+        self.study, self.throttle = load_study(folder), _Throttle()
+        _check_pictures(self.study)
         self.texts, self.answers = study_texts(self.study), Answers(Path(folder)/'answers.sqlite')
         self.files = {f'{f}.jpg' for p in self.study.pictures for f in p.files.values()}
         self.cookie = f'study-{self.study.token_sha256[:8]}' # cookies know no ports, so each study has its own
@@ -327,13 +359,48 @@ def answer(self:_Site, req, data): # a request, and what was sent with it
     if trial.kind == 'practice': reply['right'] = trial.right
     return JSONResponse(reply)
 
+# %% ../../nbs/study/03_app.ipynb #n032
+class _Throttle:
+    "Counts wrong tokens of the last minute, in memory only."
+    each, all, seconds = 5, 60, 60 # of an address, of everybody; how long they count
+
+    def __init__(self, clock=time.monotonic): # what tells the time, in seconds
+        self.clock, self.wrong, self.lock = clock, deque(), threading.Lock() # of (time, network)
+
+    @staticmethod
+    def _network(host): # an address
+        "What counts as one visitor."
+        try: return str(ip_network((host, 64 if ':' in host else 32), strict=False))
+        except ValueError: return host # a test client, a socket
+
+    def take(self, host): # an address
+        "Seconds to wait, at least 1; 0 if a token may be tried, which counts until it is forgiven."
+        now, who = self.clock(), self._network(host)
+        with self.lock:
+            while self.wrong and self.wrong[0][0] <= now - self.seconds: self.wrong.popleft()
+            mine = [t for t, w in self.wrong if w == who]
+            until = [t[-n] for t, n in ((mine, self.each), ([t for t, _ in self.wrong], self.all)) if len(t) >= n]
+            if until: return math.ceil(max(until) + self.seconds - now)
+            self.wrong.append((now, who))
+            return 0
+
+    def forgive(self, host): # an address
+        "Take back what `take` has just counted: the token was right."
+        who = self._network(host)
+        with self.lock:
+            mine = [o for o in self.wrong if o[1] == who]
+            if mine: self.wrong.remove(mine[-1])
+
 # %% ../../nbs/study/03_app.ipynb #c032
 @patch
 def picture(self:_Site, req): # a request
     "An image of the study; its headers do not tell when it was made."
     name = req.path_params['name']
     if name not in self.files: raise HTTPException(404)
-    data = (self.study.folder/'pictures'/name).read_bytes()
+    try: data = self.study.read_picture(name.removesuffix('.jpg'))
+    except StudyError as e:
+        _tell(e)
+        raise HTTPException(404) from None
     return Response(data, media_type='image/jpeg', headers={'cache-control': _FOREVER})
 
 @patch
@@ -367,11 +434,25 @@ def withdraw(self:_Site, req): # a request
 def report(self:_Site, req, data): # a request, and what was sent with it
     "The report, or the answers as CSV, for whoever has the token."
     if req.method != 'POST': return _token_form(self.texts)
+    who = req.client.host if req.client else ''
+    seconds = self.throttle.take(who)
+    if seconds:
+        page = _token_form(self.texts, self.texts['too_often'].format(seconds=seconds), 429)
+        page.headers['retry-after'] = str(seconds)
+        return page
     if not self.study.unlocks(str(data.get('token', '')).strip()):
         return _token_form(self.texts, self.texts['wrong_token'], 403)
+    self.throttle.forgive(who)
+    try: return self._report(data.get('kind') == 'csv')
+    except (ImportError, ValueError) as e:
+        return _token_form(self.texts, self.texts['no_report'].format(reason=' '.join(str(e).split())), 409)
+
+@patch
+def _report(self:_Site, csv):
+    "The report as a page or as CSV; an error if the answers belong to another study, or a package is missing."
     from colorize_nb.study.report import study_csv, study_page # takes a second to import
     table = answer_table(self.study, self.answers)
-    if data.get('kind') == 'csv':
+    if csv:
         headers = {'content-disposition': 'attachment; filename="answers.csv"'}
         return Response(study_csv(self.study, table), media_type='text/csv', headers=headers)
     page = study_page(self.study, table, self.answers.participants())

@@ -15,14 +15,15 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 from fastcore import xml as h
-from PIL import Image
 
 from ..evaluate.pages import Cell, Column, FigureTable, Shown, html_page, picture_strip, words_table
 from ..evaluate.pages import format_number, pluralize, shrink
 from ..evaluate.statistics import Interval
+from ..io.files import open_image
+from ..io.read import PictureError, decoding
 from ..io.write import atomic_path
 from .analysis import excluded_by, power
-from .design import Study, load_study
+from .design import Study, check_own, load_study
 from .responses import Answers, answer_table
 from .results import StudyResults, study_charts, study_results, study_verdict
 from .results import difference_table, paper_table, rate_table, set_table, sure_differences
@@ -43,11 +44,13 @@ def convincing(
         taken |= {o.picture for o in rows}
     return found
 
-def _file(study, p, condition):
-    "The file of the image `p` in one of its conditions."
-    return study.folder/'pictures'/f'{p.files[condition]}.jpg'
+def _image(study, p, condition):
+    "The image `p` in one of its conditions, (h,w,3) uint8; None if its file is missing, broken or not the study's own."
+    try:
+        with decoding(p.name): return np.asarray(open_image(study.read_picture(p.files[condition])).convert('RGB'))
+    except PictureError: return None
 
-def _shown(res, position, name, longer):
+def _shown(res, position, name, im, longer):
     "One file of a study, with what people answered about it."
     p, k = res.study.pictures[position], res.kept
     rows = k[(k.picture == position) & (k.condition == name)] # in pairs none of the real one
@@ -56,7 +59,6 @@ def _shown(res, position, name, longer):
     if len(rows): lines = [f'{res.word} {int(yes.sum())} of {len(rows)}']
     elif name != 'real': lines = ['not judged']
     text = f'{p.name}, real' if name == 'real' else f'{p.name} as coloured by {name}'
-    with Image.open(_file(res.study, p, name)) as im: im = np.asarray(im.convert('RGB'))
     return Shown(name, shrink(im, longer), text, lines)
 
 def convincing_strips(
@@ -71,10 +73,10 @@ def convincing_strips(
         for position, m in picks:
             p = s.pictures[position]
             conditions = ['real', m, *(o for o in s.models if o != m)]
-            conditions = [c for c in conditions if _file(s, p, c).is_file()][:5]
+            ims = {c: im for c in conditions if (im := _image(s, p, c)) is not None}
             name = f'{p.name}, {m} ({p.set})' if len(s.sets) > 1 else f'{p.name}, {m}'
-            if 'real' in conditions and m in conditions:
-                shown = [_shown(res, position, c, longer) for c in conditions]
+            if 'real' in ims and m in ims:
+                shown = [_shown(res, position, c, im, longer) for c, im in list(ims.items())[:5]]
                 strips.append(picture_strip(name, shown, kind, not strips))
     return strips
 
@@ -303,7 +305,8 @@ def write_study_report(
     out:str|Path|None=None, # folder to write to; default: `report` in the study's folder
 )->dict: # what is in results.json
     "Write report.html, answers.csv and results.json, each as a whole or not at all."
-    study, path = load_study(folder), Path(folder)/'answers.sqlite'
+    study, path = load_study(folder), check_own(Path(folder)/'answers.sqlite')
+    out = Path(out) if out else check_own(Path(folder)/'report')
     if path.exists():
         answers = Answers(path)
         table, people = answer_table(study, answers), answers.participants()
@@ -314,5 +317,5 @@ def write_study_report(
     files = {'report.html': study_page(study, table, people, res), 'answers.csv': study_csv(study, table),
              'results.json': json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)}
     for name, text in files.items():
-        with atomic_path(Path(out or Path(folder)/'report')/name) as tmp: tmp.write_text(text, encoding='utf-8')
+        with atomic_path(out/name) as tmp: tmp.write_text(text, encoding='utf-8')
     return found
