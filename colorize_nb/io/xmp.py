@@ -29,7 +29,7 @@ _MAX_BYTES, _MAX_PARTS, _MAX_LEVELS = 4*2**20, 30000, 100 # of a packet; element
 class _TooLarge(ValueError): "Nothing wrong with it but its size."
 
 def _check_xml(data):
-    "Go through UTF-8 without building anything; return where its root ends; raise ValueError if it is no XML, or a trap."
+    "Find where the root of UTF-8 ends, building nothing; raise ValueError if it is no XML, or a trap."
     level, parts, root_end = 0, 0, None
     def start(name, attributes): # of an element that begins; names and values in turn
         nonlocal level, parts
