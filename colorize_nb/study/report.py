@@ -15,11 +15,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 from fastcore import xml as h
-from PIL import Image
 
 from ..evaluate.pages import Cell, Column, FigureTable, Shown, html_page, picture_strip, words_table
 from ..evaluate.pages import format_number, pluralize, shrink
 from ..evaluate.statistics import Interval
+from ..io.files import open_image
 from ..io.write import atomic_path
 from .analysis import excluded_by, power
 from .design import Study, load_study
@@ -56,7 +56,7 @@ def _shown(res, position, name, longer):
     if len(rows): lines = [f'{res.word} {int(yes.sum())} of {len(rows)}']
     elif name != 'real': lines = ['not judged']
     text = f'{p.name}, real' if name == 'real' else f'{p.name} as coloured by {name}'
-    with Image.open(_file(res.study, p, name)) as im: im = np.asarray(im.convert('RGB'))
+    with open_image(_file(res.study, p, name)) as im: im = np.asarray(im.convert('RGB'))
     return Shown(name, shrink(im, longer), text, lines)
 
 def convincing_strips(
