@@ -16,17 +16,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Iterable, Iterator
 
-from PIL import Image
-
 from .compare import side_by_side, sizes_sheet
 from .core import Colorizer
 from .engines import available_cores
 from .plan import BatchOptions, Job, Result
 from .plan import files_to_write, plan_share, sweep_targets, with_batch_options
 from ..io.download import fetch_url, is_url
+from ..io.files import open_image
 from ..io.image import decoding
 from ..io.read import open_pages, open_picture, read_colours
-from ..io.write import WRITERS, atomic_path, keeps_alpha, save_picture
+from ..io.write import WRITERS, atomic_path, keeps_alpha, save_picture, writing
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c006
 def _fetch(job, options):
@@ -41,12 +40,31 @@ def _standard_input():
     if data: return data
     raise ValueError("standard input is empty or closed: send a picture, as in < old.png, or name a file")
 
+# %% ../../nbs/colorizer/05_batch.ipynb #n061
+_MAX_XMP = 4*2**20 # bytes of a file beside a picture; a larger one is copied
+
+def _bring_sidecars(job, picture, options, model=None):
+    "Bring the XMP files beside the input to the result; return notes. `model` is None if nothing was coloured."
+    notes = ()
+    for source, target in job.sidecars():
+        if target.exists() and os.path.samefile(source, target): continue # it lies beside the result already
+        if target.exists() and not options.overwrite:
+            notes += (f'{target} is there already and was left as it is',)
+            continue
+        with writing(target), atomic_path(target) as part:
+            if model is None or source.stat().st_size > _MAX_XMP: shutil.copyfile(source, part)
+            else:
+                packet, note = picture.metadata.sidecar(source.read_bytes(), picture.size, model)
+                part.write_bytes(packet)
+                if note: notes += (f'{job.name}: {note}',)
+    return notes
+
 # %% ../../nbs/colorizer/05_batch.ipynb #c008
 def _run_step(step, job, options, seconds, *args):
     "What `step` gives, and the seconds so far; or the `Result` of the job if it ends with this step."
     start = time.perf_counter()
     try: res = step(job, options, *args)
-    except (OSError, ValueError, RuntimeError, MemoryError) as e:
+    except Exception as e: # an engine raises what it likes, and the next image may be good
         if options.debug: raise
         res = job.failure(e)
     seconds += time.perf_counter() - start
@@ -64,7 +82,9 @@ def _read_image(job, options, files):
         picture.notes = *picture.notes, note
     if picture.colored and not options.force:
         result, side = job.files(True)
-        if result in files: _copy(x, picture, result)
+        if result in files:
+            _copy(x, picture, result)
+            picture.notes += _bring_sidecars(job, picture, options)
         if side in files: save_picture(side_by_side(picture.plane(), read_colours(x, picture)), side)
         return job.result('copied', _describe(picture, result, copied=True))
     picture.plane() # now, while we are among several threads
@@ -75,7 +95,7 @@ def _copy(x, picture, target):
     if picture.metadata is None or picture.metadata.format != _format(target):
         save_picture(read_colours(x, picture), target, metadata=picture.metadata)
         return
-    with atomic_path(target) as part:
+    with writing(target), atomic_path(target) as part:
         if isinstance(x, bytes): part.write_bytes(x)
         else: shutil.copyfile(x, part)
 
@@ -106,7 +126,9 @@ def _write_image(job, options, files, picture, ab, sheet, colorizer):
     if result in files or side in files: colour = _merge(colorizer, picture, ab, result, options)
     if side in files: save_picture(side_by_side(picture.plane(), colour), side)
     if sizes in files: save_picture(sheet, sizes)
-    if result in files: save_picture(colour, result, metadata=picture.metadata, model=getattr(colorizer, 'name', ''))
+    if result in files:
+        save_picture(colour, result, metadata=picture.metadata, model=getattr(colorizer, 'name', ''))
+        picture.notes += _bring_sidecars(job, picture, options, getattr(colorizer, 'name', ''))
     return job.result('done', _describe(picture, result))
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c017
@@ -114,7 +136,7 @@ def _predict_batch(colorizer, pictures, options):
     "Chroma of each picture, or the exception that it raised."
     if not pictures: return []
     try: return colorizer.predict_ab(pictures, size=options.size, tta=options.tta)
-    except (RuntimeError, ValueError, MemoryError) as e:
+    except Exception as e: # an engine raises what it likes
         if len(pictures) == 1: return [e]
         half = len(pictures)//2
         return [ab for part in (pictures[:half], pictures[half:]) for ab in _predict_batch(colorizer, part, options)]
@@ -150,7 +172,10 @@ def _colorize_pages(job, options, files, x, first, colorizer):
             yield colour
     if result in files:
         save_picture(results(), result, metadata=metadata, model=getattr(colorizer, 'name', ''))
-        if all(own for own, _ in seen.values()): _copy(x, first, result)
+        own = all(own for own, _ in seen.values())
+        if own: _copy(x, first, result)
+        more = _bring_sidecars(job, first, options, None if own else getattr(colorizer, 'name', ''))
+        if more: seen[0] = seen[0][0], seen[0][1] + more
     if side in files: save_picture((side_by_side(p.plane(), colour) for p, colour in pages()), side)
     if sizes in files: save_picture(_make_sheet(colorizer, first, job, options, files), sizes)
     own = sum(own for own, _ in seen.values())
@@ -173,7 +198,7 @@ def _count_pixels(source):
     if source == '-' or is_url(source): return 12_000_000 # a telephone's picture
     if not os.path.isfile(source): return 0 # reading it will say what is wrong; opening a pipe would wait for ever
     try:
-        with decoding(source), Image.open(source) as im: return im.width*im.height
+        with decoding(source), open_image(source) as im: return im.width*im.height
     except (OSError, ValueError): return os.path.getsize(source)
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c025

@@ -70,6 +70,7 @@ def _error_message(error, source):
     text = ' '.join(str(error).split('\n')[0].split()) or type(error).__name__
     if isinstance(error, MemoryError) or 'out of memory' in text:
         return f"{source} does not fit the memory: choose a smaller batch or working size"
+    if not isinstance(error, (OSError, ValueError, RuntimeError)): text = f'{type(error).__name__}: {text}'
     return text if source in text else f'{source}: {text}'
 
 # %% ../../nbs/colorizer/04_plan.ipynb #c016
@@ -82,13 +83,19 @@ def _status(name):
 
 def _same_file(a, b): return os.path.exists(a) and os.path.exists(b) and os.path.samefile(a, b)
 
+def _is_sidecar(name, pictures):
+    "Whether a file is the XMP of one of the `pictures`, lower-case names in its folder, with which it travels."
+    stem, suffix = os.path.splitext(name.lower())
+    return suffix == '.xmp' and (stem in pictures or any(os.path.splitext(p)[0] == stem for p in pictures))
+
 def _walk(folder, out):
     "(path relative to `folder`, status, message) of each file below."
     errors = []
     for here, dirs, files in os.walk(folder, onerror=errors.append):
         dirs[:] = sorted(o for o in dirs if o[0] != '.' and not _same_file(os.path.join(here, o), out))
+        pictures = {f.lower() for f in files if _status(f) == _TAKEN}
         for f in sorted(files):
-            if f[0] != '.': yield Path(here, f).relative_to(folder), *_status(f)
+            if f[0] != '.' and not _is_sidecar(f, pictures): yield Path(here, f).relative_to(folder), *_status(f)
     for e in errors: yield Path(e.filename).relative_to(folder), 'failed', f'cannot be opened ({e.strerror})'
 
 # %% ../../nbs/colorizer/04_plan.ipynb #c019
@@ -163,6 +170,17 @@ class Job(NamedTuple):
     def name(self)->str: # path, URL, or the words for the standard input
         "What messages call the input."
         return 'standard input' if self.source == '-' else self.source
+
+    def sidecars(self)->list: # (file that is there, file to be beside the result) each
+        "List the XMP files that lie beside the input: `photo.xmp`, as Adobe names it, or `photo.jpg.xmp`."
+        if self.target is None or is_url(self.source) or self.source == '-': return []
+        source, ends, res = Path(self.source), ('.xmp', '.XMP'), []
+        forms = [(source.with_suffix, self.target.with_suffix('.xmp')),
+            (lambda end: source.with_name(source.name + end), self.target.with_name(self.target.name + '.xmp'))]
+        for named, target in forms:
+            found = next((f for f in map(named, ends) if f.is_file()), None)
+            if found and found != source: res.append((found, target))
+        return res
 
     def result(self,
         status:str, # done, copied, skipped or failed

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import InterpolationMode, functional as T
 
 from .networks import PartlyFrozen, build_network, classifier_network, find_head, input_format
-from ..io.files import classes_of, find_pictures, flatten_alpha, split_classes
+from ..io.files import classes_of, find_pictures, flatten_alpha, open_image, split_classes
+from ..io.image import decoding
 from ..io.write import atomic_path
 from ..metrics.image import check_rgb8, gray_rgb
 from ..models.registry import fill_weights, pack_tensor, pick_device
@@ -208,9 +209,7 @@ class TrainOptions:
 # %% ../../nbs/evaluate/02_classifier.ipynb #c042
 def _read(fn):
     "A file as (1,3,h,w) uint8 RGB, upright."
-    try:
-        with Image.open(fn) as im: rgb = flatten_alpha(ImageOps.exif_transpose(im)).convert('RGB')
-    except OSError as e: raise ValueError(f"{fn} cannot be read ({e}): take it out of the folder") from None
+    with decoding(str(fn)), open_image(fn) as im: rgb = flatten_alpha(ImageOps.exif_transpose(im)).convert('RGB')
     return torch.from_numpy(np.array(rgb)).permute(2,0,1)[None]
 
 class _Inputs:

@@ -139,15 +139,22 @@ class _Backend:
         return _Stream(_dial(host, port, self.end, self.allow_private), self.end)
 
 # %% ../../nbs/io/04_download.ipynb #c021
-def _refuse_number(host):
-    "Refuse a host that is a private address by its spelling."
-    try: address = socket.inet_ntoa(socket.inet_aton(host)) # takes 127.1, 0x7f.1, 2130706433...
-    except OSError: address = host
-    name = address.rstrip('.').lower()
-    if name == 'localhost' or name.endswith('.localhost'): _refuse(host, '127.0.0.1')
+_PRIVATE_NAMES = 'localhost', 'local', 'home.arpa', 'internal' # RFC 6761, 6762, 8375, ICANN's resolution of 2024-07-29
+
+def _refuse_private(host):
+    "Refuse a host that is private by its spelling."
+    name = host.rstrip('.').lower()
+    try: address = socket.inet_ntoa(socket.inet_aton(name)) # takes 127.1, 0x7f.1, 2130706433...
+    except OSError: address = name
     try: public = _is_public(address)
-    except ValueError: return # a name
-    if not public: _refuse(host, address)
+    except ValueError: public = not _is_private_name(name)
+    if not public: _refuse(host, address if address != name else 'a place of this network')
+
+def _is_private_name(name):
+    "Whether a name is private by its form, or ends in a number without being an address that is known."
+    labels = name.split('.')
+    number = re.fullmatch('[0-9]+|0x[0-9a-f]*', labels[-1])
+    return len(labels) < 2 or bool(number) or any(name == p or name.endswith(f'.{p}') for p in _PRIVATE_NAMES)
 
 def _proxy(scheme, host):
     "The proxy for a host: (host, port, (user, password) or None), or None."
@@ -184,7 +191,7 @@ def _pool(scheme, host, end, allow_private):
     import httpcore
     context, via = ssl.create_default_context(), _proxy(scheme, host)
     if not via: return httpcore.ConnectionPool(context, network_backend=_Backend(end, allow_private))
-    if not allow_private: _refuse_number(host)
+    if not allow_private: _refuse_private(host)
     proxy_host, proxy_port, login = via
     url = httpcore.URL(scheme='http', host=proxy_host, port=proxy_port, target='/')
     return httpcore.HTTPProxy(url, login, ssl_context=context, network_backend=_Backend(end, True))

@@ -15,14 +15,15 @@ from typing import NamedTuple
 
 # %% ../../nbs/io/00_exif.ipynb #c007
 _WIDTH = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, # bytes by type: TIFF 6.0
-    13: 4, 16: 8, 17: 8, 18: 8} # BigTIFF
+    13: 4, 16: 8, 17: 8, 18: 8, # BigTIFF
+    129: 1} # UTF-8, EXIF 3.0
 _WHOLE_NUMBERS = 1, 3, 4, 13, 16, 18 # types
 _EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 0x8769, 0x8825, 0xA005 # tags that point to another table
 _MAX_BYTES = 32*2**20 # of a table's values together
 
 class ExifTag(NamedTuple):
     "One entry of a TIFF or EXIF table."
-    type:int # 1 to 18, as TIFF numbers them
+    type:int # 1 to 18, as TIFF numbers them, or 129: UTF-8
     count:int # number of values
     data:bytes # the values, in the file's byte order
 
@@ -61,8 +62,8 @@ def read_slots(
     return list(struct.iter_unpack(order + fmt, raw)), int.from_bytes(tail, _endian(order))
 
 def _first_slots(slots):
-    "Slots by tag; of a tag that stands twice the first counts."
-    return {s[0]: s for s in reversed(slots)}
+    "Slots by tag, without those of unknown type; of a tag that stands twice the first counts."
+    return {s[0]: s for s in reversed(slots) if s[1] in _WIDTH}
 
 # %% ../../nbs/io/00_exif.ipynb #c010
 def first_number(
@@ -164,10 +165,10 @@ _STALE = PIXEL_TAGS - {256, 257, 274, 529, 530, 531, 532} # those that no EXIF n
 
 def _spans(f, at, order, inner=(_EXIF_IFD, _GPS_IFD, _INTEROP_IFD)):
     "Where a table's values and inner tables lie: (start, end) each."
-    try: slots = _first_slots(read_slots(f, at, order)[0])
+    try: slots = read_slots(f, at, order)[0]
     except ValueError: return
     yield at, at + 6 + 12*len(slots)
-    for tag, type, count, slot in slots.values():
+    for tag, type, count, slot in _first_slots(slots).values():
         place, size = struct.unpack(order + 'I', slot)[0], _WIDTH.get(type, 0)*count
         if size > 4: yield place, place + size
         if tag in inner: yield from _spans(f, place, order, inner[2:])
@@ -182,6 +183,34 @@ def _remove_thumbnail(b, first, after, order):
     if any(start < e and s < end for s, e in _spans(BytesIO(b), first, order)): return
     if end == len(b): del b[start:]
     else: b[start:end] = bytes(size)
+
+# %% ../../nbs/io/00_exif.ipynb #n034
+def _readable(slots, length, order):
+    "The slots of known type whose values lie in a block of `length` bytes."
+    def there(type, count, slot): # does the value lie in the block?
+        size = _WIDTH[type]*count
+        return size <= 4 or struct.unpack(order + 'I', slot)[0] + size <= length
+    return [s for s in slots if s[1] in _WIDTH and there(*s[1:])]
+
+def _drop_unreadable(b, at, order, spans):
+    "Take entries that cannot be read out of an inner table; one that overlaps others of the `spans` stays as it is."
+    try: slots, after = read_slots(BytesIO(b), at, order)
+    except ValueError: return
+    good, end = _readable(slots, len(b), order), at + 6 + 12*len(slots)
+    shared = sum(s < end and at < e for s, e in spans) > 1
+    if len(good) == len(slots) or shared or end > len(b): return
+    table = struct.pack(order + 'H', len(good)) + b''.join(struct.pack(order + 'HHI4s', *s) for s in good)
+    b[at:end] = (table + struct.pack(order + 'I', after)).ljust(end - at, b'\0')
+def _drop_from_inner(b, first, order):
+    "Take entries that cannot be read out of all tables within the first."
+    spans, inner = list(_spans(BytesIO(b), first, order)), [(first, (_EXIF_IFD, _GPS_IFD))]
+    for at, pointers in inner:
+        try: slots = _first_slots(read_slots(BytesIO(b), at, order)[0])
+        except ValueError: continue
+        if at != first: _drop_unreadable(b, at, order, spans)
+        for tag in slots.keys() & set(pointers):
+            place = struct.unpack(order + 'I', slots[tag][3])[0]
+            inner.append((place, (_INTEROP_IFD,) if tag == _EXIF_IFD else ()))
 
 # %% ../../nbs/io/00_exif.ipynb #c021
 def _overwrite(b, at, order, values):
@@ -236,8 +265,9 @@ def tidy_exif(
     order, big, first = tiff_header(BytesIO(b))
     if big: raise ValueError('it is BigTIFF, which EXIF cannot be')
     raw, after = read_slots(BytesIO(b), first, order)
-    slots = _first_slots([s for s in raw if s[0] not in _STALE])
+    slots = _first_slots([s for s in _readable(raw, len(b), order) if s[0] not in _STALE])
     tags = read_tags(BytesIO(b), first, order, inner=())
+    _drop_from_inner(b, first, order)
     if after: _remove_thumbnail(b, first, after, order)
     if _EXIF_IFD in tags: _correct_camera(b, first_number(tags[_EXIF_IFD], order), order, size)
     turned = 0x112 in tags and first_number(tags[0x112], order) in (5, 6, 7, 8)

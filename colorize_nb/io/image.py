@@ -163,6 +163,8 @@ class _NoWarnings:
             _NoWarnings.inside -= 1
             if not _NoWarnings.inside: _NoWarnings.filters.__exit__(None, None, None)
 
+def _words(e): return ' '.join(str(e).split()).rstrip('.') or type(e).__name__
+
 @contextmanager
 def decoding(
     name:str, # what to call the picture
@@ -171,16 +173,21 @@ def decoding(
     try:
         with _NoWarnings(): yield
     except (PictureError, FileNotFoundError): raise
-    except UnidentifiedImageError:
-        raise PictureError(f"{name} is not a picture, or too broken to be recognised as one") from None
+    except UnidentifiedImageError as e:
+        # see `io.files.UnreadableImage`
+        what = getattr(e, 'what', 'is not a picture, or too broken to be recognised as one')
+        raise PictureError(f'{name} {what}') from None
     except Image.DecompressionBombError:
         raise PictureError(f"{name} unpacks to more than {2*Image.MAX_IMAGE_PIXELS/1e6:.0f} megapixels, which may be a "
             "trap: if you trust it, make it smaller first") from None
     except MemoryError:
         raise PictureError(f"{name} is too large for this machine's memory: make it smaller first") from None
-    except Exception as e: # decoders raise OSError, SyntaxError, struct.error, zlib.error, EOFError and more
-        reason = ' '.join(str(e).split()).rstrip('.') or type(e).__name__
-        raise PictureError(f"{name} is broken or cut short ({reason})") from None
+    except OSError as e:
+        if e.errno is None: raise PictureError(f'{name} is broken or cut short ({_words(e)})') from None
+        todo = 'look at its permissions, and at the disk that it lies on'
+        raise PictureError(f'{name} cannot be read ({e.strerror}): {todo}') from None
+    except Exception as e: # decoders raise SyntaxError, struct.error, zlib.error, EOFError and more
+        raise PictureError(f'{name} is broken or cut short ({_words(e)})') from None
 
 def refuse_bomb(
     pixels:float, # that a file would unpack to

@@ -22,7 +22,7 @@ from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 from ..color.icc import gray_to_srgb, profile_of, rgb_to_srgb, to_srgb
 from ..color.srgb import linear2srgb
 from .download import fetch_url, is_url
-from .files import open_image
+from .files import explaining, open_image
 from .image import (COLORED, Picture, PictureError, checked_array, color_spread, decoding, is_colored,
     nearest8, picture_of_array, picture_of_tensor, plane_of_rgb, refuse_bomb, row_strips)
 from .metadata import Metadata
@@ -391,11 +391,11 @@ def _page(source, place, name):
 
 def _pages(source, name):
     "The pages of a path or bytes, one after another."
-    with decoding(name): places, more = inspect_pages(source)
+    with decoding(name), explaining(source, name): places, more = inspect_pages(source)
     more = (f"{name} {more}",) if more else ()
     for i, place in enumerate(places):
         called = f'{name}, page {i + 1}' if len(places) > 1 else name
-        with decoding(called): p = _page(source, place, called)
+        with decoding(called), explaining(source, called): p = _page(source, place, called)
         yield replace(p, page=i, pages=len(places), notes=p.notes + more)
 
 # %% ../../nbs/io/06_read.ipynb #c039

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from .files import open_image
+
 # %% ../../nbs/io/08_samples.ipynb #c005
 class Sample(NamedTuple):
     "One sample photograph."
@@ -88,7 +90,7 @@ def sample(
     "Open a colour photograph."
     if name not in COLOR_SAMPLES:
         raise ValueError(f"no colour sample named {name!r}: take one of {', '.join(COLOR_SAMPLES)}")
-    with Image.open(sample_path(name)) as im: return im.convert('RGB')
+    with open_image(sample_path(name)) as im: return im.convert('RGB')
 
 def gray_sample(
     name:str, # one of `gray_samples()`
@@ -96,4 +98,4 @@ def gray_sample(
     "Open a photograph that never had a colour."
     if name not in GRAY_SAMPLES:
         raise ValueError(f"no gray sample named {name!r}: take one of {', '.join(GRAY_SAMPLES)}")
-    with Image.open(sample_path(name)) as im: return im.convert('L')
+    with open_image(sample_path(name)) as im: return im.convert('L')

@@ -28,38 +28,50 @@ _MAX_BYTES, _MAX_PARTS, _MAX_LEVELS = 4*2**20, 30000, 100 # of a packet; element
 
 class _TooLarge(ValueError): "Nothing wrong with it but its size."
 
-def _check_xml(text):
-    "Go through XML without building anything; raise ValueError if it is no XML, or a trap."
-    level = parts = 0
+def _check_xml(data):
+    "Find where the root of UTF-8 ends, building nothing; raise ValueError if it is no XML, or a trap."
+    level, parts, root_end = 0, 0, None
     def start(name, attributes): # of an element that begins; names and values in turn
         nonlocal level, parts
         level, parts = level + 1, parts + 1 + len(attributes)
         if level > _MAX_LEVELS: raise ValueError('it is nested too deeply')
         if parts > _MAX_PARTS: raise _TooLarge
     def end(name): # of the element that ends
-        nonlocal level
-        level -= 1
+        nonlocal level, root_end
+        level, at = level - 1, parser.CurrentByteIndex
+        if not level: root_end = data.index(b'>', at) + 1 if data[at:at + 2] == b'</' else at # or behind <name/>
     def doctype(*_): raise ValueError('it declares entities')
-    parser = expat.ParserCreate()
+    parser = expat.ParserCreate('utf-8')
     parser.StartElementHandler, parser.EndElementHandler, parser.StartDoctypeDeclHandler = start, end, doctype
-    try: parser.Parse(text, True)
-    except expat.ExpatError as e: raise ValueError(str(e)) from None
+    try: parser.Parse(data, True)
+    except expat.ExpatError as e:
+        if root_end is None: raise ValueError(str(e)) from None
+    return root_end
 
 _UTF16 = {b'\xff\xfe': 'utf-16', b'\xfe\xff': 'utf-16', b'<\0': 'utf-16-le', b'\0<': 'utf-16-be'} # by the first bytes
 
 def _decode(packet):
-    "The text of a packet, without its padding."
+    "The text of a packet's root element; raise ValueError if it cannot be read."
     utf16 = _UTF16.get(packet[:2])
-    try: text = packet.decode(utf16, 'replace') if utf16 else packet.decode('utf-8-sig')
-    except UnicodeDecodeError: text = packet.decode('latin-1') # some programs write that
-    return text[:text.rfind('>') + 1].lstrip('\0\ufeff \t\r\n') # packets are padded, with zeros too
+    data = packet.decode(utf16, 'replace').encode() if utf16 else packet
+    data = data.lstrip(b'\0\xef\xbb\xbf \t\r\n') # packets are padded, with zeros too
+    try: return data[:_check_xml(data)].decode()
+    except _TooLarge: raise
+    except ValueError:
+        if utf16 or _is_utf8(data): raise
+        data = data.decode('latin-1').encode() # some programs write that
+        return data[:_check_xml(data)].decode()
+
+def _is_utf8(data):
+    try: data.decode()
+    except UnicodeDecodeError: return False
+    return True
 
 def _parse(packet):
     "A packet as a DOM and its `rdf:RDF` element; raise ValueError if it cannot be read."
-    text = _decode(packet)
     if len(packet) > _MAX_BYTES: raise _TooLarge
-    _check_xml(text)
-    try: dom = minidom.parseString(text)
+    try: dom = minidom.parseString(_decode(packet))
+    except _TooLarge: raise
     except Exception as e: # expat's errors, and what minidom makes of strange names
         raise ValueError(' '.join(str(e).split())) from None
     found = dom.getElementsByTagNameNS(_RDF, 'RDF')

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 
 if TYPE_CHECKING: import matplotlib.figure
 
+from ..io.files import open_image
 from ..io.samples import sample
 
 # %% ../../nbs/train/12_history.ipynb #c005
@@ -118,7 +119,7 @@ def show_rows(
 )->'matplotlib.figure.Figure': # with gray above and the truth below
     "Show how several systems colorize the packaged photographs."
     import matplotlib.pyplot as plt
-    theirs = {label: Image.open(Path(folder)/n/'samples.jpg') for n, label in zip(names, labels or names)}
+    theirs = {label: open_image(Path(folder)/n/'samples.jpg') for n, label in zip(names, labels or names)}
     rows = {'gray': sample_row(lambda im: im)} | theirs | {'truth': sample_row()}
     fig, axs = plt.subplots(len(rows), 1, figsize=(7, .78*len(rows)))
     for ax, (label, im) in zip(axs, rows.items()):
