@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
-from PIL import Image, ImageOps
+from PIL import ImageOps
 from torch import Tensor, nn
 from torchvision.transforms.v2 import InterpolationMode, functional as T
 
