@@ -13,7 +13,6 @@ import os, struct, sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
 from typing import Iterator, NamedTuple
 
@@ -28,8 +27,8 @@ from .files import open_image
 from .image import (COLORED, Picture, PictureError, color_spread, decoding, is_colored, nearest8,
     picture_of_array, picture_of_tensor, plane_of_rgb, row_strips)
 from .metadata import Metadata, file_of
-from .tiff import (TiffLayout, dropped_channels, open_source, read_layout, read_samples, scale_floats,
-    scale_whole, tiff_tables)
+from colorize_nb.io.tiff import (dropped_channels, open_source, read_layout, read_samples, scale_floats, scale_whole,
+    tiff_tables)
 
 # %% ../../nbs/io/06_read.ipynb #c005
 def developed(

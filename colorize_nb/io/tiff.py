@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import TiffImagePlugin
 
 from .exif import ExifTag, first_number, pack_slots, pack_table, read_slots, read_tags, tiff_header
 from .image import LIMITS, PictureError, nearest8, refuse_bomb, refuse_memory, row_strips
@@ -60,6 +60,7 @@ _NAMES = {0: 'gray', 1: 'gray', 2: 'RGB', 3: 'palette', 4: 'mask', 5: 'CMYK', 6:
     10: 'ITU Lab', 32803: 'colour filter array', 32844: 'LogL', 32845: 'LogLuv', 34892: 'linear raw'}
 _COLOURS = {2: 3, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3, 32845: 3, 34892: 3} # channels; 1 for others
 _UNPACKED = {1: 'nothing', 5: 'LZW', 8: 'deflate', 32946: 'deflate', 32773: 'PackBits', 34925: 'LZMA', 50000: 'ZSTD'}
+_PREDICTED = 5, 8, 32946, 34925, 50000 # with others libtiff ignores the tag
 _PACKED = _UNPACKED | {2: 'CCITT', 3: 'CCITT', 4: 'CCITT', 6: 'JPEG', 7: 'JPEG', 33003: 'JPEG 2000', 34712: 'JPEG 2000',
     34887: 'LERC', 34933: 'PNG', 50001: 'WebP', 50002: 'JPEG XL', 52546: 'JPEG XL', 22610: 'JPEG XR', 34934: 'JPEG XR'}
 
@@ -133,7 +134,7 @@ def read_layout(
     def one(t, default): return all_of(t, (default,))[0]
     width, height, n = one(256, 0), one(257, 0), max(1, one(277, 1))
     if not (0 < width < 2**31 and 0 < height < 2**31 and n < 2**16): raise ValueError('it states no size')
-    photometric = one(262, 2 if n > 2 else 1)
+    photometric, packing = one(262, 2 if n > 2 else 1), one(259, 1)
     bits = (all_of(258, (1,))*n)[:n]
     extra = (all_of(338) + (0,)*n)[:max(0, n - _COLOURS.get(photometric, 1))]
     forms = set(all_of(339, (1,)))
@@ -142,7 +143,7 @@ def read_layout(
     if min(segment) < 1 or min(bits) < 1: raise ValueError('its strips have no size')
     res = TiffLayout(at, order, width, height, bits,
         {1: 'u', 2: 'i', 3: 'f', 4: 'u'}.get(*forms) if len(forms) == 1 else '', photometric, extra,
-        one(284, 1) == 2 and n > 1, one(259, 1), one(317, 1), one(266, 1), segment, tiled,
+        one(284, 1) == 2 and n > 1, packing, one(317, 1) if packing in _PREDICTED else 1, one(266, 1), segment, tiled,
         all_of(324 if tiled else 273), all_of(325 if tiled else 279), all_of(320),
         tags[34675].data if 34675 in tags else None, _dpi(tags, order), True)
     res.kind = res.kind or ''
@@ -248,7 +249,8 @@ def _whole(raw, width, c, size, order, predictor):
         raw, order = np.ascontiguousarray(np.moveaxis(raw, 1, 2)).reshape(len(raw), -1), '>'
     if size == 3:
         b = raw.reshape(len(raw), width, c, 3).astype(np.uint32)
-        return b[..., 0] << 16 | b[..., 1] << 8 | b[..., 2] if order == '>' else b[..., 2] << 16 | b[..., 1] << 8 | b[..., 0]
+        if order == '<': b = b[..., ::-1]
+        return b[..., 0] << 16 | b[..., 1] << 8 | b[..., 2]
     a = np.ascontiguousarray(raw).view(f'{order}u{size}').reshape(len(raw), width, c)
     a = a.astype(a.dtype.newbyteorder('='), copy=False)
     return np.cumsum(a, 1, dtype=a.dtype) if predictor == 2 else a
