@@ -440,23 +440,7 @@ def _pages(source, name):
         with decoding(called), _decoded(source, place, called) as found: p = _picture(found, called)
         yield replace(p, page=i, pages=len(places), place=place, notes=p.notes + more)
 
-# %% ../../nbs/io/06_read.ipynb #c039
-def _source(x, name):
-    "(path or bytes, what to call it) of anything encoded; None if it is something else."
-    if isinstance(x, (bytes, bytearray, memoryview)): return bytes(x), name or 'the data'
-    if is_url(x):
-        try: return fetch_url(x), name or x
-        except ValueError as e: raise PictureError(str(e)) from None
-    if not isinstance(x, (str, os.PathLike)): return None
-    path = Path(x)
-    if path.is_dir():
-        raise PictureError(f"{path} is a folder: hand over its pictures one by one, or use `colorize_files`")
-    if not path.exists(): raise FileNotFoundError(f"no picture at {path}: check the path")
-    if not path.is_file():
-        raise PictureError(f"{path} is not a file but a device or a pipe: read it and hand over its bytes")
-    if not path.stat().st_size: raise PictureError(f"{path} is empty (0 bytes)")
-    return path, name or str(path)
-
+# %% ../../nbs/io/06_read.ipynb #c0b2
 def _samples_of_image(im, name):
     "A TIFF that is opened but not loaded yet, if Pillow would take it wrongly."
     if im.format != 'TIFF' or not im.tile: return None
@@ -473,6 +457,23 @@ def _of_image(im, name):
             im.load()
             found = _Decoded(meta, orientation_of(im), profile_of(im), im, shallow=wide and im.mode[0] not in 'IF')
         return _picture(found, name)
+
+# %% ../../nbs/io/06_read.ipynb #c039
+def _source(x, name):
+    "(path or bytes, what to call it) of anything encoded; None if it is something else."
+    if isinstance(x, (bytes, bytearray, memoryview)): return bytes(x), name or 'the data'
+    if is_url(x):
+        try: return fetch_url(x), name or x
+        except ValueError as e: raise PictureError(str(e)) from None
+    if not isinstance(x, (str, os.PathLike)): return None
+    path = Path(x)
+    if path.is_dir():
+        raise PictureError(f"{path} is a folder: hand over its pictures one by one, or use `colorize_files`")
+    if not path.exists(): raise FileNotFoundError(f"no picture at {path}: check the path")
+    if not path.is_file():
+        raise PictureError(f"{path} is not a file but a device or a pipe: read it and hand over its bytes")
+    if not path.stat().st_size: raise PictureError(f"{path} is empty (0 bytes)")
+    return path, name or str(path)
 
 def _is_tensor(x): return all(hasattr(x, o) for o in ('detach', 'cpu', 'numpy', 'is_floating_point'))
 
