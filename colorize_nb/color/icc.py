@@ -268,7 +268,7 @@ def _png_profile(im):
     is_srgb = .42 < gamma < .48 # about 1/2.2
     if not .1 < gamma < 4: return None
     curve = _SRGB_CURVE if is_srgb else _curv([round(256/gamma)])
-    if im.mode in ('1', 'L', 'LA', 'I', 'I;16'):
+    if im.mode in ('1', 'L', 'LA') or im.mode.startswith('I'):
         tags = {b'desc': _desc('PNG'), b'cprt': _text('-'), b'wtpt': _xyz(*_D50), b'kTRC': curve}
         return None if is_srgb else _icc(b'GRAY', b'XYZ ', tags)
     xyz = np.array(_SRGB_XYZ)
@@ -284,7 +284,7 @@ def profile_of(
     if icc := im.info.get('icc_profile'): return icc
     try:
         if im.format == 'PNG' and 'gamma' in im.info and 'srgb' not in im.info: return _png_profile(im)
-        if im.format in ('JPEG', 'MPO', 'TIFF', 'WEBP') and im.mode == 'RGB':
+        if im.format in ('JPEG', 'MPO', 'TIFF', 'WEBP') and im.mode in ('RGB', 'RGBA', 'RGBX'):
             exif = im.getexif()
             if str(exif.get_ifd(0xA005).get(1, '')).startswith('R03'):
                 return _matrix_profile('Adobe RGB', _ADOBE, _curv([563]))

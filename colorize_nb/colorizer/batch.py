@@ -23,7 +23,7 @@ from .plan import BatchOptions, Job, Result
 from .plan import files_to_write, plan_share, sweep_targets, with_batch_options
 from ..io.download import fetch_url, is_url
 from ..io.files import open_image
-from ..io.image import decoding
+from ..io.image import LIMITS, decoding
 from ..io.read import open_pages, open_picture, read_colours
 from ..io.write import WRITERS, atomic_path, keeps_alpha, save_picture, writing
 
@@ -82,29 +82,31 @@ def _read_image(job, options, files):
         picture.notes = *picture.notes, note
     if picture.colored and not options.force:
         result, side = job.files(True)
-        if result in files:
-            _copy(x, picture, result)
-            picture.notes += _bring_sidecars(job, picture, options)
+        whole = result in files and _copy(x, picture, result)
+        if whole: picture.notes = () # nothing was lost
+        if result in files: picture.notes += _bring_sidecars(job, picture, options)
         if side in files: save_picture(side_by_side(picture.plane(), read_colours(x, picture)), side)
-        return job.result('copied', _describe(picture, result, copied=True))
+        return job.result('copied', _describe(picture, result, copied=True, whole=whole))
     picture.plane() # now, while we are among several threads
     return picture, None
 
 def _copy(x, picture, target):
-    "Pass on an image with colours: byte for byte if its format may stay."
+    "Pass on an image with colours, byte for byte if its format may stay; tell whether it did."
     if picture.metadata is None or picture.metadata.format != _format(target):
         save_picture(read_colours(x, picture), target, metadata=picture.metadata)
-        return
+        return False
     with writing(target), atomic_path(target) as part:
         if isinstance(x, bytes): part.write_bytes(x)
         else: shutil.copyfile(x, part)
+    return True
 
-def _describe(picture, target, copied=False):
-    "What there is to say about a finished image."
+def _describe(picture, target, copied=False, whole=False):
+    "What there is to say about a finished image; one that was copied `whole` has lost nothing."
     notes = list(picture.notes)
     if copied:
         notes.insert(0, f'{picture.name} has colours already and is passed on as it is: '
                      '`force` colorizes it from its lightness')
+    if whole: return '; '.join(notes)
     for note in getattr(picture.metadata, 'notes', ()): # what came up while it was saved
         if (text := f'{picture.name}: {note}') not in notes: notes.append(text)
     if picture.alpha is not None and not keeps_alpha(target):
@@ -191,7 +193,7 @@ def _describe_pages(job, seen, metadata, own):
     return '; '.join(notes)
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c023
-_MAX_PIXELS = 64_000_000 # in hand at once: ours; 1 byte each while they wait, some 8 while colours are merged
+_MAX_PIXELS = LIMITS.waiting # in hand at once
 
 def _count_pixels(source):
     "How many pixels the head of a file announces; a guess for what is not here yet."
