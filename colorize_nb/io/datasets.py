@@ -1,4 +1,4 @@
-"""COCO, Oxford Flowers, Imagenette and CelebA by name, with a seeded selection of as many pictures as Buttau and Gatto used.
+"""COCO, Oxford Flowers, Imagenette, CelebA and old glass plates by name, with a seeded selection of as many pictures as Buttau and Gatto used.
 
 Docs: https://colorize-nb.github.io/colorize_nb/io/datasets.html.md"""
 
@@ -8,6 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/io/datasets.html.md"""
 __all__ = ['PictureSet', 'picture_sets', 'named_set', 'fetch_set', 'draw_pictures']
 
 # %% ../../nbs/io/09_datasets.ipynb #c003
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +25,15 @@ class PictureSet:
     folders:tuple # with its pictures: one to select all from, or two, to learn from and to validate on
     n_train:int # pictures to learn from
     n_valid:int # pictures to validate on
+    n_test:int=0 # pictures for judging alone
 
 _SETS = {s.name: s for s in ( # counts: table 1 of Buttau and Gatto
     PictureSet('coco', "COCO, fastai's sample", 'COCO_SAMPLE', 3.25, ('train_sample',), 8000, 2000),
     PictureSet('oxford-flowers', 'Oxford Flowers 102', 'FLOWERS', .35, ('jpg',), 4000, 2000),
     PictureSet('imagenette', 'Imagenette, ten classes of ImageNet', 'IMAGENETTE_320', .34, ('train', 'val'),
         4000, 2000),
-    PictureSet('celeba', 'CelebA, aligned and cropped', None, 1.4, ('img_align_celeba',), 4000, 2000))}
+    PictureSet('celeba', 'CelebA, aligned and cropped', None, 1.4, ('img_align_celeba',), 4000, 2000),
+    PictureSet('plates', 'Prokudin-Gorskii, three-colour plates', None, .35, ('truth',), 0, 0, 1902))} # the Library's count
 
 def picture_sets(
 )->dict: # name -> `PictureSet`
@@ -47,10 +50,23 @@ def named_set(
     return _SETS[name], Path(folder).expanduser() if folder else None
 
 # %% ../../nbs/io/09_datasets.ipynb #c014
+def _plates_folder():
+    "Where the plates are kept if no folder is named."
+    home = os.environ.get('COLORIZE_NB_DATA')
+    return Path(home) if home else Path.home()/'.cache'/'colorize_nb'
+
 def fetch_set(
-    s:PictureSet, # one with an archive
-)->Path: # the unpacked folder
-    "Find a set in fastai's folder; download and unpack it the first time."
+    s:PictureSet, # one with an archive, or the plates
+    folder:str|Path|None=None, # of the plates; default: see above
+    **kwargs, # of `fetch_plates`
+)->Path: # the folder of the set
+    "Find a set on this machine; download and unpack it the first time."
+    if s.name == 'plates':
+        from colorize_nb.io.plates import fetch_plates
+        folder = Path(folder or _plates_folder()/'plates')
+        if not (folder/'plates.json').exists() and (folder/'truth').is_dir(): return folder # made by others
+        fetch_plates(folder, **kwargs)
+        return folder
     if not s.url:
         raise ValueError(f"{s.title}, cannot be downloaded for you: get it from its authors and write {s.name}:FOLDER, "
             f"the folder that holds {s.folders[0]}")
@@ -98,6 +114,9 @@ def draw_pictures(
     if named is None:
         raise ValueError(f"expected one of {', '.join(_SETS)}, or such a name with :FOLDER, got {data}")
     s, folder = named
+    if not s.n_train:
+        raise ValueError(f"{s.title}, are for judging alone: train on other pictures, and evaluate with "
+            f"--data {s.name}")
     root, train, valid = _pools(s, folder or fetch_set(s))
     n_train, n_valid = n_train or s.n_train, n_valid or s.n_valid
     pools = [(train, n_train + n_valid)] if valid is None else [(train, n_train), (valid, n_valid)]
