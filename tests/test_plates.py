@@ -1,4 +1,4 @@
-"Three-colour plates: the eight whose alignment is known, moved by known amounts, and `evaluate` through their exposures."
+"Three-colour plates: the eight whose alignment is known, moved by known amounts."
 from pathlib import Path
 
 import numpy as np

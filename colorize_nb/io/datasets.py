@@ -33,7 +33,8 @@ _SETS = {s.name: s for s in ( # counts: table 1 of Buttau and Gatto
     PictureSet('imagenette', 'Imagenette, ten classes of ImageNet', 'IMAGENETTE_320', .34, ('train', 'val'),
         4000, 2000),
     PictureSet('celeba', 'CelebA, aligned and cropped', None, 1.4, ('img_align_celeba',), 4000, 2000),
-    PictureSet('plates', 'Prokudin-Gorskii, three-colour plates', None, .35, ('truth',), 0, 0, 1902))} # the Library's count
+    PictureSet('plates', 'Prokudin-Gorskii, three-colour plates', None, .35, ('truth',), 0, 0,
+        1902))} # the Library's count
 
 def picture_sets(
 )->dict: # name -> `PictureSet`

@@ -10,7 +10,7 @@ __all__ = ['COLORS', 'FOLDERS', 'PLATE_SITE', 'PLATE_NUMBERS', 'cut_exposures', 
            'fetch_plates']
 
 # %% ../../nbs/io/10_plates.ipynb #p003
-import hashlib, json, math, os, time
+import hashlib, json, math, time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
