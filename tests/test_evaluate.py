@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.color
 import skimage.metrics
 from PIL import Image
 
@@ -106,6 +107,30 @@ def test_gray_pictures_have_no_truth(model, tmp_path):
     assert not d['protocol']['truth']
     assert 'psnr' not in d['summary']['random'] and 'colorfulness' in d['summary']['random']
     Page((tmp_path/'r'/'report.html').read_text(encoding='utf-8'))
+
+def test_a_plate_is_judged_by_its_chroma(tmp_path):
+    "An exposure is the question; the truth has removed all of the error, whatever its lightness, and gray nothing"
+    im = sample('flower').resize((90, 60))
+    for f, x in dict(truth=im, blue=im.getchannel('B'), green=im.getchannel('G')).items():
+        (tmp_path/'set'/f).mkdir(parents=True)
+        for n in '12': x.save(tmp_path/'set'/f/f'{n}.png')
+    (tmp_path/'set'/'blue'/'2.png').unlink()
+    truth = tmp_path/'set'/'truth'
+    done = call('--data', tmp_path/'set', '--film', 'green', '--pred', f'perfect={truth}', '--out', tmp_path/'out')
+    assert done.returncode == 0 and 'perfect removes 1.00' in done.stdout, done.stdout + done.stderr
+    d = metrics(tmp_path/'out')
+    assert [d['summary'][m]['share_removed'][0] for m in ('gray', 'perfect')] == [0, 1]
+    chroma = np.hypot(*np.moveaxis(skimage.color.rgb2lab(im)[..., 1:], 2, 0)).mean()
+    assert abs(d['summary']['gray']['chroma_error'][0] - chroma) < .05 and 'psnr' not in d['summary']['perfect']
+    Page((tmp_path/'out'/'report.html').read_text(encoding='utf-8'))
+    half = call('--data', tmp_path/'set', '--film', 'blue', '--pred', truth, '--out', tmp_path/'half')
+    assert half.returncode == 1 and '2.png has no blue exposure' in half.stderr, half.stderr
+    assert call('--data', tmp_path/'set', '--film', 'sepia', '--pred', truth, '--out', tmp_path/'no').returncode == 2
+
+def test_the_command_line_knows_all_films():
+    done = python('from colorize_nb.cli.train import Film; from colorize_nb.evaluate.methods import FILMS\n'
+                  'assert tuple(f.value for f in Film) == FILMS')
+    assert done.returncode == 0, done.stderr
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='SIGINT cannot be sent to one process on Windows')
 def test_ctrl_c_keeps_what_was_measured(photos, model, tmp_path):

@@ -19,7 +19,7 @@ from fastcore.basics import patch
 
 from .charts import Chart, Row, forest, scatter, spread
 from .evaluation import METRICS, Evaluation, get_metric
-from .methods import Protocol, take_question
+from .methods import Protocol, read_question
 from .pages import Cell, Column, FigureTable, Piece, Shown, format_interval, format_number
 from .pages import html_page, picture_strip, pluralize, render, shrink, words_table
 from .tables import class_table, differences, harder_gray, is_baseline, models_of, table, verdict
@@ -74,13 +74,15 @@ def charts(
     return [c for c in res if c]
 
 # %% ../../nbs/evaluate/09_report.ipynb #c012
-def _default_metric(ev, method): return 'ciede2000' if 'ciede2000' in ev.values.get(method, {}) else 'colorfulness'
+def _default_metric(ev, method):
+    "What sorts pictures: the error in colour, if it is known."
+    return next((n for n in ('ciede2000', 'chroma_error') if n in ev.values.get(method, {})), 'colorfulness')
 
 def pick_cases(
     ev:Evaluation, # any
     method:str, # sort by the values of this one
     k:int=3, # images of each kind; fewer where there are not enough, and none twice
-    by:str|None=None, # metric that sorts; default 'ciede2000', or 'colorfulness' where there is no truth
+    by:str|None=None, # metric that sorts; default ciede2000; chroma_error through film; colorfulness without truth
 )->dict: # kind -> positions in `ev.pictures`; kinds are best, median, worst, or most, middle, least
     "Choose images to show, by a rule."
     values, spec = ev.values.get(method, {}), get_metric(by or _default_metric(ev, method))
@@ -106,7 +108,7 @@ class Case:
     images:dict # 'gray', methods, 'truth' -> (h,w,3) or (h,w) uint8, reduced
     metrics:dict # the same names -> metric -> value
 
-_SHOWN = 'psnr', 'ciede2000', 'lpips', 'colorfulness' # metrics below an image
+_SHOWN = 'psnr', 'ciede2000', 'chroma_error', 'lpips', 'colorfulness' # metrics below an image
 
 def _values_of(ev, method, i):
     "Metric -> value of one image, as far as they are known."
@@ -129,10 +131,10 @@ def collect_cases(
     truth, first, cases = 'truth' in ev.values, methods[0].name, []
     by = by or _default_metric(ev, first)
     if k is None: k = 3 if len(methods) <= 3 else 2 if len(methods) <= 6 else 1
-    picked = pick_cases(ev, first, k, by)
+    picked, film, seed = pick_cases(ev, first, k, by), ev.protocol.get('film'), ev.protocol.get('seed', 42)
     for kind, i in [(kind, i) for kind, places in picked.items() for i in places]:
         rel = ev.pictures[i]
-        question = take_question(rel, protocol.read(found[rel]), truth)
+        question = read_question(rel, found[rel], protocol, truth, film, seed)
         images = dict(gray=question.gray) | {m.name: m(question) for m in methods}
         if truth: images['truth'] = question.truth
         small = {m: shrink(im, long) for m, im in images.items()}

@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from .classifier import Classifier, TrainOptions, imagenet_classifier, train_classifier
-from .evaluation import Evaluation, SetOptions, evaluate, find_set, load_evaluation
+from .evaluation import Evaluation, SetOptions, data_folder, evaluate, find_set, load_evaluation
 from .evaluation import make_options, merge_evaluations, takes_options
-from .methods import folder_method, model_method, names_seen
+from .methods import check_film, folder_method, model_method, names_seen
 from .report import collect_cases, write_report
 from ..io.files import split_name
 from ..metrics.perceptual import FID, LPIPS
@@ -114,15 +114,18 @@ def run_evaluation(
         raise ValueError(f"expected a folder to write to, got the file {out}: name another")
     if not (models or preds or earlier):
         raise ValueError("nothing to judge: give a model, a folder of results, or an earlier evaluation")
+    check_film(o.film)
+    data = data_folder(data)
     before = [load_evaluation(e) for e in earlier]
     methods = [model_method(m, n, o.size, o.saturation, o.device) for n, m in map(split_name, models)]
     methods += [folder_method(p, n, o.protocol) for n, p in map(split_name, preds)]
-    found, clf = find_set(data, o.split, o.limit, o.seed), None
+    found, clf = find_set(data, o.split, o.limit, o.seed, o.film), None
     if o.classifier:
         clf, folder = find_classifier(o.classifier, data, out, o.classes, o.trained_layers, o.epochs, o.seed, o.device,
                                       log)
         found = unseen(folder, data, found)
-    nets, left_out = _perceptual(o.download, 'cuda' if pick_device(o.device).type == 'cuda' else 'cpu')
+    gpu = pick_device(o.device).type == 'cuda'
+    nets, left_out = ({}, []) if o.film else _perceptual(o.download, 'cuda' if gpu else 'cpu')
     ev = evaluate(methods, data, o, classifier=clf, **nets, step=step, found=found)
     if ev.protocol['truth']: ev.notes += left_out
     for note in ev.notes: log(note)

@@ -95,6 +95,11 @@ def harder_gray(
     grays = [m for m in ev.methods if is_baseline(ev, m) and m.startswith('gray') and ev.metric(m, 'psnr')]
     return max(grays, key=lambda m: ev.metric(m, 'psnr').value, default=None)
 
+def _gray_of(ev):
+    "The gray answer to compare with: the harder one, or, through film, the only one."
+    through_film = 'chroma_error' in ev.values.get('gray', {})
+    return 'gray' if through_film else harder_gray(ev)
+
 def _meaning(spec, i):
     "What a difference means, in words."
     if math.isnan(i.low): return ''
@@ -106,7 +111,7 @@ def _pairs(ev, against):
     "Which methods to compare: with gray, and with each other; many models only with the first."
     models = models_of(ev)
     if against: return [(m, against) for m in models if m != against]
-    gray = harder_gray(ev)
+    gray = _gray_of(ev)
     among = list(combinations(models, 2)) if len(models) <= 4 else [(m, models[0]) for m in models[1:]]
     return [(m, gray) for m in models if gray] + among
 
@@ -117,7 +122,8 @@ def _difference_cell(ev, a, b, spec):
     small = (format_interval(i, spec.digits, True), _meaning(spec, i))
     return Cell(format_number(i.value, spec.digits, True), small, i)
 
-_COMPARED = 'psnr ssim ciede2000 auc lpips colorfulness colorfulness_distance bleeding top1'.split()
+_COMPARED = ('psnr ssim ciede2000 auc chroma_error share_removed ab_correlation lpips colorfulness '
+             'colorfulness_distance bleeding top1').split()
 
 def differences(
     ev:Evaluation, # any
@@ -177,11 +183,24 @@ def _verdict_without_gray(ev, method):
     else: why = 'without a truth nothing here says whether the colours are right'
     return f"{method} paints with a colourfulness of {painted} on {pluralize(len(ev.pictures), 'picture')}; {why}."
 
+def _verdict_on_chroma(ev, method):
+    "The verdict where chroma alone was judged."
+    removed = ev.metric(method, 'share_removed')
+    amount = ' '.join(o for o in (format_number(removed.value), format_interval(removed)) if o)
+    text = (f"{method} removes {amount} of the all-gray answer's chroma error "
+            f"on {pluralize(len(ev.pictures), 'picture')}")
+    color, truth, tint = (ev.metric(m, n) for m, n in ((method, 'colorfulness'), ('truth', 'colorfulness'),
+                                                      ('mean colour', 'share_removed')))
+    if color and truth and truth.value > 0:
+        text += f" and shows {100*color.value/truth.value:.0f} % of the truth's colourfulness"
+    return text + (f'; one tint over all pictures removes {format_number(tint.value)}.' if tint else '.')
+
 def verdict(
     ev:Evaluation, # any
     method:str, # a model's name
 )->str: # begins with the name
     "Sum up in a sentence what a model is worth."
+    if 'chroma_error' in ev.values.get(method, {}): return _verdict_on_chroma(ev, method)
     gray, n_pictures = harder_gray(ev), len(ev.pictures)
     if not gray or 'psnr' not in ev.values.get(method, {}): return _verdict_without_gray(ev, method)
     rest = f"the harder all-gray answer ({gray}) on {pluralize(n_pictures, 'picture')}"
