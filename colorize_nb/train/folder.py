@@ -153,7 +153,7 @@ class RunOptions:
 
     def settings(self,
         recipe:Recipe, # as it will be run
-        data:str|Path|list, # folder of pictures, or the name of a set; for `shards` folders, tar files and patterns
+        data:str|Path|list, # folder of pictures, or the name of a set; sources of `shards`
     )->dict: # plain values
         "Return what a checkpoint stores of how a run was started."
         same = 'scale', 'seed', 'only', 'limit', 'bf16', 'compiled', 'num_workers'
