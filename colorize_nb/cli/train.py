@@ -109,7 +109,8 @@ def train(
              "old-photographs: folders, tar files and patterns like 'more/*.tar', again for more of them in one run.")],
     out:Annotated[Path, Option(metavar='DIR', help='Folder for model, history, previews, metrics and checkpoint.')],
     valid:Annotated[Path|None, Option(metavar='DIR',
-        help='Pictures to validate on, for old-photographs; default: valid/ beside train/ in --data, or a tenth.')]=None,
+        help='Pictures to validate on, for old-photographs; default: valid/ beside train/ in --data, or a '
+             'tenth.')]=None,
     scale:Annotated[float, Option(max=1,
         help="Share of the recipe's steps, 0.01 for a trial: fewer epochs, and where less than one is left, fewer "
              'pictures in it. All are used to validate.')]=1.,

@@ -363,6 +363,7 @@ def write_checkpoint(
             raise
         os.fsync(f.fileno()) # before it takes its name: a power cut leaves the old checkpoint or the new one
 
+# %% ../../nbs/train/05_callbacks.ipynb #i007
 def _random_states():
     "What all random number generators go on from, as tensors and plain values."
     name, keys, *rest = np.random.get_state()

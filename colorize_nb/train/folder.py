@@ -136,7 +136,7 @@ class RunOptions:
     compiled:bool=False # compile the networks, see `Compiled`
     device:str='auto' # where to compute: auto, cpu, cuda, mps
     slim:bool=False # at the end, keep in the checkpoint only what a later training can start from
-    valid:str|Path|None=None # folder or tar file to validate on, for recipes with `shards`; default: a part of the data
+    valid:str|Path|None=None # validate on this folder or tar file, with `shards`; default: split off
     cache:str|Path|None=None # file that keeps the decoded images of `shards`; default: memory
     save_every:float=6. # minutes between checkpoints inside an epoch of `shards`
 

@@ -81,10 +81,10 @@ class Recipe:
     ema:float|None=None # decay of the averaged generator
     model:str|None=None # start from this trained model, and from its critic if that lies beside it
     shards:bool=False # learn from tar files and folders by `shard_dls`, as what follows asks for
-    film:dict|None=None # lightness through films: fields of `FilmSampler`, {} for its own; None: true lightness
-    damage:dict|None=None # damage to it: fields of `Damage`, {} for its own; None: none
+    film:dict|None=None # lightness by films: fields of `FilmSampler`; None: true lightness
+    damage:dict|None=None # damage to it: fields of `Damage`; None: none
     hints:bool=False # true colours at random points beside it: see `simulate_hints`
-    weights:dict=field(default_factory=dict) # source -> how often an epoch shows each of its images; default: 1
+    weights:dict=field(default_factory=dict) # source -> how often an epoch shows an image of it, 1 if not here
     note:str='' # where we differ from the source, and why
 
     def with_scale(self,

@@ -511,7 +511,7 @@ def _tell_size(run):
 @delegates(RunOptions)
 def run_recipe(
     name:str|Recipe, # a recipe or its name
-    data:str|Path|list, # folder with `train/` and `valid/` or split by `seed`, or a set's name; tar files for `shards`
+    data:str|Path|list, # folder, with `train/` and `valid/` or split; a set's name; sources of `shards`
     out:str|Path, # folder for everything that the run writes
     resume:bool=False, # go on with the run in `out`
     log:Callable=print, # told a line for each phase and epoch
