@@ -67,8 +67,9 @@ BEFORE = before()
 
 def mended(old):
     "What a recipe is now: as it was, but for faults that were mended since"
-    new = json.loads(json.dumps(old))
+    new = json.loads(json.dumps(old)) | dict(shards=False, film=None, damage=None, hints=False, weights={})
     for p in new['phases']:
+        p['clip'] = None
         if 'noise' in p['callbacks']: p['callbacks']['noise']['sides'] = 'both' # on the fakes alone it helps the critic
         # Zhang et al.'s solver is Caffe's, whose decay is L2; decoupled it did nothing at their rate
         p['decouple_wd'] = not (p['wd'] == 1e-3 and p['loss'] in ('bins', 'l2'))
@@ -144,7 +145,8 @@ def test_what_a_recipe_names_is_there(name):
 def test_all_kinds_of_training_are_tried():
     assert len(PUBLISHED) == 18 and set(PUBLISHED + OTHERS) <= set(ALL) and set(QUICK) <= set(PUBLISHED + OTHERS)
     tried = {(ALL[n].arch, p.loss) for n in PUBLISHED + OTHERS for p in ALL[n].phases}
-    untried = {('conv_autoencoder', 'l2'), ('zhang_resnet50', 'l2')}
+    untried = {('conv_autoencoder', 'l2'), ('zhang_resnet50', 'l2'),
+               ('lite_hints', 'mean-and-bins')} # in test_old_photographs
     assert {(r.arch, p.loss) for r in ALL.values() for p in r.phases} == tried | untried
 
 @pytest.fixture(scope='module')
@@ -342,7 +344,9 @@ class Small(torch.nn.Module):
                                            torch.nn.Conv2d(width, 2, 1))
         if weights: self.encoder.load_state_dict(load_tensors(weights))
 
-    def forward(self, l, hints=None): return torch.cat([l, self.decoder(self.encoder(l)).tanh()], 1)
+    def forward(self, l, hints=None):
+        x = l if hints is None else l + hints[:, :1]
+        return torch.cat([l, self.decoder(self.encoder(x)).tanh()], 1)
 
 def small_generator(width=4, pretrained=False, weights=None): return Small('small_generator', width, 0, weights)
 def deep_generator(width=4, pretrained=False, weights=None): return Small('deep_generator', width, 1, weights)
@@ -385,11 +389,13 @@ PHASE = dict( # field -> another value, the kinds of phases that obey it, what m
     loss=('l2', COLOURS), loss_args=(dict(kind='l2'), COLOURS, dict(loss='rgb-l1-lab')),
     delta=(40., COLOURS, dict(loss='huber')), extra=(dict(colorfulness=1.), COLOURS), freeze=(True, COLOURS),
     freeze_norm=(True, COLOURS), wd=(.1, COLOURS), decouple_wd=(False, COLOURS, dict(wd=.1)),
+    clip=(1e-3, GENERATOR),
     betas=((.5, .9), ANY), gan_loss=('lsgan', GAME), smooth=(.2, GAME), flip=(.5, GAME), lambda_content=(1., GAN),
     critic_lr=(1e-3, GAN), critic_betas=((0., .9), GAN), n_store=(2, CRITIC), size=(16, ANY), bs=(1, ANY),
     fraction=(.5, ANY), only=(True, ANY), tfms=(dict(hflip=1., scale=(1., 1.)), ANY),
     best=(True, COLOURS, dict(lr=.5, epochs=4)), patience=(1, COLOURS, dict(lr=.5, epochs=6, best=True)),
     callbacks=(dict(noise=dict(every=1)), GAN), note=('other', WORDS))
+SHARDS = dict(shards=True)
 RECIPE = dict( # field -> other values, the kind of phase it is tried in, what must be set beside it
     name=(dict(name='other'), 'generator'), title=(dict(title='other'), WORDS), source=(dict(source='other'), WORDS),
     data=(dict(data='other'), WORDS), phases=(dict(times=2), 'generator'),
@@ -398,6 +404,9 @@ RECIPE = dict( # field -> other values, the kind of phase it is tried in, what m
     critic=(dict(critic=dict(n_layers=1, nf=8, norm=None)), 'gan'), size=(dict(size=16), 'generator'),
     bs=(dict(bs=1), 'generator'), tfms=(dict(tfms=dict(hflip=1., scale=(1., 1.))), 'generator'),
     resize=(dict(resize='squish'), 'generator'), split=(dict(split='class'), 'generator'),
+    shards=(SHARDS, 'generator'), film=(dict(film={}), 'generator', SHARDS),
+    damage=(dict(damage=dict(p_dust=1.)), 'generator', SHARDS), hints=(dict(hints=True), 'generator', SHARDS),
+    weights=(dict(weights={'0': 3.}), 'generator', SHARDS),
     boost=(dict(boost=1.5), 'critic'), ema=(dict(ema=.9), 'generator'), model=(dict(model='theirs'), 'generator'),
     note=(dict(note='other'), WORDS))
 
@@ -436,7 +445,8 @@ def test_a_setting_of_a_phase_is_obeyed_or_refused(field, plain, tmp_path):
 
 @pytest.mark.parametrize('field', RECIPE)
 def test_a_setting_of_a_recipe_is_obeyed(field, plain, monkeypatch, tmp_path):
-    values, kind = RECIPE[field]
+    values, kind, *beside = RECIPE[field]
+    beside = beside[0] if beside else {}
     data, one = 'flat' if field == 'split' else 'split', dict(kind='generator' if kind == WORDS else kind)
     zero = {k: torch.zeros_like(v) for k, v in small_generator().encoder.state_dict().items()}
     save_file(zero, tmp_path/'theirs.safetensors')
@@ -446,7 +456,7 @@ def test_a_setting_of_a_recipe_is_obeyed(field, plain, monkeypatch, tmp_path):
         gen.encoder.load_state_dict(zero)
         values = dict(model=str(save_generator(gen, tmp_path/'model.safetensors', {})))
     if kind == WORDS: assert plain(data, one) == plain(data, one, **values)
-    else: assert plain(data, one) != plain(data, one, **values)
+    else: assert plain(data, one, **beside) != plain(data, one, **beside | values)
 
 IDLE = [ # settings that cannot have an effect: of the phase, of the recipe, and what the sentence says
     ('loss: l2, delta: 9.0', '', "delta has no effect here: .* 'l2' has none"),

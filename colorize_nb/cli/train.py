@@ -80,14 +80,17 @@ def _training_bar():
 def _check(recipe, data, model, out, resume, options):
     "Sets and models by name, and the number of runs; refuse what can be refused before heavy imports."
     from colorize_nb.io.datasets import named_set
-    from colorize_nb.train.folder import RunOptions, check_folder, check_grid, short_names
+    from colorize_nb.train.folder import RunOptions, check_folder, check_grid, check_sources, short_names
     from colorize_nb.train.recipe import get_recipe
     try: rec = get_recipe(recipe)
     except ValueError as e: raise typer.BadParameter(str(e), param_hint='RECIPE') from None
     check_models(model or [])
-    with wrong_usage('--data'): sets = short_names(data)
+    with wrong_usage('--data'): sets = {'data': data} if rec.shards else short_names(data)
     with wrong_usage('--model'): models = short_names(model) if model else {'start': None}
-    check_folders([f for f in sets.values() if not named_set(f)], '--data')
+    if rec.shards:
+        with wrong_usage('--data'): check_sources(data)
+        with wrong_usage('--valid'): check_sources([options['valid']] if options['valid'] else [])
+    else: check_folders([f for f in sets.values() if not named_set(f)], '--data')
     n_runs = len(sets)*len(models)
     if n_runs > 1: check_grid(out, resume)
     for d, path in sets.items():
@@ -102,8 +105,12 @@ def train(
     recipe:Annotated[str, Argument(metavar='RECIPE', help='What to train: see `colorize-nb recipes`.')],
     data:Annotated[list[str], Option(metavar='DIR',
         help='Colour pictures: a folder with train/ and valid/, or any folder, which is then split; coco, '
-             'oxford-flowers, imagenette: downloaded; celeba:DIR; again for more, which makes a grid.')],
+             'oxford-flowers, imagenette: downloaded; celeba:DIR; again for more, which makes a grid. For '
+             "old-photographs: folders, tar files and patterns like 'more/*.tar', again for more of them in one run.")],
     out:Annotated[Path, Option(metavar='DIR', help='Folder for model, history, previews, metrics and checkpoint.')],
+    valid:Annotated[Path|None, Option(metavar='DIR',
+        help='Pictures to validate on, for old-photographs; default: valid/ beside train/ in --data, or a '
+             'tenth.')]=None,
     scale:Annotated[float, Option(max=1,
         help="Share of the recipe's steps, 0.01 for a trial: fewer epochs, and where less than one is left, fewer "
              'pictures in it. All are used to validate.')]=1.,
@@ -124,6 +131,10 @@ def train(
     compiled:Annotated[bool, Option('--compile',
         help='Compile the networks first: long runs are faster for it.')]=False,
     device:Annotated[Device, Option(help='Where to compute.')]=Device.auto,
+    cache:Annotated[Path|None, Option(metavar='FILE',
+        help='Keep the decoded pictures of tar files here, instead of in memory.')]=None,
+    save_every:Annotated[float, Option(min=0, metavar='MINUTES',
+        help='Write a checkpoint so often, where a run can go on inside an epoch; it always does after one.')]=6.,
     resume:Annotated[bool, Option('--resume', help='Go on with the run in --out.')]=False,
     slim:Annotated[bool, Option('--slim',
         help='At the end, keep of the checkpoint only the critic, for later trainings: it is then a fraction as large; '
@@ -134,7 +145,8 @@ def train(
     if scale <= 0:
         raise typer.BadParameter('give a number in (0,1]: 1 is the whole recipe, 0.01 a trial', param_hint='--scale')
     options = dict(scale=scale, epochs=epochs, limit=limit, size=size, bs=batch_size, bf16=bf16, compiled=compiled,
-                   only=only, seed=seed, device=device.value, slim=slim)
+                   only=only, seed=seed, device=device.value, slim=slim, valid=valid, cache=cache,
+                   save_every=save_every)
     sets, models, n_runs = _check(recipe, data, model, out, resume, options)
     from colorize_nb.train.run import run_grid, run_recipe
     options |= dict(resume=resume, log=partial(print, flush=True))
@@ -143,7 +155,7 @@ def train(
             if n_runs > 1: run_grid(recipe, sets, models, out, cbs=[bar], **options)
             else: run_recipe(recipe, *sets.values(), out, model=[*models.values()][0], cbs=[bar], **options)
     except KeyboardInterrupt:
-        echo(f'interrupted: the last whole epoch is in {out}; the same command with --resume goes on')
+        echo(f'interrupted: the last checkpoint is in {out}; the same command with --resume goes on from it')
         raise typer.Exit(130)
     if n_runs > 1: return typer.echo(f"{n_runs} runs, their figures side by side in {out/'grid.csv'}")
     file = out/'model.safetensors'

@@ -10,7 +10,7 @@ __all__ = ['get_generator', 'EpochSeed', 'FreezeNorm', 'ChromaBoost', 'EMA', 'pr
            'read_checkpoint', 'slim_checkpoint', 'KeepBest']
 
 # %% ../../nbs/train/05_callbacks.ipynb #c003
-import csv, io, os, platform, shutil, warnings
+import csv, io, os, platform, shutil, time, warnings
 from copy import deepcopy
 
 from fastai.vision.all import *
@@ -157,7 +157,7 @@ class Preview(_OncePerEpoch):
         "Colorize them and write the file."
         if not self.trained: return
         self.trained = False
-        x, y = (o.as_subclass(Tensor) if isinstance(o, TensorBase) else o for o in self.xy)
+        x, *_, y = (o.as_subclass(Tensor) if isinstance(o, TensorBase) else o for o in self.xy)
         with torch.no_grad(): self.last = preview_image(x, get_generator(self.model).eval()(x), y)
         with whole_file(self.path/f'preview_{self.prefix}{self.epoch:03d}.png') as tmp: self.last.save(tmp, 'PNG')
 
@@ -363,29 +363,72 @@ def write_checkpoint(
             raise
         os.fsync(f.fileno()) # before it takes its name: a power cut leaves the old checkpoint or the new one
 
+# %% ../../nbs/train/05_callbacks.ipynb #i007
+def _random_states():
+    "What all random number generators go on from, as tensors and plain values."
+    name, keys, *rest = np.random.get_state()
+    return get_random_states() | dict(numpy_state=(name, torch.from_numpy(keys.astype(np.int64)), *rest))
+
+def _set_random_states(states):
+    "Take up what `_random_states` returned, on a machine that may have other GPUs."
+    name, keys, *rest = states['numpy_state']
+    gpus = states['torch_cuda_state'] if len(states['torch_cuda_state']) == torch.cuda.device_count() else []
+    set_random_states(**states | dict(numpy_state=(name, keys.numpy().astype(np.uint32), *rest), torch_cuda_state=gpus))
+
 class Checkpoint(_OncePerEpoch):
-    "Write a checkpoint after every epoch, from which training continues exactly."
+    "Write a checkpoint after every epoch, and inside it if the loader can go on there; training continues exactly."
     order = 70 # after everything that has state
     def __init__(self,
         path:str|Path, # the checkpoint's file
         meta:dict|None=None, # plain values to store with it, for instance the phase
         nets:dict|None=None, # networks to store by name; default the learner's model
-    ): self.path, self.meta, self.nets = Path(path), meta or {}, nets
+        minutes:float|None=None, # between checkpoints inside an epoch; None: after epochs only
+    ): self.path, self.meta, self.nets, self.minutes, self.inside = Path(path), meta or {}, nets, minutes, None
 
     @property
     def _nets(self): return {'model': self.model} if self.nets is None else self.nets
     def _stateful(self): # asked of the class: an instance passes on what its learner's model has
         return {cb.name: cb for cb in self.learn.cbs if hasattr(type(cb), 'state_dict')}
 
-    def after_epoch(self):
+    def _write(self, epoch, **more):
         "Store model, optimizer, callbacks, history and position."
-        if not self.trained: return
-        self.trained = False
-        hist = getattr(self.learn, 'history', None)
-        sd = dict(meta=self.meta, epoch=self.epoch + 1, nets={k: v.state_dict() for k, v in self._nets.items()},
+        hist, loader = getattr(self.learn, 'history', None), self.dls.train
+        if hasattr(type(loader), 'state_dict'): more['loader'] = loader.state_dict()
+        sd = dict(meta=self.meta, epoch=epoch, nets={k: v.state_dict() for k, v in self._nets.items()},
                   opt=self.opt.state_dict(), cbs={k: cb.state_dict() for k, cb in self._stateful().items()},
                   rows=[] if hist is None else hist.rows)
-        write_checkpoint(self.path, sd)
+        write_checkpoint(self.path, sd | more)
+        self.written = time.monotonic()
+
+    def after_epoch(self):
+        "Write a checkpoint of the whole epoch."
+        if not self.trained: return
+        self.trained = False
+        self._write(self.epoch + 1)
+
+# %% ../../nbs/train/05_callbacks.ipynb #i001
+@patch
+def before_train(self:Checkpoint):
+    "Start the clock, and go on inside the epoch if the checkpoint that was loaded stands there."
+    self.trained, self.done, self.written = True, 0, time.monotonic()
+    if self.inside is None: return
+    inside, self.inside = self.inside, None
+    self.done, self.learn.pct_train = inside['done'], inside['pct_train']
+    hist = getattr(self.learn, 'history', None)
+    if hist is not None: hist.sum, hist.cnt = inside['history']
+    _set_random_states(inside['random'])
+
+@patch
+def after_batch(self:Checkpoint):
+    "Write a checkpoint if it is time, and the epoch has batches left."
+    if not self.training: return
+    self.done += 1
+    if self.minutes is None or self.done >= self.n_iter or time.monotonic() - self.written < 60*self.minutes: return
+    if not hasattr(type(self.dls.train), 'state_dict'): return
+    hist = getattr(self.learn, 'history', None)
+    inside = dict(done=self.done, pct_train=self.pct_train, history=(hist.sum, hist.cnt) if hist else None,
+                  random=_random_states())
+    self._write(self.epoch, inside=inside)
 
 # %% ../../nbs/train/05_callbacks.ipynb #c059
 _FOREIGN = KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError # what a wrong state leads to
@@ -427,6 +470,7 @@ def load(self:Checkpoint,
     of_model = self.model.state_dict().keys()
     try:
         self.learn.opt.load_state_dict(sd['opt'])
+        if 'loader' in sd: self.dls.train.load_state_dict(sd['loader'])
         _check_moments(self.learn.opt)
         for k, cb in self._stateful().items():
             # an earlier version stored none, or by mistake the model's
@@ -438,6 +482,7 @@ def load(self:Checkpoint,
         raise ValueError(f"{self.path} does not belong to this phase ({type(e).__name__}: {str(e)[:60]}): "
                          "start anew in another folder") from None
     if hasattr(self.learn, 'history'): self.learn.history.rows[:] = sd['rows']
+    self.inside = sd.get('inside')
     return sd['epoch']
 
 # %% ../../nbs/train/05_callbacks.ipynb #c061
@@ -447,6 +492,10 @@ def _check_checkpoint(sd):
     if not isinstance(sd, dict): raise ValueError(f'it holds a {type(sd).__name__}')
     for k, t in types.items():
         if type(sd.get(k)) is not t: raise ValueError(f'it has no {k}' if k not in sd else f'its {k} is none')
+    for k in ('loader', 'inside'):
+        if not isinstance(sd.get(k, {}), dict): raise ValueError(f'its {k} is none')
+    if 'inside' in sd and sd['inside'].keys() != {'done', 'pct_train', 'history', 'random'}:
+        raise ValueError('its place inside an epoch is none')
     for k, net in sd['nets'].items():
         if not isinstance(net, dict) or not all(isinstance(v, Tensor) for v in net.values()):
             raise ValueError(f'its network {k} is none')

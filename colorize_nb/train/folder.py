@@ -6,17 +6,19 @@ Docs: https://colorize-nb.github.io/colorize_nb/train/folder.html.md"""
 
 # %% auto #0
 __all__ = ['explain_write', 'whole_file', 'folder_lock', 'RunOptions', 'differing_settings', 'read_settings', 'write_settings',
-           'refuse_other_settings', 'check_folder', 'check_pictures_stayed', 'short_names', 'check_grid']
+           'refuse_other_settings', 'check_sources', 'source_parts', 'check_folder', 'check_pictures_stayed',
+           'short_names', 'check_grid']
 
 # %% ../../nbs/train/10_folder.ipynb #f003
 import errno as _errno
 import json, os, socket
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from glob import glob, has_magic
 from pathlib import Path
 
 from ..io.datasets import named_set
-from ..io.files import split_name
+from ..io.files import format_of, split_name
 from ..io.write import atomic_path, sweep
 from ..models.registry import find_model
 from .recipe import Recipe, stored_recipe, training_values
@@ -134,10 +136,14 @@ class RunOptions:
     compiled:bool=False # compile the networks, see `Compiled`
     device:str='auto' # where to compute: auto, cpu, cuda, mps
     slim:bool=False # at the end, keep in the checkpoint only what a later training can start from
+    valid:str|Path|None=None # validate on this folder or tar file, with `shards`; default: split off
+    cache:str|Path|None=None # file that keeps the decoded images of `shards`; default: memory
+    save_every:float=6. # minutes between checkpoints inside an epoch of `shards`
 
     def __post_init__(self):
         if not 0 < self.scale <= 1:
             raise ValueError(f"expected a scale in (0,1], got {self.scale}: 1 is the whole recipe, 0.01 a trial")
+        if self.save_every < 0: raise ValueError(f"expected minutes of 0 or more, got save_every {self.save_every}")
 
     def apply(self,
         recipe:Recipe, # as it was written
@@ -147,16 +153,18 @@ class RunOptions:
 
     def settings(self,
         recipe:Recipe, # as it will be run
-        data:str|Path, # folder of pictures, or the name of a set
+        data:str|Path|list, # folder of pictures, or the name of a set; sources of `shards`
     )->dict: # plain values
         "Return what a checkpoint stores of how a run was started."
         same = 'scale', 'seed', 'only', 'limit', 'bf16', 'compiled', 'num_workers'
-        d = dict(recipe=asdict(recipe), data=str(data), model=self.model and str(self.model))
+        data = list(map(str, data)) if isinstance(data, (list, tuple)) else str(data)
+        d = dict(recipe=asdict(recipe), data=data, model=self.model and str(self.model))
+        if self.valid: d['valid'] = str(self.valid)
         return json.loads(json.dumps(d | {k: getattr(self, k) for k in same}))
 
 # %% ../../nbs/train/10_folder.ipynb #f021
 _DEFAULTS = dict( # of what earlier versions did not store
-    compiled=False, bf16=False, num_workers=None, only=None, limit=None, model=None)
+    compiled=False, bf16=False, num_workers=None, only=None, limit=None, model=None, valid=None)
 
 def differing_settings(
     old:dict, # of `RunOptions.settings`, of this version or an earlier one
@@ -165,7 +173,7 @@ def differing_settings(
     "Name the settings in which two runs differ, but for `num_workers`, which may change."
     def values(o): return _DEFAULTS | o | dict(recipe=training_values(stored_recipe(o['recipe'])))
     before, now = values(old), values(new)
-    return [k for k in new if k != 'num_workers' and before.get(k) != now[k]]
+    return [k for k in dict.fromkeys([*new, *_DEFAULTS]) if k != 'num_workers' and before.get(k) != now[k]]
 
 # %% ../../nbs/train/10_folder.ipynb #f024
 _SETTINGS = 'settings.json'
@@ -200,11 +208,50 @@ def refuse_other_settings(
         raise ValueError(f"the run in {folder} was started with other settings ({', '.join(diff)}): resume it with the "
                          "same ones, or give another folder")
 
+# %% ../../nbs/train/10_folder.ipynb #g002
+def check_sources(
+    sources:list|tuple, # folders, tar files, or patterns of these
+):
+    "Refuse sources that no image store can be built from: nothing is there, or a file that is no tar file."
+    for s in map(str, sources):
+        pattern = has_magic(s) and not Path(s).exists()
+        found = [Path(o) for o in sorted(glob(s, recursive=True))] if pattern else [Path(s)]
+        if not found: raise ValueError(f"expected folders or tar files, got the pattern {s}: nothing is named so")
+        wrong = [f for f in found if not (f.is_dir() or f.is_file() and (f.suffix.lower() == '.tar' or format_of(f)))]
+        if not wrong: continue
+        what = 'is another file' if wrong[0].exists() else 'does not exist'
+        raise ValueError(f"expected a folder, an image, a tar file or a pattern of these, got {wrong[0]}: it {what}")
+
+def source_parts(
+    sources:str|Path|list|tuple, # folders, tar files, or patterns of these
+    valid:str|Path|None=None, # to validate on
+)->tuple: # sources to learn from; sources to validate on, [] if they are to be split off
+    "Share out sources; a folder with `train` and `valid` in it, or with `train` alone, is both parts."
+    train, held = [], []
+    for s in [sources] if isinstance(sources, (str, Path)) else sources:
+        parts = [Path(s)/k for k in ('train', 'valid')]
+        train.append(str(parts[0] if parts[0].is_dir() else s))
+        if parts[0].is_dir() and parts[1].is_dir(): held.append(str(parts[1]))
+    return train, [str(valid)] if valid else held
+
 # %% ../../nbs/train/10_folder.ipynb #f025
+def _check_data(recipe, data, options):
+    "Refuse data that is not there, or not what the recipe learns from."
+    if recipe.shards:
+        train, held = source_parts(data, options.valid)
+        return check_sources([*train, *held])
+    shards = [k for k in ('valid', 'cache') if getattr(options, k)]
+    if shards or isinstance(data, (list, tuple)):
+        raise ValueError(f"the recipe {recipe.name} learns from one folder: leave --{(shards or ['data'])[0]} out, "
+                         "or take a recipe that learns from tar files, as old-photographs does")
+    if named_set(data) is None and not Path(data).is_dir():
+        what = 'is a file' if Path(data).exists() else 'does not exist'
+        raise ValueError(f"expected a folder of pictures, got {data}: it {what}")
+
 def check_folder(
     folder:str|Path, # of a run, or where one will be
     recipe:Recipe, # as it was written
-    data:str|Path, # folder of pictures, or the name of a set
+    data:str|Path|list, # folder of pictures, or the name of a set; sources of a recipe with `shards`
     resume:bool=False, # go on with the run there
     options:RunOptions|None=None, # the rest of what was asked for
 ):
@@ -215,9 +262,7 @@ def check_folder(
     if options.only and not any(p.only for p in recipe.phases):
         raise ValueError(f"the recipe {recipe.name} has no phase for some sub-folders only: leave --only out, "
                          "or take paintings-artist")
-    if named_set(data) is None and not Path(data).is_dir():
-        what = 'is a file' if Path(data).exists() else 'does not exist'
-        raise ValueError(f"expected a folder of pictures, got {data}: it {what}")
+    _check_data(recipe, data, options)
     rec, model = options.apply(recipe), options.model or recipe.model
     if model: find_model(model)
     old = read_settings(folder) if resume and (folder/'checkpoint.pt').exists() else None

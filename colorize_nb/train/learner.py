@@ -50,7 +50,9 @@ class RawAnswers(Callback):
         gen, (h, w) = get_generator(self.model), self.xb[0].shape[-2:]
         self.own, more = (self.xb, self.yb), (0, -w%gen.stride, 0, -h%gen.stride)
         def extend(batch): return tuple(F.pad(o, more, mode='replicate') for o in batch)
-        if any(more): self.learn.xb, self.learn.yb = extend(self.xb), extend(self.yb)
+        if any(more):
+            (l, *hints), self.learn.yb = self.xb, extend(self.yb)
+            self.learn.xb = *extend((l,)), *(F.pad(o, more) for o in hints) # nobody gave hints for what was added
         gen.raw = True
 
     def after_pred(self):
@@ -60,11 +62,11 @@ class RawAnswers(Callback):
 
     def after_loss(self):
         "Put Lab where metrics look, of the image's own size."
-        l, ((x,), self.learn.yb) = self.xb[0], self.own
+        l, ((x, *hints), self.learn.yb) = self.xb[0], self.own
         if not self.training or self.recorder.train_metrics:
             with torch.no_grad(): ab = get_generator(self.model).ab(self.pred, l)
             self.learn.pred = torch.cat([x, ab[..., :x.shape[-2], :x.shape[-1]].to(x)], 1)
-        self.learn.xb = (x,)
+        self.learn.xb = x, *hints
 
 # %% ../../nbs/train/06_learner.ipynb #4e3490a3
 @dataclass
@@ -90,7 +92,7 @@ _OTHERS = 'path', 'model_dir', 'wd_bn_bias', 'train_bn', 'moms', 'default_cbs' #
 
 @delegates(LearnerOptions, keep=True)
 def colorize_learner(
-    dls:DataLoaders, # batches of (TensorL, TensorLab)
+    dls:DataLoaders, # batches of (TensorL, TensorLab), or with hints (bs,3,h,w) between them
     generator:nn.Module, # (bs,1,h,w) scaled lightness to (bs,3,h,w) scaled Lab
     loss_func:Callable|None=None, # on (pred, targ) TensorLab; default Huber on chroma
     lr:float|slice=1e-3, # default learning rate; a slice gives the encoder its first part

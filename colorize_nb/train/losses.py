@@ -6,7 +6,8 @@ Docs: https://colorize-nb.github.io/colorize_nb/train/losses.html.md"""
 
 # %% auto #0
 __all__ = ['LOSSES', 'AbLoss', 'GANLoss', 'PerceptualLoss', 'ColorfulnessLoss', 'SumLoss', 'RGBLoss', 'PSNRLoss', 'VAELoss',
-           'CVAELoss', 'BinLoss', 'measure_prior', 'save_prior', 'load_prior', 'get_loss', 'register_loss']
+           'CVAELoss', 'BinLoss', 'measure_prior', 'save_prior', 'load_prior', 'MeanAndBinsLoss', 'get_loss',
+           'register_loss']
 
 # %% ../../nbs/train/04_losses.ipynb #c002
 import json
@@ -440,19 +441,22 @@ class BinLoss(_Loss):
         self.register_buffer('prior', prior)
         self.register_buffer('weights', None if prior is None else rebalancing_weights(prior, lam))
 
-    def forward(self,
-        raw:Tensor, # (bs,n,h',w') logits
-        targ:Tensor, # (bs,3,h,w) scaled Lab, h and w the same multiple of h' and w'
-    )->Tensor: # scalar, or (bs,h',w'); log(313) = 5.75 for an answer that knows nothing
-        "Compare logits with the true chroma."
-        ab = _true_ab(raw, targ, self.step)
+    def _cross_entropy(self, raw, ab):
+        "Of logits (bs,n,h',w') and chroma (bs,2,h',w') in ab units, weighted: (bs,h',w')."
         i, z = soft_encode(ab, self.k, self.sigma, self.step) # (bs,k,h',w') each
         loss = -(_as_float(raw).log_softmax(1).gather(1, i)*z).sum(1) # (bs,h',w')
         if self.weights is not None:
             weighted = loss*self.weights.to(loss)[i[:,0]]
             plain = loss.detach() + (weighted - weighted.detach()) # its value, the other's gradient
             loss = weighted if self.report == 'weighted' else plain
-        return self._reduce(loss)
+        return loss
+
+    def forward(self,
+        raw:Tensor, # (bs,n,h',w') logits
+        targ:Tensor, # (bs,3,h,w) scaled Lab, h and w the same multiple of h' and w'
+    )->Tensor: # scalar, or (bs,h',w'); log(313) = 5.75 for an answer that knows nothing
+        "Compare logits with the true chroma."
+        return self._reduce(self._cross_entropy(raw, _true_ab(raw, targ, self.step)))
 
     def extra_repr(self)->str: # for `repr`
         "Show the options."
@@ -506,6 +510,39 @@ def load_prior(
         raise ValueError(f"{path} holds no prior: expected shares that sum to 1, measure it again")
     return (p/p.sum()).float()
 
+# %% ../../nbs/train/04_losses.ipynb #m002
+class MeanAndBinsLoss(BinLoss):
+    "Huber's loss of chroma plus the weighted cross-entropy of bins; on the raw answer of `lite_hints`."
+    def __init__(self,
+        bins:float=.03, # weight of the cross-entropy; 0: the distribution does not learn
+        delta:float=2.3, # where Huber's turns straight, Lab units
+        prior:Tensor|None=None, # (n,) share of each bin, as of `measure_prior`; None: all bins count alike
+        lam:float=.5, # in [0,1], how much of a uniform prior is mixed in
+        step:float=10, # of the grid of bins, ab units
+        reduction:str='mean', # 'mean', 'sum', or 'none' for (bs,h',w')
+    ):
+        super().__init__(prior, lam, step=step, reduction=reduction)
+        if bins < 0 or delta <= 0: raise ValueError(f"expected bins >= 0 and delta > 0, got {bins} and {delta}")
+        self.bins, self.delta = bins, delta
+
+    def forward(self,
+        raw:tuple, # (bs,2,h',w') scaled chroma, and (bs,n,h',w') logits
+        targ:Tensor, # (bs,3,h,w) scaled Lab, h and w the same multiple of h' and w'
+    )->Tensor: # scalar, or (bs,h',w')
+        "Compare both answers with the true chroma; L is not looked at."
+        if not isinstance(raw, (tuple, list)) or len(raw) != 2:
+            raise ValueError(f"expected chroma and logits, got {type(raw).__name__}: "
+                             "is the network a `lite_hints`, and set to `raw`?")
+        ab, logits = raw
+        truth = _true_ab(logits, targ, self.step)
+        huber = F.smooth_l1_loss(_as_float(ab), truth/AB_SCALE, beta=self.delta/AB_SCALE, reduction='none').mean(1)
+        loss = huber + self.bins*self._cross_entropy(logits, truth) if self.bins else huber
+        return self._reduce(loss)
+
+    def extra_repr(self)->str: # for `repr`
+        "Show the options."
+        return f'bins={self.bins}, delta={self.delta}'
+
 # %% ../../nbs/train/04_losses.ipynb #c137
 def _perceptual_loss(**kwargs):
     "`PerceptualLoss`, with weights from the folder `COLORIZE_NB_WEIGHTS` if they are there."
@@ -516,6 +553,7 @@ LOSSES = { # name in a recipe -> function that builds the loss
     'l2': partial(AbLoss, kind='l2'),
     'huber': partial(AbLoss, kind='huber'),
     'bins': BinLoss,
+    'mean-and-bins': MeanAndBinsLoss,
     'rgb': partial(RGBLoss, kind='l2'),
     'vae': VAELoss,
     'cvae': CVAELoss,

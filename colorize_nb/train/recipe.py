@@ -25,7 +25,7 @@ class Phase:
     epochs:int # at full scale
     lr:float # learning rate, at its highest
     enc_lr:float|None=None # the encoder's, None for the same
-    schedule:str='flat' # of the learning rate: 'flat', 'one_cycle' or 'half_linear', see `SCHEDULES`
+    schedule:str='flat' # of the learning rate: one of `SCHEDULES`
     loss:str='l1' # distance to the answer: 'l1', 'l2', 'huber' on chroma, or another name that `phase_loss` knows
     loss_args:dict=field(default_factory=dict) # more arguments of that loss
     delta:float=2.3 # where Huber's loss becomes straight, in ab units
@@ -34,6 +34,7 @@ class Phase:
     freeze_norm:bool=False # keep the encoder's batch norm statistics
     wd:float=0. # weight decay
     decouple_wd:bool=True # beside the gradient (AdamW), or L2 inside it, as in Caffe: see `adamw`
+    clip:float|None=None # largest norm of the gradient, None for no limit; of 'generator'
     betas:tuple=(0.9, 0.999) # Adam's, of the network that learns (the generator, in 'gan')
     gan_loss:str='vanilla' # 'vanilla', 'lsgan', 'hinge'
     smooth:float=0. # one-sided label smoothing in the critic's step
@@ -79,6 +80,11 @@ class Recipe:
     boost:float=1. # true chroma is multiplied by this in training
     ema:float|None=None # decay of the averaged generator
     model:str|None=None # start from this trained model, and from its critic if that lies beside it
+    shards:bool=False # learn from tar files and folders by `shard_dls`, as what follows asks for
+    film:dict|None=None # lightness by films: fields of `FilmSampler`; None: true lightness
+    damage:dict|None=None # damage to it: fields of `Damage`; None: none
+    hints:bool=False # true colours at random points beside it: see `simulate_hints`
+    weights:dict=field(default_factory=dict) # source -> how often an epoch shows an image of it, 1 if not here
     note:str='' # where we differ from the source, and why
 
     def with_scale(self,
@@ -138,13 +144,13 @@ SCHEDULES = dict(
     flat='the rate stays',
     one_cycle='warm-up over the first quarter, then cosine; momentum stays',
     half_linear='flat over the first half, then linearly down to 0',
+    trapezoid='up over the first fiftieth, flat, and linearly down to 0 over the last two fifths',
 )
 _CHOICES = dict(kind=('generator', 'critic', 'gan'), schedule=tuple(SCHEDULES), gan_loss=('vanilla', 'lsgan', 'hinge'),
                 resize=('crop', 'squish', 'stretch'), split=('random', 'class'))
 _ENCODERS = dict( # of generators that take pretrained weights: the argument that names the encoder, and its default
     unet_generator=('arch', 'resnet18'), lite_generator=('encoder', 'mobilenet_v2'),
-    lite_bins=('encoder', 'mobilenet_v2'), lite_hints=('encoder', 'mobilenet_v2'),
-    zhang_resnet50=(None, 'resnet50'))
+    lite_bins=('encoder', 'mobilenet_v2'), lite_hints=('encoder', 'mobilenet_v2'), zhang_resnet50=(None, 'resnet50'))
 _NO_ENCODER = 'pix2pix_unet', 'strided_autoencoder', 'skip_generator', 'plain_cnn' # their weights are one group
 _NO_NORM = *_NO_ENCODER, 'conv_autoencoder', 'conv_vae' # no batch norm in an encoder
 _USED_BY = { # settings that only some kinds of phase look at
@@ -152,7 +158,7 @@ _USED_BY = { # settings that only some kinds of phase look at
                      'decouple_wd', 'best', 'patience'], ('generator', 'gan')),
     **dict.fromkeys(['gan_loss', 'smooth', 'flip'], ('critic', 'gan')),
     **dict.fromkeys(['lambda_content', 'critic_lr', 'critic_betas', 'callbacks'], ('gan',)),
-    'n_store': ('critic',)}
+    'n_store': ('critic',), 'clip': ('generator',)}
 
 # %% ../../nbs/train/09_recipe.ipynb #c025
 _TURNS = {'threshold', 'adaptive', 'turns'} # callbacks that decide whose turn it is
@@ -189,7 +195,8 @@ def _idle_settings(phase, recipe):
     "Settings of a phase, whether they do nothing in it, and why."
     plain, alone = phase.loss in ('l1', 'l2', 'huber'), phase.kind == 'gan' and not phase.lambda_content
     return [*((k, alone, '`lambda_content` is 0') for k in ('loss', 'loss_args', 'delta', 'extra')),
-            ('delta', 'huber' not in (phase.loss, *phase.extra), f"the loss {phase.loss!r} has none, 'huber' does"),
+            ('delta', not {'huber', 'mean-and-bins'} & {phase.loss, *phase.extra},
+             f"the loss {phase.loss!r} has none, 'huber' does"),
             ('loss_args', plain and phase.loss_args, f"the loss {phase.loss!r} takes none"),
             ('extra', not all(phase.extra.values()), 'a weight of 0 takes the loss away, and so does `unset`'),
             ('best', phase.best and phase.epochs == 1, 'there is one epoch to choose from'),
@@ -197,6 +204,50 @@ def _idle_settings(phase, recipe):
             ('patience', phase.patience and phase.patience > phase.epochs - 2, 'the phase ends before'),
             ('smooth', phase.gan_loss == 'hinge', 'hinge has no labels to smooth'),
             *_idle_weights(phase, recipe), *_idle_callbacks(phase), *_idle_tfms(phase.tfms or {}, recipe.resize)]
+
+# %% ../../nbs/train/09_recipe.ipynb #f002
+_TAKES_HINTS = 'lite_hints', # architectures
+_FILM = '''p_plain p_luma p_kinds p_exposure exposure gamma toe shoulder p_fading black white p_vignette vignette
+    p_unevenness unevenness p_glare glare p_halation halation halation_radius p_grain grain grain_size p_softness
+    softness'''.split() # fields of `FilmSampler`, which needs PyTorch
+_DAMAGE = '''p_scratches scratches scratch_width scratch_strength p_dust dust dust_size dust_strength p_stains stain
+    p_paper paper paper_size p_halftone halftone p_border border corner p_jpeg jpeg'''.split() # of `Damage`
+
+def _idle_shards(recipe):
+    "Settings of shards, and those that shards do not obey: whether they do nothing, and why."
+    r, own = recipe, 'it belongs to `shards: true`'
+    return [*((k, not r.shards and getattr(r, k) not in (None, False), own) for k in ('film', 'damage')),
+            *((k, not r.shards and getattr(r, k), own) for k in ('hints', 'weights')),
+            ('hints', r.hints and r.arch not in _TAKES_HINTS, f'{r.arch} takes none'),
+            ('resize', r.shards, 'shards are always cropped'),
+            ('split', r.shards, 'shards are split by the names of images'),
+            *((f'tfms.{k}', r.shards, 'what happens to lightness is up to `film` and `damage`')
+              for k in ('lightness', 'blur', 'grain', 'p_film')),
+            *((f'tfms.{k}', r.shards, 'shards are not rotated') for k in ('rotate', 'p_rotate'))]
+
+def _check_values(where, name, values, known):
+    "Refuse fields of `film` or `damage` that are unknown, and probabilities that are none."
+    for k, v in values.items():
+        if k not in known: raise ValueError(f"{where}: {name} has no setting {k!r}: take one of {', '.join(known)}")
+        shares = v if isinstance(v, (tuple, list)) else (v,)
+        if k.startswith('p_') and not all(isinstance(o, (int, float)) and 0 <= o <= 1 for o in shares):
+            raise ValueError(f"{where}: {name}.{k} is a probability: expected numbers from 0 to 1, got {v!r}")
+
+def _check_shards(where, recipe):
+    "Refuse what shards, film, damage, hints and weights cannot be."
+    r = recipe
+    for name, known in ('film', _FILM), ('damage', _DAMAGE): _check_values(where, name, getattr(r, name) or {}, known)
+    for source, w in r.weights.items():
+        if isinstance(w, bool) or not isinstance(w, (int, float)) or not 0 <= w < float('inf'):
+            raise ValueError(f"{where}: weights.{source}: expected a number of 0 or more, got {w!r}")
+    if r.hints and r.boost != 1:
+        raise ValueError(f"{where}: hints show the true colours, and boost would make others of them: leave one out")
+    for p in r.phases:
+        if p.loss == 'mean-and-bins' and r.arch not in _TAKES_HINTS:
+            raise ValueError(f"{where}: the loss 'mean-and-bins' is for {', '.join(_TAKES_HINTS)}, not for {r.arch}")
+        if r.shards and (p.kind != 'generator' or p.only):
+            got = 'only' if p.only else f'kind {p.kind!r}'
+            raise ValueError(f"{where}: shards are for phases of kind 'generator' on all sources, got {got}")
 
 # %% ../../nbs/train/09_recipe.ipynb #4a983d54
 def _refuse_idle(where, rows, given):
@@ -219,6 +270,8 @@ def _check_phase(where, phase, given, recipe):
         raise ValueError(f"{where}: callbacks.stop waits for what `accuracy` measures: give both, or none")
     if phase.epochs < 1: raise ValueError(f"{where}: expected at least one epoch, got {phase.epochs}")
     if phase.lr <= 0: raise ValueError(f"{where}: expected a positive lr, got {phase.lr}")
+    if phase.clip is not None and phase.clip <= 0:
+        raise ValueError(f"{where}: expected a clip above 0, got {phase.clip}: leave it out for no limit")
     if not 0 < phase.fraction <= 1: raise ValueError(f"{where}: expected a fraction in (0,1], got {phase.fraction}")
 
 def _check_recipe(where, recipe, given):
@@ -231,7 +284,8 @@ def _check_recipe(where, recipe, given):
             ('ema', recipe.ema and kinds == {'critic'}, 'no phase trains the generator'),
             ('bs', all(p.bs for p in phases), 'each phase has its own'),
             ('tfms', recipe.tfms and all(p.tfms is not None for p in phases), 'each phase has its own')]
-    _refuse_idle(where, rows + _idle_tfms(recipe.tfms, recipe.resize), given)
+    _refuse_idle(where, rows + _idle_tfms(recipe.tfms, recipe.resize) + _idle_shards(recipe), given)
+    _check_shards(where, recipe)
     if recipe.encoder is None or recipe.arch not in _ENCODERS: return
     key, default = _ENCODERS[recipe.arch]
     wanted = recipe.config.get(key, default)

@@ -17,12 +17,16 @@ from inspect import signature
 
 from fastai.vision.all import *
 
-from ..io.files import split_classes
+from ..color.film import FilmSampler
+from ..io.files import rank_pictures, split_classes
 from ..io.write import versions
 from ..metrics.image import *
 from ..models.critics import *
 from ..models.encoders import encoder_weights
+from ..models.hints import simulate_hints
+from ..models.lite_hints import HintGenerator, lite_hints, widen_weights
 from ..models.registry import *
+from .augment import Damage
 from .callbacks import *
 from .data import *
 from .folder import *
@@ -31,6 +35,7 @@ from .gan_schedules import *
 from .learner import *
 from .losses import *
 from .recipe import *
+from .shards import *
 
 # %% ../../nbs/train/11_run.ipynb #c004
 # what a caller of `run_recipe` needs, from `recipe` and `folder`
@@ -45,6 +50,17 @@ def _check_model(recipe, gen):
     raise ValueError(f"the recipe {recipe.name} describes a {recipe.arch} with {said}, but its model {recipe.model} is "
                      f"a {gen.arch} with {has}: correct arch and config in the recipe, or leave them out")
 
+def _widened(gen, recipe):
+    "A light generator with hint planes and a distribution where the recipe wants them."
+    if recipe.arch == 'lite_hints' and gen.arch == 'lite_generator':
+        wide = lite_hints(**recipe.config | gen.config)
+        wide.load_state_dict(widen_weights(gen.state_dict(), wide))
+        return wide.eval(), ', widened for hints and bins'
+    if recipe.hints and not getattr(gen, 'takes_hints', False):
+        raise ValueError(f"the recipe {recipe.name} trains with hints, and a {gen.arch} takes none: "
+                         "start from a lite_generator or a lite_hints")
+    return gen, ''
+
 def build_generator(
     recipe:Recipe, # what to build
     model:str|Path|None=None, # start from this trained model instead: a packaged name or a file
@@ -53,8 +69,9 @@ def build_generator(
     "Build a recipe's generator with pretrained weights."
     if model is not None:
         gen, meta = load_generator(find_model(model))
+        gen, how = _widened(gen, recipe)
         if model == recipe.model: _check_model(recipe, gen)
-        return gen.requires_grad_(True), f"started from the model {meta.get('name', model)}"
+        return gen.requires_grad_(True), f"started from the model {meta.get('name', model)}{how}"
     make, path = get_arch(recipe.arch), encoder_weights(recipe.encoder)
     if recipe.encoder is None:
         plain = {'pretrained': False} if 'pretrained' in signature(make).parameters else {}
@@ -69,7 +86,7 @@ def build_generator(
 # %% ../../nbs/train/11_run.ipynb #c011
 def _loss(name, delta, **kwargs):
     "The loss of a name; `delta` is Huber's."
-    return get_loss(name, **(dict(delta=delta) if name == 'huber' else {}) | kwargs)
+    return get_loss(name, **(dict(delta=delta) if name in ('huber', 'mean-and-bins') else {}) | kwargs)
 
 def phase_loss(
     phase:Phase, # names the loss
@@ -99,6 +116,7 @@ def _learner(ph, rec, dls, nets, **kw):
     content, lr = phase_loss(ph, **kw).to(dls.device), slice(ph.enc_lr, ph.lr) if ph.enc_lr else ph.lr
     cbs = [ChromaBoost(rec.boost)]
     if ph.best: cbs.append(KeepBest(ph.patience))
+    if ph.clip: cbs.append(GradientClip(ph.clip))
     cbs += [_named('callback', k, CALLBACKS)(**v) for k, v in ph.callbacks.items()]
     common = dict(wd=ph.wd, decouple_wd=ph.decouple_wd, ema=rec.ema, freeze_norm=ph.freeze_norm, cbs=cbs)
     if ph.kind == 'generator':
@@ -117,8 +135,38 @@ def _schedule(learn, ph):
     learn.opt.set_hyper('lr', learn.lr)
     top = np.array([h['lr'] for h in learn.opt.hypers])
     courses = dict(one_cycle=combined_cos(.25, top/25, top, top/1e4),
-                   half_linear=combine_scheds([.5, .5], [SchedNo(top, top), SchedLin(top, top*0)]))
+                   half_linear=combine_scheds([.5, .5], [SchedNo(top, top), SchedLin(top, top*0)]),
+                   trapezoid=combine_scheds([.02, .58, .4], [SchedLin(top/100, top), SchedNo(top, top),
+                                                             SchedLin(top, top*0)]))
     return [ParamScheduler({'lr': _named('schedule', ph.schedule, courses)})]
+
+# %% ../../nbs/train/11_run.ipynb #p001
+_SIDE = 160 # short side of the images in a store, pixels, unless a phase asks for more
+
+def _load_shards(rec, data, opts):
+    "The loaders of a recipe with `shards`."
+    train, held = source_parts(data, opts.valid)
+    side = max(_SIDE, rec.size, *(p.size or 0 for p in rec.phases))
+    device = default_device() if opts.device == 'auto' else pick_device(opts.device)
+    dls = shard_dls(train, held or .1, side, cache=opts.cache, plain=True, size=rec.size, bs=rec.bs, seed=opts.seed,
+                    crop=rec.tfms, device=device, film=None if rec.film is None else FilmSampler(**rec.film),
+                    damage=None if rec.damage is None else Damage(**rec.damage).apply,
+                    hints=simulate_hints if rec.hints else None)
+    if both := set(dls.split['train']) & set(dls.split['valid']):
+        raise ValueError(f"expected other images to validate on than to learn from, {len(both)} are in both (first: "
+                         f"{min(both)}): give another --valid")
+    store = dls.train.dataset
+    if opts.limit and opts.limit < len(store):
+        chosen = set(rank_pictures(store.names, seed=opts.seed)[:opts.limit])
+        store = store.subset([i for i, name in enumerate(store.names) if name in chosen])
+    weights = {k: w for k, w in rec.weights.items() if k in store.counts()}
+    return ShardDataLoaders(dls.train.new(dataset=store, weights=weights), dls.valid, device=device)
+
+def _start_distribution(gen, store):
+    "Let a distribution that knows nothing yet begin with how often each colour comes."
+    if not isinstance(gen, HintGenerator) or gen.bins.bias.any(): return
+    prior = shard_prior(store, step=gen.step)
+    with torch.no_grad(): gen.bins.bias.copy_(prior.clamp_min(1e-6).log())
 
 # %% ../../nbs/train/11_run.ipynb #c022
 @dataclass
@@ -141,8 +189,13 @@ class _Run:
 
     def loaders(self,
         ph:Phase, # may ask for a size, a share, a sub-folder
+        seed:int|None=None, # of the phase, for `shards`
     )->DataLoaders: # the run's own, if it does not
         "Make the loaders of phase `ph`."
+        if self.rec.shards:
+            bs, tfms = ph.bs or self.rec.bs, self.rec.tfms if ph.tfms is None else ph.tfms
+            return self.dls.again(size=ph.size or self.rec.size, bs=bs, crop=tfms, seed=seed,
+                                  steps=phase_steps(replace(ph, epochs=1), bs, self.dls.train.n))
         own = ph.size or ph.bs or ph.only or ph.tfms is not None or ph.fraction < 1
         if not own: return self.dls
         def chosen(f): return classes_of([f], self.dls.root)[0] in self.only
@@ -157,7 +210,7 @@ class _Run:
     )->dict: # arguments for `phase_loss`
         "Collect what only a run knows of the loss of phase `ph`."
         if ph.loss != 'bins': return {}
-        prior = measure_prior(dls)
+        prior = shard_prior(dls.train_ds) if self.rec.shards else measure_prior(dls)
         with explain_write(self.out/'prior.json'): save_prior(prior, self.out/'prior.json')
         return dict(prior=prior)
 
@@ -179,7 +232,8 @@ def phase(self:_Run,
 ):
     "Run phase `i`, from checkpoint `ck` if it stands in this phase."
     ph = self.rec.phases[i]
-    name, seed, dls = f'{i + 1}-{ph.kind}', self.opts.seed + 1000*i, self.loaders(ph)
+    name, seed = f'{i + 1}-{ph.kind}', self.opts.seed + 1000*i
+    dls = self.loaders(ph, seed)
     if ck and ck['meta']['phase'] != i: ck = None
     set_seed(seed)
     if ph.kind != 'generator' or ck and 'critic' in ck['nets']: self.need_critic()
@@ -190,11 +244,13 @@ def phase(self:_Run,
         if ck: fill_network(net, ck['nets'].get(k, {}), k)
     learn = _learner(ph, self.rec, dls, self.nets, **self.loss_settings(ph, dls))
     point = Checkpoint(self.out/'checkpoint.pt', dict(phase=i, settings=self.settings, machine=self.machine),
-                       self.nets)
+                       self.nets, self.opts.save_every)
     learn.add_cbs([EpochSeed(seed), History(self.out/'history.csv', name, self.rows, self.log), point, *self.cbs])
     if ph.kind != 'critic': learn.add_cb(Preview(self.out, prefix=f'{name}-'))
     start = point.load(ck) if ck else 0
-    self.log(f"phase {name}: {ph.epochs} epochs" + (f", {start} done" if start else ''))
+    done = f", {start} done" if start else ''
+    if point.inside: done += f", {point.inside['done']} batches of epoch {start + 1} done"
+    self.log(f"phase {name}: {ph.epochs} epochs{done}")
     watch = getattr(learn, 'color_watch', None)
     if watch: watch.best = max(watch.best, self.best_share) # colours of a phase before can collapse in this one
     if start < ph.epochs:
@@ -217,7 +273,7 @@ def validate_generator(
     was = generator.training
     generator.eval()
     def pairs():
-        for x, y in dls.valid: yield generator(x.as_subclass(Tensor)), y.as_subclass(Tensor)
+        for x, *_, y in dls.valid: yield generator(x.as_subclass(Tensor)), y.as_subclass(Tensor)
     with torch.no_grad(): res = evaluate_pairs(pairs())
     generator.train(was)
     return res
@@ -253,9 +309,10 @@ def steps(self:_Run,
 )->list: # steps of each phase
     "Count the steps of all phases."
     files = self.dls.split['train']
+    n = self.dls.train.n if self.rec.shards else len(files) # of an epoch
     some = sum(c in self.only for c in classes_of(files, self.dls.root)) if self.only else 0
     rec = replace(self.opts, scale=1.).apply(self.asked) if full else self.rec
-    return [phase_steps(p, p.bs or rec.bs, some if p.only else len(files)) for p in rec.phases]
+    return [phase_steps(p, p.bs or rec.bs, some if p.only else n) for p in rec.phases]
 
 def _count_weights(critic):
     "Weights of a critic, without building it."
@@ -359,6 +416,7 @@ def _tell_changes(old, new, log):
 def _chosen(rec, data, only, seed):
     "The sub-folders that phases with `only` learn from: those named, or the one with most training images."
     if not any(p.only for p in rec.phases): return frozenset()
+    data = Path(data)
     parts = {k: find_pictures(data/k) for k in ('train', 'valid') if (data/k).is_dir()}
     if 'train' not in parts: parts = split_classes(find_pictures(data), data, seed)
     n, valid = Counter(classes_of(parts['train'], data)), set(classes_of(parts.get('valid', parts['train']), data))
@@ -382,6 +440,7 @@ def trained_critic(
 # %% ../../nbs/train/11_run.ipynb #c031
 def _load(rec, data, opts, chosen):
     "The loaders of a run, of those pictures that its recipe and options name."
+    if rec.shards: return _load_shards(rec, data, opts)
     more = {} if opts.num_workers is None else dict(num_workers=opts.num_workers)
     if opts.device != 'auto': more['device'] = pick_device(opts.device)
     def sure(f): return classes_of([f], data)[0] in chosen
@@ -398,13 +457,14 @@ def _start(recipe, data, out, resume, opts, log, cbs):
     settings = opts.settings(rec, data)
     ck = _checkpoint(out, rec, settings) if resume else None
     set_seed(seed)
-    chosen = _chosen(rec, Path(data), opts.only, seed)
+    chosen = _chosen(rec, data, opts.only, seed)
     dls = _load(rec, data, opts, chosen)
     if ck: check_pictures_stayed(out/'split.json', dls.split['train'], dls.split['valid'], dls.root)
     with whole_file(out/'split.json') as tmp: dls.write_split(tmp)
     write_settings(out, settings)
     set_seed(seed)
     gen, start = build_generator(rec, opts.model, log)
+    if rec.shards: _start_distribution(gen, dls.train_ds)
     cbs = L(cbs)
     if opts.bf16: cbs.append(BFloat16())
     if opts.compiled: cbs.append(Compiled())
@@ -451,14 +511,14 @@ def _tell_size(run):
 @delegates(RunOptions)
 def run_recipe(
     name:str|Recipe, # a recipe or its name
-    data:str|Path, # folder of pictures, with `train/` and `valid/` or split by `seed`; or the name of a public set
+    data:str|Path|list, # folder, with `train/` and `valid/` or split; a set's name; sources of `shards`
     out:str|Path, # folder for everything that the run writes
     resume:bool=False, # go on with the run in `out`
     log:Callable=print, # told a line for each phase and epoch
     cbs:list|None=None, # further callbacks, for instance a progress bar
     **kwargs
 )->dict: # what stands in `metrics.json`
-    "Train a recipe on a folder of pictures; write model, history, previews and metrics."
+    "Train a recipe on pictures; write model, history, previews and metrics."
     opts, recipe = RunOptions(**kwargs), name if isinstance(name, Recipe) else get_recipe(name)
     check_folder(out, recipe, data, resume, opts)
     with folder_lock(out):
@@ -478,7 +538,7 @@ _GRID_METRICS = ('psnr', 'psnr_gray', 'ssim', 'ssim_gray', 'rmse_lab', 'rmse_lab
 
 def run_grid(
     recipe:str|Recipe, # a recipe or its name
-    data:dict, # name -> folder of images
+    data:dict, # name -> folder of images, or sources of a recipe with `shards`
     models:dict, # name -> model to start from; None as a model: the recipe's own start
     out:str|Path, # folder; each run has a folder MODEL-DATA in it
     resume:bool=False, # keep what is finished, go on with what is not
