@@ -126,7 +126,8 @@ _KIND = re.compile('unsupported|not supported|cannot handle|unknown .*(mode|comp
 _COMPRESSIONS = { # tag 259, by libtiff's list
     6: 'old JPEG', 9: 'JBIG', 10: 'JBIG', 22610: 'JPEG XR', 32766: 'NeXT', 32809: 'ThunderScan', 33003: 'JPEG 2000',
     33005: 'JPEG 2000', 34661: 'JBIG', 34676: 'SGILog', 34677: 'SGILog', 34712: 'JPEG 2000', 34887: 'LERC',
-    34892: 'JPEG', 34925: 'LZMA', 34933: 'PNG', 34934: 'JPEG XR', 50000: 'ZSTD', 50001: 'WebP', 50002: 'JPEG XL', 52546: 'JPEG XL'}
+    34892: 'JPEG', 34925: 'LZMA', 34933: 'PNG', 34934: 'JPEG XR', 50000: 'ZSTD', 50001: 'WebP', 50002: 'JPEG XL',
+                 52546: 'JPEG XL'}
 
 @contextmanager
 def _reading(source):

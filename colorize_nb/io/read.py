@@ -437,7 +437,8 @@ def _pages(source, name):
     more = (f"{name} {more}",) if more else ()
     for i, place in enumerate(places):
         called = f'{name}, page {i + 1}' if len(places) > 1 else name
-        with decoding(called), explaining(source, called), _decoded(source, place, called) as found: p = _picture(found, called)
+        with decoding(called), explaining(source, called), _decoded(source, place, called) as found:
+            p = _picture(found, called)
         yield replace(p, page=i, pages=len(places), place=place, notes=p.notes + more)
 
 # %% ../../nbs/io/08_read.ipynb #c0b2
