@@ -89,7 +89,7 @@ def test_two_runs_in_one_report(photos, model, tmp_path):
     assert list(b['methods'])[-2:] == ['theirs', 'random']
     assert np.allclose(b['summary']['random']['psnr'], a['summary']['random']['psnr'], atol=1e-3) # six digits are kept
     twice = f"random={photos/'gray'}"
-    again = call('--pred', twice, '--with', tmp_path/'a', '--data', photos/'true', '--out', tmp_path/'c')
+    again = call('--pred', twice, '--with', old, '--data', photos/'true', '--out', tmp_path/'c')
     assert again.returncode == 1 and "two methods are named 'random'" in again.stderr
 
 def test_a_missing_result_counts_for_nobody(photos, model, tmp_path):
