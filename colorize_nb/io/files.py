@@ -11,7 +11,7 @@ __all__ = ['FORMATS', 'SUFFIXES', 'ImageFormat', 'format_of', 'name_kind', 'Unre
            'rank_pictures', 'split_pictures', 'classes_of', 'split_classes', 'write_split', 'read_split']
 
 # %% ../../nbs/io/06_files.ipynb #c003
-import hashlib, json, math, os, random, re, unicodedata
+import hashlib, json, math, os, random, re, threading, unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from io import BytesIO
@@ -253,12 +253,14 @@ def _opened(source):
         raise
     return _mended(source) or im
 
+_LOADING = threading.Lock() # two threads that load Pillow's formats at once may each go on without some
+
 def open_image(
     source:str|Path|bytes, # path, or a file's bytes
     page:int=0, # place of the page in the file, from 0
 )->Image.Image: # not loaded yet; `left_out` lists the chunks of a PNG that had to be left out
     "Open a PIL image of a path or bytes, if its format is one of `FORMATS`."
-    Image.init()
+    with _LOADING: Image.init()
     with explaining(source): im = _opened(source)
     if page: im.seek(page)
     refuse_bomb(im.width*im.height)
