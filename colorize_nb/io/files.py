@@ -204,10 +204,11 @@ def explain_unreadable(
 def explaining(
     source:str|Path|bytes, # path, or a file's bytes
     name:str|None=None, # what to call it; None: its path
+    passed:tuple=(), # kinds of exceptions that say enough themselves
 ):
     "Raise `UnreadableImage` for what reading `source` raises in this block, if it is more than broken."
     try: yield
-    except (UnreadableImage, Image.DecompressionBombError, MemoryError): raise
+    except (UnreadableImage, Image.DecompressionBombError, MemoryError, *passed): raise
     except Exception as e:
         if isinstance(e, OSError) and e.errno is not None: raise # the disk's, not the file's
         what = explain_unreadable(source, e)

@@ -433,11 +433,11 @@ def inspect_pages(
 # %% ../../nbs/io/08_read.ipynb #c037
 def _pages(source, name):
     "The pages of a path or bytes, one after another."
-    with decoding(name), explaining(source, name): places, more = inspect_pages(source)
+    with decoding(name), explaining(source, name, (PictureError,)): places, more = inspect_pages(source)
     more = (f"{name} {more}",) if more else ()
     for i, place in enumerate(places):
         called = f'{name}, page {i + 1}' if len(places) > 1 else name
-        with decoding(called), explaining(source, called), _decoded(source, place, called) as found:
+        with decoding(called), explaining(source, called, (PictureError,)), _decoded(source, place, called) as found:
             p = _picture(found, called)
         yield replace(p, page=i, pages=len(places), place=place, notes=p.notes + more)
 
