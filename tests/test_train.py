@@ -414,9 +414,9 @@ RECIPE = dict( # field -> other values, the kind of phase it is tried in, what m
 def plain(wide, small_archs, tmp_path_factory):
     "Outcomes by settings: each run is made once"
     runs, folder = {}, tmp_path_factory.mktemp('runs')
-    def run(data='split', phase={}, /, **rec):
-        key = repr((data, phase, rec))
-        if key not in runs: runs[key] = outcome(folder, wide/data, dict(phase), rec)
+    def run(place='split', phase={}, **rec):
+        key = repr((place, phase, rec))
+        if key not in runs: runs[key] = outcome(folder, wide/place, dict(phase), rec)
         return runs[key]
     return run
 
