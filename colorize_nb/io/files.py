@@ -396,9 +396,9 @@ def mean_chroma(
     return _ab_of(rgb).norm(dim=0).mean().item()
 
 # %% ../../nbs/io/06_files.ipynb #c041
-def _chroma(fn):
-    "Mean chroma of a file, or the reason why there is none."
-    try: return mean_chroma(read_picture(fn, 64, whole_box))
+def _small(fn):
+    "A file's pixels, small, or the reason why there are none."
+    try: return read_picture(fn, 64, whole_box)
     except UnreadableImage as e: return f'not read: it {e.what}'
     except UnidentifiedImageError: return 'broken: not a picture'
     except Exception as e: return f"broken: {e}" # Pillow passes on whatever a decoder meets
@@ -410,8 +410,9 @@ def check_pictures(
 )->tuple: # (good, dropped): paths, and (path, reason) pairs
     "Sort out broken and near-gray pictures, with the reason."
     good, dropped = [], []
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as ex:
-        for fn, c in zip(files, ex.map(_chroma, files)):
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as ex: # reads; PyTorch stays in one thread
+        for fn, rgb in zip(files, ex.map(_small, files)):
+            c = rgb if isinstance(rgb, str) else mean_chroma(rgb)
             if isinstance(c, str): dropped.append((fn, c))
             elif c < min_chroma: dropped.append((fn, f"gray: mean chroma {c:.1f}, wanted at least {min_chroma:g}"))
             else: good.append(fn)
