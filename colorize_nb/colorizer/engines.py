@@ -56,7 +56,18 @@ def _as_array(x):
     import torch
     return _check_finite(x.as_subclass(torch.Tensor).float().cpu().contiguous().numpy())
 
-class TorchEngine:
+class _Engine:
+    "What both engines share."
+    def predict(self,
+        l:np.ndarray, # (bs,h,w) L* in [0,100]
+        hints:np.ndarray|None=None, # (bs,3,h,w) scaled ab and mask, where `takes_hints`; None for none
+    )->np.ndarray: # (bs,2,h',w') float32 chroma in Lab units, at a size that the model chooses
+        "Predict the chroma of lightness."
+        return self.answer(l, hints)[0]
+
+    def __repr__(self): return f"{type(self).__name__}({self.name!r}, device={self.device!r})"
+
+class TorchEngine(_Engine):
     "Predicts chroma with a PyTorch network."
     def __init__(self,
         model:'torch.nn.Module', # (bs,1,h,w) scaled L to (bs,3,h,w) scaled Lab; `predict_ab` is used if it has one
@@ -68,13 +79,6 @@ class TorchEngine:
         self.name, self.model = self.meta.get('name', 'unnamed'), model.to(self.device).eval()
         self.takes_hints = getattr(model, 'takes_hints', False)
         if not self.device.startswith('mps'): self.model.to(memory_format=torch.channels_last)
-
-    def predict(self,
-        l:np.ndarray, # (bs,h,w) L* in [0,100]
-        hints:np.ndarray|None=None, # (bs,3,h,w) scaled ab and mask, where `takes_hints`; None for none
-    )->np.ndarray: # (bs,2,h',w') float32 chroma in Lab units, at a size that the model chooses
-        "Predict the chroma of lightness."
-        return self.answer(l, hints)[0]
 
     def answer(self,
         l:np.ndarray, # (bs,h,w) L* in [0,100]
@@ -92,8 +96,6 @@ class TorchEngine:
             elif hasattr(self.model, 'predict_ab'): ab = self.model.predict_ab(x)
             else: ab = self.model(x)[:, 1:]
             return _as_array(ab)*_AB_SCALE, logits
-
-    def __repr__(self): return f"{type(self).__name__}({self.name!r}, device={self.device!r})"
 
 # %% ../../nbs/colorizer/00_engines.ipynb #c014
 # what an exported graph of a format takes and gives
@@ -152,7 +154,7 @@ def _start_session(path, data, device, form):
     raise ValueError(f"ONNX Runtime could not start {kind} and would use {started}: take auto or cpu")
 
 # %% ../../nbs/colorizer/00_engines.ipynb #c018
-class OnnxEngine:
+class OnnxEngine(_Engine):
     "Predicts chroma with ONNX Runtime, from a file that `export_onnx` made."
     def __init__(self,
         path:str|Path, # the .onnx file
@@ -166,13 +168,6 @@ class OnnxEngine:
         self.step = 32 if any(str(o).startswith('32*') for o in sides) else 1 # `export_onnx` writes which sides fit
         self.device, self.name = kind if device == 'auto' else str(device), self.meta.get('name', 'unnamed')
         self._weights = weights
-
-    def predict(self,
-        l:np.ndarray, # (bs,h,w) L* in [0,100]
-        hints:np.ndarray|None=None, # (bs,3,h,w) scaled ab and mask, where `takes_hints`; None for none
-    )->np.ndarray: # (bs,2,h',w') float32 chroma in Lab units, at a size that the model chooses
-        "Predict the chroma of lightness."
-        return self.answer(l, hints)[0]
 
     def answer(self,
         l:np.ndarray, # (bs,h,w) L* in [0,100]
@@ -202,8 +197,6 @@ class OnnxEngine:
         if self._weights is None:
             raise AttributeError(f"{self.name} was loaded from an .onnx file alone, which holds no PyTorch network")
         return load_generator(self._weights)[0]
-
-    def __repr__(self): return f"{type(self).__name__}({self.name!r}, device={self.device!r})"
 
 # %% ../../nbs/colorizer/00_engines.ipynb #c026
 def gpu_visible()->bool: # False where `CUDA_VISIBLE_DEVICES` hides it

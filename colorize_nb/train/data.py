@@ -6,7 +6,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/train/data.html.md"""
 
 # %% auto #0
 __all__ = ['LabBase', 'TensorLab', 'TensorL', 'show_batch', 'show_results', 'LoadPicture', 'RGB2Lab', 'ColorizeBlock',
-           'LoaderOptions', 'make_options', 'ColorizeDataLoaders', 'load_pictures', 'Augment', 'find_pictures',
+           'LoaderOptions', 'split_options', 'ColorizeDataLoaders', 'load_pictures', 'Augment', 'find_pictures',
            'check_pictures', 'classes_of']
 
 # %% ../../nbs/train/01_data.ipynb #c002
@@ -206,7 +206,7 @@ class LoaderOptions(BasicRepr):
         device:str|torch.device|None=None, # default: fastai's
     ): store_attr()
 
-def make_options(
+def split_options(
     cls:type, # a class of options
     given:dict, # options by name
     others:tuple=(), # names that belong to somebody else
@@ -296,7 +296,7 @@ def from_files(cls:ColorizeDataLoaders,
     **kwargs
 ): # `ColorizeDataLoaders`
     "Load the images in a list of files."
-    options,_ = make_options(LoaderOptions, kwargs)
+    options,_ = split_options(LoaderOptions, kwargs)
     files = L(files).map(Path)
     valid = None if valid is None else L(valid).map(Path)
     both = set(files) & set(valid or [])

@@ -16,7 +16,7 @@ from ..metrics.image import *
 from ..models.base import IndirectGenerator
 from ..models.unet import generator_splitter
 from .callbacks import *
-from .data import TensorL, TensorLab, make_options, show_results
+from .data import TensorL, TensorLab, split_options, show_results
 from .losses import AbLoss
 
 # %% ../../nbs/train/06_learner.ipynb #c005
@@ -103,7 +103,7 @@ def colorize_learner(
     **kwargs, # for `Learner`
 )->Learner: # a plain fastai `Learner`
     "Make a `Learner` that trains a generator alone."
-    options, kwargs = make_options(LearnerOptions, kwargs, _OTHERS)
+    options, kwargs = split_options(LearnerOptions, kwargs, _OTHERS)
     if options.channels_last: generator = generator.to(memory_format=torch.channels_last)
     loss_func = loss_func or AbLoss('huber')
     if raw is None: raw = isinstance(generator, IndirectGenerator) and not isinstance(loss_func, AbLoss)
