@@ -74,16 +74,6 @@ def test_trials_differ_in_one_thing():
     assert [(p.size, p.epochs) for p in get_recipe('old-photographs').phases] == [(128, 6), (None, 2)]
     assert get_recipe('old-trial-no-bins').phases[0].loss_args == dict(bins=0.)
 
-def test_the_settings_are_those_of_the_script():
-    "experiments/old_photographs.py has its weights of sources, and these are the same"
-    from importlib.util import module_from_spec, spec_from_file_location
-    from pathlib import Path
-    path = Path(__file__).resolve().parent.parent/'experiments'/'old_photographs.py'
-    spec = spec_from_file_location('old_photographs_script', path)
-    script = module_from_spec(spec)
-    spec.loader.exec_module(script)
-    assert get_recipe('old-trial').weights == script.WEIGHTS
-
 def test_film_and_damage_are_known_by_their_fields():
     assert recipe_module._FILM == [f.name for f in fields(FilmSampler)]
     assert recipe_module._DAMAGE == [f.name for f in fields(Damage)]
