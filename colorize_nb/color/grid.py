@@ -27,7 +27,8 @@ def mean_color(
 )->np.ndarray: # (bs,2,h,w) float32 chroma, ab units
     "Turn a distribution over the bins into chroma."
     if logits.ndim != 4 or logits.shape[1] != 313:
-        raise ValueError(f"expected (bs,313,h,w) logits, got the shape {logits.shape}: is it a model with a distribution?")
+        raise ValueError(f"expected (bs,313,h,w) logits, got the shape {logits.shape}: "
+                         "take a model with a distribution")
     if not T > 0: raise ValueError(f"expected a temperature above 0, got {T}: 1 is the plain mean")
     x = logits.astype(np.float32)/np.float32(T)
     x = np.exp(x - x.max(1, keepdims=True))
