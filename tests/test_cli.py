@@ -78,6 +78,7 @@ def test_version():
     (['colorize', 'x.png', '--out', 'o', '--model', 'no-such'], "no model 'no-such'"),
     (['colorize', 'x.png', '--out', 'o', '--sizes', '8'], 'at least 32'),
     (['colorize', 'x.png', '--out', 'o', '--saturation', '101'], '100'),
+    (['colorize', 'x.png', '--out', 'o', '--vivid', '1.5'], 'less than or equal to 1'),
     (['colorize', 'x.png', '--out', ''], 'no name'),
     (['colorize', '.', '--out', '.'], 'never overwritten'),
     (['colorize', 'x.png', 'y.png', '--out', 'o.png'], 'o.png holds one image, and there are 2'),

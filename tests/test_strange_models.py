@@ -117,6 +117,7 @@ def test_two_files_that_do_not_belong_together(good, tmp_path):
     ('cannot be shown', dict(name='a\x1b[31mb')), ('cannot be shown', dict(name='a\nb')),
     ('cannot be shown', dict(name='a'*1000)), ('control', dict(note='\x07')), ('no text', dict(description=['x'])),
     ('working size', dict(size='big')), ('saturation', dict(saturation=[1])),
+    ('vivid', dict(vivid=1)), ('vivid', dict(vivid=dict(value=.5, calm=[0, 1, 1], full=[0, 1, float('nan')]))),
     ('no `config`', dict(config=None)), ('no `config`', dict(config=[1])),
     ('does not take', dict(config=dict(turbo=1))), ('does not take', dict(config=dict(nf=10**9))),
     ('does not take', dict(config=dict(nf=[10**30]*5))), ('does not take', dict(config=dict(nf=[[1], [2]]))),

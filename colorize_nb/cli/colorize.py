@@ -110,6 +110,8 @@ def colorize(
         help='Also write NAME_sizes.png: the picture colorized at each of these working sizes, to choose from.')]=None,
     saturation:Annotated[float|None, Option(min=0, max=100,
         help="Times the predicted chroma, 0 for gray; default: the model's.")]=None,
+    vivid:Annotated[float|None, Option(min=0, max=1,
+        help="From 0, calm colours, to 1, vivid and more often wrong; default: the model's.")]=None,
     tta:Annotated[bool, Option('--tta',
         help='Average over mirror images and sizes: six times the work, calmer colours.')]=False,
     device:Annotated[Device, Option(help='Where to compute.')]=Device.auto,
@@ -136,8 +138,8 @@ def colorize(
     from colorize_nb.colorizer.plan import plan_files, shard_device, shard_from_env, take_shard
     options = dict(
         batch_size=batch_size, format=format.value, overwrite=overwrite, compare=compare, saturation=saturation,
-        size=size, tta=tta, force=force, exact=exact, sizes=_parse_sizes(sizes), allow_private=allow_private,
-        debug=ctx.parent.params['debug'])
+        vivid=vivid, size=size, tta=tta, force=force, exact=exact, sizes=_parse_sizes(sizes),
+        allow_private=allow_private, debug=ctx.parent.params['debug'])
     shard, device = shard_from_env(), shard_device(device.value)
     def total():
         with wrong_usage(): return len(take_shard(plan_files(inputs, out, format.value, compare, bool(sizes)), shard))
@@ -151,6 +153,9 @@ def colorize(
     from colorize_nb.colorizer.batch import colorize_files
     from colorize_nb.colorizer.core import Colorizer
     colorizer = Colorizer.from_pretrained(model, device)
+    if vivid is not None and colorizer.vivid is None:
+        raise _wrong_usage(f'{colorizer.name} has no vividness to set: give --saturation, or a model that has it',
+                           '--vivid')
     if out == '-': return _to_stdout(inputs, lambda folder: colorize_files(inputs, folder, colorizer, **options))
     _report(colorize_files(inputs, out, colorizer, shard=shard, **options), n, out, as_json)
 

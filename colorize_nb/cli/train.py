@@ -222,6 +222,8 @@ def evaluate(
     pixels:Annotated[int, Option(min=16, help='Side of that square.')]=256,
     size:Annotated[int|None, Option(min=32, help="Working size of the models; default: each model's.")]=None,
     saturation:Annotated[float|None, Option(min=0, help="Times the models' chroma; default: each model's.")]=None,
+    vivid:Annotated[float|None, Option(min=0, max=1,
+        help="From 0, calm colours, to 1, vivid, where models have that knob; default: each model's.")]=None,
     device:Annotated[Device, Option(help='Where to compute.')]=Device.auto,
     truth:Annotated[bool|None, Option('--truth/--no-truth',
         help="Are the pictures' colours the truth? Default: yes, unless all are gray.")]=None,
@@ -254,7 +256,7 @@ def evaluate(
     from colorize_nb.evaluate.run import EvaluationOptions, run_evaluation
     options = EvaluationOptions(
         split=split, protocol=Protocol(resize.value, pixels), truth=truth, limit=limit, seed=seed, size=size,
-        saturation=saturation, device=device.value, classifier=classifier, classes=classes,
+        saturation=saturation, vivid=vivid, device=device.value, classifier=classifier, classes=classes,
         trained_layers=trained_layers or None, download=download, cases=cases, film=film)
     with progress_bar('evaluating', len(found)) as step:
         ev = run_evaluation(model or [], pred or [], data, out, options, earlier=earlier or [], log=echo, step=step)

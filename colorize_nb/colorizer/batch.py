@@ -137,7 +137,8 @@ def _write_image(job, options, files, picture, ab, sheet, colorizer):
 def _predict_batch(colorizer, pictures, options):
     "Chroma of each picture, or the exception that it raised."
     if not pictures: return []
-    try: return colorizer.predict_ab(pictures, size=options.size, tta=options.tta)
+    knob = {} if options.vivid is None else dict(vivid=options.vivid)
+    try: return colorizer.predict_ab(pictures, size=options.size, tta=options.tta, **knob)
     except Exception as e: # an engine raises what it likes
         if len(pictures) == 1: return [e]
         half = len(pictures)//2
@@ -152,7 +153,8 @@ def _predict_one(colorizer, picture, options):
 def _make_sheet(colorizer, picture, job, options, files):
     "The sheet of working sizes, if one is to be written."
     if job.files(sizes=True)[1] not in files: return None
-    return sizes_sheet(colorizer, picture, options.sizes, saturation=options.saturation, exact=options.exact)
+    return sizes_sheet(colorizer, picture, options.sizes, vivid=options.vivid, saturation=options.saturation,
+                       exact=options.exact)
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c020
 def _colored_pages(job, options, x, colorizer, seen):

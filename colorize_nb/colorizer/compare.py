@@ -145,6 +145,7 @@ def sizes_sheet(
     picture, # `Picture`, or what `open_picture` takes
     sizes:tuple=(128, 192, 256, 384), # working sizes to try, pixels
     labels:list|None=None, # what stands above each; None: the size, and what the network sees
+    vivid:float|None=None, # 0 calm to 1 vivid, where the model has that knob; None: the colorizer's
     **kwargs # for the colorizer's `merge_chroma`: saturation, exact
 )->Image.Image: # RGB: gray first, then one for each size, each at most 480 pixels wide
     "Put one image, coloured at several working sizes, on a sheet."
@@ -157,7 +158,8 @@ def sizes_sheet(
     labels = labels or [_size_label(s, picture, usual) for s in sizes]
     small = picture.plane().resize(_fit(picture.size, *_TILE), Image.Resampling.LANCZOS, reducing_gap=3)
     tile = open_picture(np.asarray(small))
-    coloured = [colorizer.merge_chroma(tile, colorizer.predict_ab([picture], s)[0], **kwargs) for s in sizes]
+    knob = {} if vivid is None else dict(vivid=vivid)
+    coloured = [colorizer.merge_chroma(tile, colorizer.predict_ab([picture], s, **knob)[0], **kwargs) for s in sizes]
     return _lay_out([small, *coloured], ['gray', *labels])
 
 def _lay_out(ims, labels):

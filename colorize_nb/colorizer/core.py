@@ -46,12 +46,13 @@ def predict_chroma(
     pictures:list, # of `Picture`
     size:int=256, # working size, pixels
     mirror:bool=False, # show the images mirrored left to right
+    **kwargs # more for `predict`
 )->list: # one (2,h',w') float32 for each image, Lab units, at a size that the network chooses
     "Predict chroma; images of one working shape go through the network together."
     groups, res, step = {}, [None]*len(pictures), -1 if mirror else 1
     for i, p in enumerate(pictures): groups.setdefault(working_shape(*p.size, size), []).append(i)
     for shape, idxs in groups.items():
-        answers = engine.predict(np.stack([pictures[i].small(*shape)[:, ::step] for i in idxs]))
+        answers = engine.predict(np.stack([pictures[i].small(*shape)[:, ::step] for i in idxs]), **kwargs)
         for i, ab in zip(idxs, answers): res[i] = ab[:, :, ::step]
     return res
 
@@ -59,10 +60,11 @@ def average_chroma(
     engine, # as in `predict_chroma`
     pictures:list, # of `Picture`
     size:int=256, # working size, pixels; three quarters and four thirds of it are asked too
+    **kwargs # more for `predict`
 )->list: # one (2,h',w') float32 for each image, Lab units
     "Predict chroma at three sizes, each plain and mirrored, and average."
     sizes = [min(max(32, round(size*share)), max(size, _LARGEST)) for share in _TTA]
-    tries = [predict_chroma(engine, pictures, s, mirror) for s in sizes for mirror in (False, True)]
+    tries = [predict_chroma(engine, pictures, s, mirror, **kwargs) for s in sizes for mirror in (False, True)]
     shapes = [ab.shape[1:] for ab in tries[2]] # of the working size itself
     return [np.mean([resize_planes(t[i], w, h) for t in tries], 0) for i, (h, w) in enumerate(shapes)]
 
@@ -78,6 +80,7 @@ class ChromaModel:
         self.engine = engine if hasattr(engine, 'predict') else TorchEngine(engine, meta or {}, device)
         self.meta = dict(getattr(self.engine, 'meta', {}) if meta is None else meta)
         self.size, self.saturation = self.meta.get('size', 256), self.meta.get('saturation', 1.)
+        self.vivid = self.meta['vivid']['value'] if 'vivid' in self.meta else None
 
     @classmethod
     def from_pretrained(cls,
@@ -102,16 +105,23 @@ class ChromaModel:
         if not hasattr(self.engine, 'model'):
             raise ValueError(f"{self.name} was exported from another model and holds no weights to save: "
                              "copy its file instead")
-        return save_generator(self.engine.model, path, self.meta | dict(size=self.size, saturation=self.saturation))
+        return save_generator(self.engine.model, path, self._settings())
+
+    def _settings(self):
+        "The description with the settings as they are now."
+        knob = {} if self.vivid is None else dict(vivid=self.meta['vivid'] | dict(value=self.vivid))
+        return self.meta | dict(size=self.size, saturation=self.saturation) | knob
 
     def predict_ab(self,
         pictures:list, # of `Picture`, which `open_picture` makes
         size:int|None=None, # working size, pixels; None: the model's
         tta:bool=False, # average over mirror images and sizes, see `average_chroma`
+        vivid:float|None=None, # 0 calm to 1 vivid, where the model has that knob; None: the attribute `vivid`
     )->list: # one (2,h,w) float32 each, Lab units
         "Predict the chroma of `pictures` (see `open_picture`) at the working `size`; `tta` averages over six views."
-        predict = average_chroma if tta else predict_chroma
-        return predict(self.engine, pictures, self.size if size is None else size)
+        predict, vivid = average_chroma if tta else predict_chroma, self.vivid if vivid is None else vivid
+        knob = {} if vivid is None else dict(vivid=vivid)
+        return predict(self.engine, pictures, self.size if size is None else size, **knob)
 
     @property
     def device(self)->str: # as it was asked for, or what `auto` chose
@@ -152,6 +162,7 @@ class Colorizer(ChromaModel):
 
     Parameters of all four:
         saturation: times the predicted chroma, 0 for gray, 1 as predicted; default: the attribute `saturation`
+        vivid: 0 for calm to 1 for vivid colours, where the model has that knob; default: the attribute `vivid`
         size: working size of the network in pixels; default: the attribute `size`, which comes with the model
         tta: average the network's answers over mirror images and sizes: six times the work, calmer colours
         exact: compute every pixel by formula instead of by table: slower, hardly to be seen
@@ -174,11 +185,12 @@ class Colorizer(ChromaModel):
         size:int|None=None, # as in calling
         tta:bool=False, # as in calling
         exact:bool=False, # as in calling; 16 bits always are
+        vivid:float|None=None, # as in calling
     )->Image.Image|np.ndarray: # 8 bits: PIL image; 16 bits: (h,w,3) uint16 sRGB, (h,w,4) if there is an alpha
         "Colorize one image `x`; with `bits=16` the result is an array of uint16, for 16-bit scans."
         if bits not in (8, 16): raise ValueError(f"expected 8 or 16 bits, got {bits}: no other images are made")
         picture = open_picture(x)
-        ab, target = self.predict_ab([picture], size, tta)[0], 'rgb' if bits == 8 else 'rgb16'
+        ab, target = self.predict_ab([picture], size, tta, vivid)[0], 'rgb' if bits == 8 else 'rgb16'
         return self.merge_chroma(picture, ab, target, saturation, exact)
 
     def __call__(self,
@@ -187,14 +199,15 @@ class Colorizer(ChromaModel):
         size:int|None=None, # working size, pixels; None: the model's
         tta:bool=False, # average over mirror images and sizes
         exact:bool=False, # by formula instead of by table: slower, and hardly to be seen
+        vivid:float|None=None, # 0 calm to 1 vivid colours, where the model has that knob; None: the model's
     )->Image.Image: # RGB, or RGBA if there is an alpha; same size as the (upright) image
         "Colorize one image `x`: path, URL, PIL image, bytes, array (h,w) or (h,w,3), tensor (1,h,w) or (3,h,w)."
-        return self.colorize(x, 8, saturation, size, tta, exact)
+        return self.colorize(x, 8, saturation, size, tta, exact, vivid)
 
     def batch(self,
         xs:Iterable, # of what calling takes, or an array or tensor (n,...) of several images
         batch_size:int=8, # images that go through the network together
-        **kwargs # `saturation`, `size`, `tta`, `exact`, as in calling
+        **kwargs # `saturation`, `size`, `tta`, `exact`, `vivid`, as in calling
     )->list: # of PIL images
         "Colorize several images `xs`, `batch_size` at a time; other parameters as in calling."
         return list(self.stream(xs, batch_size, **kwargs))
@@ -206,11 +219,12 @@ class Colorizer(ChromaModel):
         size:int|None=None, # as in calling
         tta:bool=False, # as in calling
         exact:bool=False, # as in calling
+        vivid:float|None=None, # as in calling
     )->Iterator[Image.Image]: # one for each
         "Colorize images `xs` as they come, `batch_size` at a time; other parameters as in calling."
         batches = _batches(xs, batch_size) # checks them now, not when the first image is asked for
         return (self.merge_chroma(picture, ab, 'rgb', saturation, exact) for pictures in batches
-                for picture, ab in zip(pictures, self.predict_ab(pictures, size, tta)))
+                for picture, ab in zip(pictures, self.predict_ab(pictures, size, tta, vivid)))
 
 # %% ../../nbs/colorizer/02_core.ipynb #c036
 def _deep(self, x, saturation=None, size=None, tta=False):

@@ -32,6 +32,7 @@ class BatchOptions:
     sizes:tuple=() # also write NAME_sizes.png: the image at these working sizes, pixels
     size:int|None=None # working size, pixels; None: the colorizer's
     saturation:float|None=None # times the chroma; None: the colorizer's
+    vivid:float|None=None # 0 calm to 1 vivid, where the model has that knob; None: the colorizer's
     tta:bool=False # average over mirror images and sizes
     force:bool=False # colorize also what has colours already
     exact:bool=False # convert colours by formula instead of by table

@@ -48,6 +48,7 @@ def tile_chroma(
     tile:int=192, # of a side of which the answer is kept, working pixels
     context:int=64, # margin around a tile that is seen and not kept, working pixels
     batch_size:int=4, # windows that go through the network together
+    **kwargs # more for `predict`
 )->np.ndarray: # (2,h,w) float32 chroma at the working size, Lab units
     "Predict chroma by tiles."
     if tile < 32 or context < 0:
@@ -62,7 +63,7 @@ def tile_chroma(
     ab, total = np.zeros((2, h, w), np.float32), np.zeros((h, w), np.float32)
     for start in range(0, len(places), batch_size):
         part = places[start:start + batch_size]
-        answers = engine.predict(np.stack([l[at] for *_, at in part]))
+        answers = engine.predict(np.stack([l[at] for *_, at in part]), **kwargs)
         for (i, j, at), answer in zip(part, answers):
             weight = row_weights[i][:, None]*column_weights[j]
             ab[at] += weight*resize_planes(np.ascontiguousarray(answer, np.float32), width, height)
@@ -81,7 +82,8 @@ def colorize_tiles(
 )->Image.Image: # RGB, or RGBA if there is an alpha; same size as the (upright) image
     "Colorize one image by tiles."
     picture = open_picture(x)
-    ab = tile_chroma(c.engine, picture, size, tile, context, batch_size)
+    knob = {} if c.vivid is None else dict(vivid=c.vivid)
+    ab = tile_chroma(c.engine, picture, size, tile, context, batch_size, **knob)
     return c.merge_chroma(picture, ab, saturation=saturation)
 
 # %% ../../nbs/colorizer/08_restore.ipynb #c024

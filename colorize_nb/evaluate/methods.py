@@ -212,16 +212,19 @@ def model_method(
     size:int|None=None, # working size, pixels; default the model's
     saturation:float|None=None, # times the predicted chroma; default the model's
     device:str='auto', # auto, cpu, cuda or mps
+    vivid:float|None=None, # 0 calm to 1 vivid, where the model has that knob; default the model's
 )->Method: # colorizes images end to end, at full size
     "Make a method of a model."
     path = find_model(model)
     c = Colorizer.load(model, device) # a packaged model with the engine that users get
     if name is None: name = _model_name(model, path)
     if size is not None: name, c.size = f'{name}, {size} px', size
+    if vivid is not None: name = f'{name}, vivid {vivid:g}'
     info = dict(model=c.meta.get('name', name), arch=c.meta.get('arch'), size=c.size,
-                saturation=c.saturation if saturation is None else saturation, device=str(c.device),
+                saturation=c.saturation if saturation is None else saturation,
+                vivid=c.vivid if vivid is None else vivid, device=str(c.device),
                 parameters=_parameters(c), megabytes=round(path.stat().st_size/1e6, 1))
-    def answer(question): return np.asarray(c(Image.fromarray(question.gray), saturation=saturation))
+    def answer(question): return np.asarray(c(Image.fromarray(question.gray), saturation, vivid=vivid))
     return Method(name, answer, info, names_seen(path))
 
 # %% ../../nbs/evaluate/03_methods.ipynb #c029

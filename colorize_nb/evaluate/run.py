@@ -79,6 +79,7 @@ class EvaluationOptions(SetOptions):
     "What `run_evaluation` measures, with what, and what it shows."
     size:int|None=None # working size of the models, pixels; None: each model's
     saturation:float|None=None # times their chroma; None: each model's
+    vivid:float|None=None # 0 calm to 1 vivid, where they have that knob; None: each model's
     device:str='auto' # where to compute
     classifier:str|None=None # see `find_classifier`; None: meaning is not measured
     classes:int=10 # of a classifier that is trained
@@ -117,7 +118,7 @@ def run_evaluation(
     check_film(o.film)
     data = data_folder(data)
     before = [load_evaluation(e) for e in earlier]
-    methods = [model_method(m, n, o.size, o.saturation, o.device) for n, m in map(split_name, models)]
+    methods = [model_method(m, n, o.size, o.saturation, o.device, o.vivid) for n, m in map(split_name, models)]
     methods += [folder_method(p, n, o.protocol) for n, p in map(split_name, preds)]
     found, clf = find_set(data, o.split, o.limit, o.seed, o.film), None
     if o.classifier:

@@ -96,6 +96,18 @@ def save_generator(
     return path
 
 # %% ../../nbs/models/11_registry.ipynb #c014
+def _in_range(x, least, most): return type(x) in (int, float) and least <= x <= most
+
+def _check_vivid(knob, form, path):
+    "Refuse a knob that `colorizer.engines.vivid_setting` could not read."
+    ok = isinstance(knob, dict) and set(knob) == {'value', 'calm', 'full'} and _in_range(knob['value'], 0, 1)
+    for end in (knob['calm'], knob['full']) if ok else ():
+        ok = ok and isinstance(end, list) and len(end) == 3 and all(map(_in_range, end, (0, .01, .01), (1, 10, 100)))
+        ok = ok and (form == 2 or not end[0])
+    if not ok:
+        raise ValueError(f"{path} has another `vivid` than a value in [0,1] and two ends of a share, a temperature and "
+                         "a factor: copy the model again")
+
 def _check_meta(meta, path):
     "The description `meta` if a colorizer can work with it."
     if not isinstance(meta, dict) or meta.get('format') not in (1, 2):
@@ -111,6 +123,7 @@ def _check_meta(meta, path):
     if type(saturation) not in (int, float) or not 0 <= saturation <= 100:
         raise ValueError(f"{path} asks for a saturation of {str(saturation)[:20]}: "
                          "expected a number from 0 to 100, copy the model again")
+    if 'vivid' in meta: _check_vivid(meta['vivid'], meta['format'], path)
     return meta
 
 # %% ../../nbs/models/11_registry.ipynb #n016

@@ -1,0 +1,125 @@
+"""What the knob from calm to vivid should do: chroma error against colourfulness for answers that mix the chroma head
+with the mean of the distribution, as they are and through both films that no training draws.
+
+    python experiments/measure_vividness.py run/model.safetensors --data ../shared/data/photos --against default vivid
+        [--write]
+
+writes `nbs/results/vividness.json`. The rule, written down before anything was measured:
+
+- Mixtures are compared at equal colourfulness, by the share of the gray answer's chroma error that is removed, in the
+  mean over the three ways of asking: plain, ordinary film, orthochromatic film.
+- The calm end is the mixture that removes most at 50 % of the truth's colourfulness, multiplied by what gives the best
+  PSNR where it is asked plainly. The vivid end is the mixture that removes most at 90 %, multiplied by what gives 90 %
+  where it is asked plainly.
+- The value that is taken where nobody asks is the largest of 0, .05, .1 ... 1 that keeps three quarters of the most
+  that any value removes, in the mean of both films.
+
+`--write` puts the knob into the model's description. Plates are not looked at here.
+"""
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from colorize_nb.color.film import EVALUATION_FILMS
+from colorize_nb.color.grid import mean_color
+from colorize_nb.colorizer.core import Colorizer, working_shape
+from colorize_nb.evaluate.evaluation import find_set
+from colorize_nb.evaluate.measures import measure_chroma
+from colorize_nb.evaluate.methods import Protocol, read_question, rgb8
+from colorize_nb.io.read import open_picture
+from colorize_nb.io.write import atomic_path
+from colorize_nb.metrics.image import colorfulness, psnr
+
+KEPT = Path(__file__).resolve().parent.parent/'nbs'/'results'/'vividness.json'
+MIXES = (0, 1), (.5, 1), (1, 1), (.5, .6), (1, .6), (1, .4) # share of the distribution's mean, its temperature
+TIMES = .7, 1., 1.4, 1.9, 2.6
+FILMS = None, *EVALUATION_FILMS
+GRID = [round(i*.05, 2) for i in range(21)]
+
+def answers(c, picture, mixes):
+    "Chroma of one picture by each mixture."
+    ab, logits = c.engine.answer(picture.small(*working_shape(*picture.size, c.size))[None])
+    return {m: ((1 - m[0])*ab + m[0]*mean_color(logits, m[1]) if m[0] else ab)[0] for m in mixes}
+
+def measure(c, picture, truth, ab, times):
+    "Figures of one answer."
+    im = np.asarray(c.merge_chroma(picture, ab, saturation=times))
+    return dict(psnr=psnr(rgb8(im), rgb8(truth)).item(), colour=colorfulness(rgb8(im)).item(),
+                error=measure_chroma(im, truth)['chroma_error'])
+
+def means(rows):
+    "Means over pictures whose PSNR is a number."
+    return {k: float(np.mean([r[k] for r in rows if np.isfinite(r['psnr'])])) for k in rows[0]}
+
+def curves(c, found, film, mixes, times=TIMES):
+    "Means for gray, and for each mixture and factor; the truth's colourfulness."
+    rows, gray, truth = {(m, t): [] for m in mixes for t in times}, [], []
+    for name, path in found.items():
+        q = read_question(name, path, Protocol(), film=film)
+        picture = open_picture(Image.fromarray(q.gray))
+        truth.append(colorfulness(rgb8(q.truth)).item())
+        for m, ab in answers(c, picture, mixes).items():
+            for t in times: rows[m, t].append(measure(c, picture, q.truth, ab, t))
+        gray.append(measure(c, picture, q.truth, ab, 0))
+    zero, full = means(gray), float(np.mean(truth))
+    def row(v): return dict(psnr=v['psnr'], gain=v['psnr'] - zero['psnr'], colour=v['colour']/full,
+                            removed=1 - v['error']/zero['error'])
+    return {m: [dict(times=t, **row(means(rows[m, t]))) for t in times] for m in mixes}
+
+def at(points, x, key, by='colour'):
+    "`key` where `by` is `x`, straight between the measured points."
+    points = sorted([dict(times=0, psnr=points[0]['psnr'] - points[0]['gain'], gain=0, colour=0, removed=0), *points],
+                    key=lambda p: p[by])
+    return float(np.interp(x, [p[by] for p in points], [p[key] for p in points]))
+
+def best(by_film, colour):
+    "The mixture that removes most at one colourfulness, in the mean over the films."
+    mixes = by_film[None]
+    return max(mixes, key=lambda m: np.mean([at(o[m], colour, 'removed') for o in by_film.values()]))
+
+def choose(c, found, by_film):
+    "The knob by the rule above."
+    calm, full = best(by_film, .5), best(by_film, .9)
+    fine = np.linspace(.5, 2.6, 211)
+    gains = [at(by_film[None][calm], t, 'gain', 'times') for t in fine]
+    ends = dict(calm=[*calm, round(float(fine[int(np.argmax(gains))]), 2)],
+                full=[*full, round(at(by_film[None][full], .9, 'times'), 2)])
+    knob = dict(value=0, **ends)
+    def removed(x):
+        share, T, times = (a + (b - a)*x for a, b in zip(*ends.values()))
+        return np.mean([curves(c, found, f, [(share, T)], [times])[share, T][0]['removed'] for f in EVALUATION_FILMS])
+    some = {x: removed(x) for x in GRID[::4]}
+    line = [float(np.interp(x, list(some), list(some.values()))) for x in GRID]
+    return knob | dict(value=max(x for x, r in zip(GRID, line) if r >= .75*max(line)))
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('model', help='.safetensors file of a model with a distribution')
+    p.add_argument('--data', type=Path, required=True, help='folder of a set with valid/')
+    p.add_argument('--against', nargs='*', default=[], help='models without a distribution, for the same table')
+    p.add_argument('--every', type=int, default=5, help='take each nth picture')
+    p.add_argument('--write', action='store_true', help="write the knob into the model's description")
+    p.add_argument('--kept', type=Path, default=KEPT, help='file to write')
+    args = p.parse_args()
+    found = dict(list(find_set(args.data).items())[::args.every])
+    c = Colorizer.load(args.model)
+    by_film = {f: curves(c, found, f, MIXES) for f in FILMS}
+    table = {str(f): {f'{s:g} at T={T:g}': v for (s, T), v in o.items()} for f, o in by_film.items()}
+    for name in args.against:
+        other = Colorizer.load(name)
+        for f in FILMS: table[str(f)][name.split('=')[0]] = curves(other, found, f, [(0, 1)])[0, 1]
+    for f, o in table.items():
+        for name, v in o.items():
+            print(f, name, [(p['times'], round(p['gain'], 2), round(p['colour'], 2), round(p['removed'], 3)) for p in v],
+                  [round(at(v, x, 'removed'), 3) for x in (.5, .65, .9)], flush=True)
+    knob = choose(c, found, by_film)
+    print(knob)
+    args.kept.write_text(json.dumps(dict(n=len(found), knob=knob, films=table), indent=1) + '\n')
+    if args.write:
+        path = Path(args.model).with_suffix('.json')
+        with atomic_path(path) as tmp: tmp.write_text(json.dumps(json.loads(path.read_text()) | dict(vivid=knob), indent=1) + '\n')
+
+if __name__ == '__main__': main()
