@@ -121,7 +121,9 @@ class ChromaModel:
         "Predict the chroma of `pictures` (see `open_picture`) at the working `size`; `tta` averages over six views."
         predict, vivid = average_chroma if tta else predict_chroma, self.vivid if vivid is None else vivid
         knob = {} if vivid is None else dict(vivid=vivid)
-        return predict(self.engine, pictures, self.size if size is None else size, **knob)
+        size = self.size if size is None else size
+        if hasattr(self.engine, 'parts'): return self.engine.blend(predict, pictures, size, **knob)
+        return predict(self.engine, pictures, size, **knob)
 
     @property
     def device(self)->str: # as it was asked for, or what `auto` chose
