@@ -121,10 +121,11 @@ def main():
         for f in FILMS: table[str(f)][name.split('=')[0]] = curves(other, found, f, [(0, 1)])[0, 1]
     for f, o in table.items():
         for name, v in o.items():
-            print(f, name, [(p['times'], round(p['gain'], 2), round(p['colour'], 2), round(p['removed'], 3)) for p in v],
+            print(f, name, [[round(p[k], 3) for k in ('times', 'gain', 'colour', 'removed')] for p in v],
                   [round(at(v, x, 'removed'), 3) for x in (.5, .65, .9)], flush=True)
     knob = choose(c, found, by_film)
-    at_values = {str(f): [dict(value=x, **measured(c, found, f, knob, x)) for x in (0, knob['value'], 1)] for f in FILMS}
+    values = 0, knob['value'], 1
+    at_values = {str(f): [dict(value=x, **measured(c, found, f, knob, x)) for x in values] for f in FILMS}
     print(knob, json.dumps(at_values))
     ends = dict(calm=mix(*knob['calm'][:2]), full=mix(*knob['full'][:2]))
     kept = dict(data=args.data.name, n=len(found), knob=knob, ends=ends, settings=at_values, films=table)
