@@ -94,11 +94,11 @@ class TorchEngine(_Engine):
     "Predicts chroma with a PyTorch network."
     def __init__(self,
         model:'torch.nn.Module', # (bs,1,h,w) scaled L to (bs,3,h,w) scaled Lab; `predict_ab` is used if it has one
-        meta:dict|None=None, # what the model's .json says
+        meta:dict|None=None, # what the model's .json says, over what its attribute `meta` does
         device:'str|torch.device'='auto', # auto, cpu, cuda, cuda:1, mps
     ):
         import torch
-        self.meta, self.device = dict(meta or {}), str(pick_device(device))
+        self.meta, self.device = getattr(model, 'meta', {}) | (meta or {}), str(pick_device(device))
         self.name, self.model = self.meta.get('name', 'unnamed'), model.to(self.device).eval()
         self.takes_hints = getattr(model, 'takes_hints', False)
         if not self.device.startswith('mps'): self.model.to(memory_format=torch.channels_last)
@@ -115,7 +115,7 @@ class TorchEngine(_Engine):
             x = torch.from_numpy(l[:, None]/_L_SCALE - 1).to(self.device)
             if self.takes_hints:
                 raw = self.model.predict(x, torch.from_numpy(hints).to(self.device))
-                ab, logits = self.model.mean_ab(raw), _as_array(raw[1])
+                ab, logits = self.model.mean_ab(raw), None if raw[1] is None else _as_array(raw[1])
             elif hasattr(self.model, 'predict_ab'): ab = self.model.predict_ab(x)
             else: ab = self.model(x)[:, 1:]
             return _as_array(ab)*_AB_SCALE, logits
