@@ -119,7 +119,7 @@ def test_version():
 
 LIGHT = ['color.srgb', 'color.icc', 'io.metadata', 'io.download', 'io.read', 'io.write', 'io.files', 'io.samples',
          'io.plates', 'io.tiff', 'io.png',
-         'models.registry', 'colorizer.upsample',
+         'models.registry', 'models.catalog', 'colorizer.upsample', 'colorizer.blend', 'colorizer.foreign',
          'colorizer.engines', 'colorizer.core', 'colorizer.compare', 'colorizer.plan', 'colorizer.batch',
          'colorizer.processes', 'evaluate.demo', 'train.folder', 'train.recipe', 'cli.app']
 # none of these on the way from file to file

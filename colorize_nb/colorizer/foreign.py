@@ -34,15 +34,19 @@ def guess_onnx_io(
 def _check_io(path, io, inputs, outputs):
     "The convention of a graph: the one that was given if it fits, else the one that can be guessed."
     found = ' and '.join(', '.join(f'{name} ({n or "?"} planes)' for name, n in o) for o in (inputs, outputs))
-    if io is None:
-        if guess := guess_onnx_io(inputs, outputs): return guess
-        raise ValueError(f"{path} was exported by another program and takes and gives {found}, which does not tell what "
-                         f"its numbers mean: say it with --onnx-io {'|'.join(ONNX_IO)}, or in the name, {path.name}@rgb255")
     planes = inputs[0][1], outputs[0][1]
-    if any(n not in (None, wanted) for n, wanted in zip(planes, _PLANES[io])):
+    fitting = [k for k, v in _PLANES.items() if all(n in (None, wanted) for n, wanted in zip(planes, v))]
+    if io in fitting: return io
+    if not fitting:
+        raise ValueError(f"{path} takes and gives {found}: none of {', '.join(ONNX_IO)} does, so it is no colorizer that "
+                         "can be used here")
+    if io:
         raise ValueError(f"{path} takes and gives {found}: {io} has {_PLANES[io][0]} planes in and {_PLANES[io][1]} out, "
-                         f"so take another of {', '.join(ONNX_IO)}")
-    return io
+                         f"so take {' or '.join(fitting)}")
+    if guess := guess_onnx_io(inputs, outputs): return guess
+    raise ValueError(f"{path} was exported by another program and takes and gives {found}, which does not tell what its "
+                     f"numbers mean: say it with --onnx-io {' or '.join(fitting)}, or in the name, as in "
+                     f"{path.name}@{fitting[0]}")
 
 # %% ../../nbs/colorizer/09_foreign.ipynb #c009
 _SIZES = {'rgb255': 256, 'rgb1': 256, 'gray-ab': 512, 'l-ab': 256} # usual working sizes of these networks, pixels

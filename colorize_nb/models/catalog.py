@@ -6,7 +6,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/models/catalog.html.md"""
 
 # %% auto #0
 __all__ = ['PUBLISHED', 'Source', 'Published', 'cache_folder', 'published_path', 'read_weights', 'install_weights',
-           'load_published', 'is_published', 'fetch_published', 'list_published', 'all_models', 'remove_published']
+           'load_published', 'fetch_published', 'list_published', 'all_models', 'remove_published']
 
 # %% ../../nbs/models/15_catalog.ipynb #c003
 import json, os, re, shutil, sys, zipfile
@@ -275,12 +275,6 @@ def _fetch_file(p, folder, **limits):
         except FetchError as e: errors.append(str(e))
     raise FetchError(f"{p.name} cannot be downloaded ({'; '.join(errors)}): try again later, or download one of these "
                      f"files with a browser or on another machine and {_by_hand(p)}")
-
-def is_published(
-    model:str, # as `--model` has it
-)->bool: # True if it is the name of a published colorizer
-    "Tell whether a model has to be fetched before its first use."
-    return str(model) in PUBLISHED
 
 def fetch_published(
     name:str, # a published colorizer's
