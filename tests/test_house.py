@@ -107,6 +107,58 @@ def test_public_names_have_docstrings(mod):
 def test_notebook_is_small(nb):
     assert nb.stat().st_size <= 300*1024
 
+DUMPS = { # what a reader of a page should not meet: name -> what it looks like
+    "a converter's header": r"jupytext|\A\s*(# )?---\n(# .*\n)*#?\s*jupyter:", # in sources; all others in outputs
+    'a raw row of a log': r"^\[\d+, .*'\d+:\d\d'\]\s*$", # as fastai's learner prints an epoch
+    'a progress bar': r'\d+%\||\b(it/s|s/it)\]|<progress\b|[█▌▊━╸]|\d\d:\d\d<(\d\d:\d\d|\?)|\r(?!\n)',
+    'a style sheet': r'</?style\b|(^|[}\s])[.#]?[a-z][\w-]*\s*\{\s*[a-z-]+\s*:\s*[^;{}]+;',
+    "a terminal's code": r'\x1b\['}
+
+def dumps(nb):
+    "What of `DUMPS` a notebook, as read from JSON, shows: (cell, name, text)"
+    header, *rest = DUMPS
+    def join(o): return ''.join(o) if isinstance(o, (str, list)) else ''
+    for i, c in enumerate(nb['cells']):
+        said = [(header, join(c['source']))]
+        for o in c.get('outputs', []):
+            data = o.get('data', {})
+            texts = [join(o.get('text')), *o.get('traceback', []), join(data.get('text/plain'))]
+            rich = join(data.get('text/html')) + join(data.get('text/markdown'))
+            # a style sheet in its element is not seen, and neither is what stands in tags, but for a bar
+            seen = re.sub(r'<(style|script)\b.*?</\1>|<(?!progress)[^>]*>', '', rich, flags=re.S)
+            said += [(n, t) for n in rest for t in [*texts, seen]]
+        for n, text in said:
+            if found := re.search(DUMPS[n], text, re.M): yield i, n, found[0][:60]
+    if 'jupytext' in nb.get('metadata', {}): yield None, header, 'metadata'
+
+@pytest.mark.parametrize('nb', NOTEBOOKS, ids=name)
+def test_pages_show_no_dumps(nb):
+    found = list(dumps(json.loads(nb.read_text(encoding='utf-8'))))
+    assert not found, 'train within `learn.no_logging()` and `learn.no_bar()`; show a style, do not print it'
+
+@pytest.mark.parametrize('source, output, kind', [
+    ('# ---\n# jupyter:\n#   jupytext:\n#     text_representation:', {}, "a converter's header"),
+    ('fit()', dict(text=["[0, 13.151212692260742, 20.0, '00:00']\n"]), 'a raw row of a log'),
+    ('fit()', dict(text=' 48%|████▊     | 12/25 [00:03<00:03, 3.9it/s]'), 'a progress bar'),
+    ('fit()', dict(data={'text/html': '<div><progress value="1" max="2"></progress></div>'}), 'a progress bar'),
+    ('fit()', dict(text='one\rtwo'), 'a progress bar'),
+    ('page()', dict(data={'text/plain': "'<style>.a { color: red; }</style>'"}), 'a style sheet'),
+    ('css', dict(text='figure {margin:0 0 1em;max-width:100%;}'), 'a style sheet'),
+    ('cli()', dict(text='\x1b[31mno\x1b[0m'), "a terminal's code")])
+def test_dumps_are_found(source, output, kind):
+    "Each kind, as the programs named print it"
+    cell = dict(cell_type='code', source=source, outputs=[dict(output_type='stream', **output)])
+    assert kind in {n for _, n, _ in dumps(dict(cells=[cell]))}
+
+@pytest.mark.parametrize('output', [
+    dict(text='epoch 1: training 0.0855, validation 0.0884\n'), dict(text="{'a': 1, 'b': [0, 1.5]}"),
+    dict(data={'text/html': '<style scoped>th { top: 0; }</style><table><tr><td>2</td></tr></table>',
+               'text/plain': '   a\n0  2'}),
+    dict(text='function until(limit) {\n  return new Promise(done => { over = true; })\n}')])
+def test_what_is_no_dump_may_stay(output):
+    "A table's own style, a line of a log in words, a script that a page explains"
+    assert not list(dumps(dict(cells=[dict(cell_type='code', source='x', outputs=[dict(**output)])])))
+
 @pytest.mark.parametrize('mod', MODULES)
 def test_module_has_one_subject(mod):
     assert len(path_of(mod).read_text(encoding='utf-8').splitlines()) <= 600

@@ -140,7 +140,7 @@ _BASELINES = 'gray', 'gray, luma', 'mean colour'
 def _judged(path):
     "The summary of an evaluation."
     path = Path(path)
-    if not path.exists(): raise ValueError(f"{path} does not exist: give a file that tools/store_evaluation.py wrote")
+    if not path.exists(): raise ValueError(f"{path} does not exist: give a file of experiments/store_evaluation.py")
     return json.loads(path.read_text(encoding='utf-8'))
 
 def _judged_row(d, method, label):
