@@ -1,9 +1,11 @@
 "Give setuptools everything that `settings.ini` says; nothing is written twice."
 import re
+import shutil
 from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 here = Path(__file__).parent
 parser = ConfigParser(delimiters=['='])
@@ -16,6 +18,21 @@ def absolute(readme):
     repo = re.search(r'^Repository = "(.+)"', (here/'pyproject.toml').read_text(encoding='utf-8'), re.M)[1]
     readme = re.sub(r'(!\[[^]]*\]\()(?![a-z]+:|#)', rf'\1{repo}/raw/HEAD/', readme)
     return re.sub(r'((?<!!)\[[^][]*\]\()(?![a-z]+:|#)', rf'\1{repo}/blob/HEAD/', readme)
+
+class BuildWithResults(build_py):
+    """Also takes the tables that notebooks show of stored runs into the wheel, as `colorize_nb.io.results` looks for
+    them; in a checkout it reads them where they are"""
+    def run(self):
+        super().run()
+        if self.editable_mode: return
+        results = Path(self.build_lib)/'colorize_nb'/'results'
+        shutil.rmtree(results, ignore_errors=True) # of an earlier build
+        for source, target in ('nbs/results', results), ('nbs/recipes/results', results/'recipes'):
+            for f in (here/source).rglob('*'):
+                if f.suffix not in ('.json', '.csv'): continue
+                (target/f.relative_to(here/source)).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(f, target/f.relative_to(here/source))
+        shutil.copyfile(here/'bench'/'results.json', results/'bench.json')
 
 extras = {k.removesuffix('_requirements'): v.split() for k, v in cfg.items() if k.endswith('_requirements')}
 extras['all'] = [f"colorize_nb[{','.join(cfg['all_extras'].split())}]"]
@@ -31,6 +48,7 @@ setup(
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
     extras_require=extras,
+    cmdclass=dict(build_py=BuildWithResults),
     packages=find_packages(include=['colorize_nb', 'colorize_nb.*']),
     include_package_data=False, # exactly what the next line names
     package_data={'colorize_nb': ['py.typed', '*.pyi', 'weights/*/*', 'io/pictures/*', 'train/recipes/*.yaml',
