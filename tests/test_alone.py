@@ -69,7 +69,8 @@ def test_package_holds_the_tables(package):
     "The wheel has every table of the repository's stored runs, and in less than 0.8 MB"
     source = {f'recipes/{p.relative_to(NBS/"recipes"/"results").as_posix()}'
               for p in (NBS/'recipes'/'results').rglob('*') if p.suffix in ('.json', '.csv')}
-    source |= {p.relative_to(NBS/'results').as_posix() for p in (NBS/'results').rglob('*') if p.suffix in ('.json', '.csv')}
+    source |= {p.relative_to(NBS/'results').as_posix() for p in (NBS/'results').rglob('*')
+               if p.suffix in ('.json', '.csv')}
     results = package/'colorize_nb'/'results'
     assert {p.relative_to(results).as_posix() for p in results.rglob('*') if p.is_file()} == source | {'bench.json'}
     packed = shutil.make_archive(str(package/'packed'), 'zip', results)

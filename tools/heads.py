@@ -1,5 +1,5 @@
-"""Write the head of every notebook: under the title a badge that opens the notebook on Colab, and a first code cell that
-installs what it imports there. Both are made here and nowhere else, so that all are alike.
+"""Write the head of every notebook: under the title a badge that opens the notebook on Colab, and a first code cell
+that installs there what it imports. Both are made here and nowhere else, so that all are alike.
 """
 import ast
 import json
@@ -10,7 +10,8 @@ REPOSITORY = 'colorize-nb/colorize_nb'
 BADGE = 'https://colorize-nb.github.io/colorize_nb/images/colab.svg' # our own picture: the site asks no other server
 FIRST = 'tutorials/01_your_own_photographs.ipynb' # what the badge of the home page opens
 # what notebooks import beyond `colorize_nb[all]`, mostly in their tests: module -> distribution
-MORE = dict(lpips='lpips', nbdev='nbdev', piexif='piexif', pillow_heif='pillow-heif', playwright='playwright', png='pypng')
+MORE = dict(lpips='lpips', nbdev='nbdev', piexif='piexif', pillow_heif='pillow-heif', playwright='playwright',
+            png='pypng')
 
 def imports(nb):
     "Top-level modules that the cells of notebook `nb` import"

@@ -120,7 +120,8 @@ def show_rows(
 )->'matplotlib.figure.Figure': # with gray above and the truth below
     "Show how several systems colorize the packaged photographs."
     import matplotlib.pyplot as plt
-    theirs = {label: open_image(stored_picture(Path(folder)/n/'samples.jpg')) for n, label in zip(names, labels or names)}
+    files = [stored_picture(Path(folder)/n/'samples.jpg') for n in names]
+    theirs = {label: open_image(f) for f, label in zip(files, labels or names)}
     rows = {'gray': sample_row(lambda im: im)} | theirs | {'truth': sample_row()}
     fig, axs = plt.subplots(len(rows), 1, figsize=(7, .78*len(rows)))
     for ax, (label, im) in zip(axs, rows.items()):
