@@ -1,6 +1,6 @@
 "Give setuptools everything that `settings.ini` says; nothing is written twice."
 import re
-import shutil
+import sys
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -8,6 +8,9 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 here = Path(__file__).parent
+sys.path.insert(0, str(here/'tools'))
+from package_results import copy_results
+
 parser = ConfigParser(delimiters=['='])
 parser.read(here/'settings.ini', encoding='utf-8')
 cfg = parser['DEFAULT']
@@ -20,19 +23,10 @@ def absolute(readme):
     return re.sub(r'((?<!!)\[[^][]*\]\()(?![a-z]+:|#)', rf'\1{repo}/blob/HEAD/', readme)
 
 class BuildWithResults(build_py):
-    """Also takes the tables that notebooks show of stored runs into the wheel, as `colorize_nb.io.results` looks for
-    them; in a checkout it reads them where they are"""
+    "Also takes what notebooks show of stored runs into the wheel"
     def run(self):
         super().run()
-        if self.editable_mode: return
-        results = Path(self.build_lib)/'colorize_nb'/'results'
-        shutil.rmtree(results, ignore_errors=True) # of an earlier build
-        for source, target in ('nbs/results', results), ('nbs/recipes/results', results/'recipes'):
-            for f in (here/source).rglob('*'):
-                if f.suffix not in ('.json', '.csv'): continue
-                (target/f.relative_to(here/source)).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(f, target/f.relative_to(here/source))
-        shutil.copyfile(here/'bench'/'results.json', results/'bench.json')
+        if not self.editable_mode: copy_results(here, Path(self.build_lib)/'colorize_nb'/'results')
 
 extras = {k.removesuffix('_requirements'): v.split() for k, v in cfg.items() if k.endswith('_requirements')}
 extras['all'] = [f"colorize_nb[{','.join(cfg['all_extras'].split())}]"]

@@ -176,7 +176,7 @@ def test_version():
     assert colorize_nb.__version__ == settings['DEFAULT']['version']
 
 LIGHT = ['color.srgb', 'color.icc', 'io.metadata', 'io.download', 'io.read', 'io.write', 'io.files', 'io.samples',
-         'io.plates', 'io.tiff', 'io.png',
+         'io.plates', 'io.tiff', 'io.png', 'io.results',
          'models.registry', 'colorizer.upsample',
          'colorizer.engines', 'colorizer.core', 'colorizer.compare', 'colorizer.plan', 'colorizer.batch',
          'colorizer.processes', 'evaluate.demo', 'train.folder', 'train.recipe', 'cli.app']

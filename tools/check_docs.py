@@ -125,6 +125,7 @@ def write_page(page, md, matter, frame, notebook, nbs, out):
         for k, v in parts.items(): (Path(tmp)/k).write_text(v, encoding='utf-8')
         done = subprocess.run([pypandoc.get_pandoc_path(), '--from=markdown+autolink_bare_uris', '--to=html',
                                '--standalone', '--mathml', f'--metadata=pagetitle:{title}', '--metadata=lang:en',
+                               f"--metadata=subtitle:{matter.get('description', '').replace('`', '')}",
                                '--metadata=document-css:false', f'--css={up}styles.css', f'--css={up}plain.css',
                                f'--include-in-header={tmp}/head', f'--include-before-body={tmp}/before',
                                f'--include-after-body={tmp}/after', '-o', str(page)],
