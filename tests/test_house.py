@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sysconfig.get_path('scripts')) # where nbdev's commands are
 sys.path.insert(0, str(ROOT/'tools'))
+from heads import MORE, imports, install, with_head
 from make_readme import readme
 
 def notebooks(nbs):
@@ -82,6 +83,63 @@ def test_scripts_lines_and_unused_names():
 @pytest.mark.parametrize('nb', NOTEBOOKS, ids=name)
 def test_lines_are_short(nb):
     assert not [o for s in sources(nb) for o in s.splitlines() if len(o) > 120]
+
+def cells(nb): return json.loads(nb.read_text(encoding='utf-8'))['cells']
+
+@pytest.mark.parametrize('nb', NOTEBOOKS, ids=name)
+def test_head_opens_and_installs_on_colab(nb):
+    "`make export` writes the heads"
+    whole = json.loads(nb.read_text(encoding='utf-8'))
+    assert with_head(whole, name(nb)) == whole, 'run python tools/heads.py'
+
+def test_head_installs_what_is_imported():
+    "What a notebook imports comes with Python, with `colorize_nb[all]` or what that requires, or is named in the head"
+    settings = ConfigParser(delimiters=['='])
+    settings.read(ROOT/'settings.ini', encoding='utf-8')
+    cfg = settings['DEFAULT']
+    wanted = ' '.join([cfg['requirements'], *(cfg[f'{e}_requirements'] for e in cfg['all_extras'].split())]).split()
+    known = {re.match('[A-Za-z0-9_-]+', o)[0].lower().replace('-', '_') for o in wanted}
+    others = dict(PIL='pillow', skimage='scikit_image', sklearn='scikit_learn', yaml='pyyaml', # called otherwise
+                  fastcore='fastai', fastdownload='fastai', # what others of these require
+                  fasthtml='python_fasthtml', starlette='python_fasthtml', uvicorn='python_fasthtml')
+    known |= {m for m, d in others.items() if d in known}
+    known |= {'IPython', 'matplotlib_inline'} # Jupyter's own
+    known |= set(sys.stdlib_module_names)
+    for nb in NOTEBOOKS:
+        whole = json.loads(nb.read_text(encoding='utf-8'))
+        named = {m for m, d in MORE.items() if d in install(whole).split('"')[-1].split()}
+        assert not imports(whole) - known - named - {'colorize_nb'}, name(nb)
+
+# a path that only a checkout has: `../results/x.csv`, `Path('results')`, `nbs/recipes/results`
+OUTSIDE = re.compile(r"""['"](?:\.\./)+(?:results|recipes|bench|shared|nbs|tests|images|experiments|colorize_nb)\b"""
+                     r"""|(?:Path|open|read_csv|imread|load_evaluation)\(f?['"](?:\.\./|results\b|nbs/|bench/)""")
+
+@pytest.mark.parametrize('nb', [nb for nb in NOTEBOOKS if name(nb) != 'index.ipynb'], ids=name)
+def test_cells_run_outside_the_repository(nb):
+    "What a page shows of stored runs comes by `stored_path`; what needs a GPU or the net asks for it in Python"
+    for src in sources(nb):
+        assert not OUTSIDE.search(src), src
+        flags = re.findall(r'^#\|\s*(cuda|network|eval:\s*false)', src, re.M)
+        if 'cuda' in flags: assert 'torch.cuda.is_available()' in src, src
+        if 'network' in flags: assert re.search(r'^try: ', src, re.M) and 'except OSError' in src, src
+        # Jupyter runs it all the same: write a fenced block
+        assert not [f for f in flags if f.startswith('eval')], src
+
+def test_paths_of_a_checkout_are_seen():
+    bad = ["Path('../results/vae.json')", "pd.read_csv('../results/trials.csv')", "here = Path('results')",
+           "Path('../../shared/data')", "f'../recipes/results/{run}/history.csv'", "open('nbs/results/x.json')"]
+    assert all(map(OUTSIDE.search, bad))
+    good = ["stored_path('recipes/lite')", "refused('x', plain({}, file='../secret'))", "'/picture/../study.json'",
+            "Path('study/report')", "(tmp/'results').mkdir()", "'celeba:sets/faces', '../data'"]
+    assert not any(map(OUTSIDE.search, good))
+
+@pytest.mark.parametrize('nb', NOTEBOOKS, ids=name)
+def test_pictures_have_an_alternative_text(nb):
+    for c in cells(nb):
+        if c['cell_type'] != 'markdown': continue
+        src = ''.join(c['source'])
+        assert not re.search(r'!\[\s*\]\(', src), src
+        for img in re.findall(r'<img\b[^>]*>', src): assert re.search(r'\balt="[^"]+"', img), img
 
 @pytest.mark.parametrize('mod', MODULES)
 def test_no_private_name_crosses_modules(mod):
@@ -170,7 +228,7 @@ def test_version():
     assert colorize_nb.__version__ == settings['DEFAULT']['version']
 
 LIGHT = ['color.srgb', 'color.icc', 'io.metadata', 'io.download', 'io.read', 'io.write', 'io.files', 'io.samples',
-         'io.plates', 'io.tiff', 'io.png',
+         'io.plates', 'io.tiff', 'io.png', 'io.results',
          'models.registry', 'models.catalog', 'colorizer.upsample', 'colorizer.blend', 'colorizer.foreign',
          'colorizer.engines', 'colorizer.core', 'colorizer.compare', 'colorizer.plan', 'colorizer.batch',
          'colorizer.processes', 'evaluate.demo', 'train.folder', 'train.recipe', 'cli.app']
