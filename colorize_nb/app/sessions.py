@@ -61,6 +61,7 @@ class StoredPicture:
     id:str # of the picture, in addresses
     path:Path # its file, as it came
     bytes:int=0 # of the file
+    result:int=0 # bytes of the file that was made of it
     width:int=0 # of the upright picture, pixels
     height:int=0 # of the upright picture, pixels
     bits:int=8 # of a channel
@@ -168,7 +169,7 @@ class Incoming:
         if len(session.pictures) >= limits.pictures:
             raise AppError(413, f"expected at most {limits.pictures} pictures at a time: download and remove some")
         self.sessions, self.session, self.size = sessions, session, 0
-        self.room = limits.stored - sum(p.bytes for s in list(sessions.sessions.values())
+        self.room = limits.stored - sum(p.bytes + p.result for s in list(sessions.sessions.values())
                                         for p in list(s.pictures.values()))
         folder = Path(tempfile.mkdtemp(dir=session.folder))
         (folder/'original').mkdir()

@@ -6,8 +6,8 @@ Docs: https://colorize-nb.github.io/colorize_nb/app/work.html.md"""
 
 # %% auto #0
 __all__ = ['PREVIEW', 'Models', 'Settings', 'read_settings', 'takes_hints', 'HintedColorizer', 'colorizer_for', 'check_pixels',
-           'inspect_picture', 'read_colours_8', 'gray_preview', 'Previews', 'batch_options', 'write_result',
-           'write_zip', 'WorkQueue']
+           'inspect_picture', 'read_colours_8', 'gray_preview', 'Previews', 'suggest_colors', 'batch_options',
+           'write_result', 'write_zip', 'WorkQueue']
 
 # %% ../../nbs/app/01_work.ipynb #c003
 import asyncio, inspect, json, re, shutil, threading
@@ -99,11 +99,12 @@ def _number(data, key, low, high, kinds=(int, float)):
 
 def _read_hint(h, width, height):
     "A hint, checked."
-    if not isinstance(h, dict): raise AppError(400, f"expected hints like {{\"x\": 1, \"y\": 2, \"rgb\": [31, 64, 122]}}, "
-                                                    f"got {str(h)[:40]!r}")
+    if not isinstance(h, dict):
+        raise AppError(400, f'expected hints like {{"x": 1, "y": 2, "rgb": [31, 64, 122]}}, got {str(h)[:40]!r}')
     place = {k: _number(h, k, 0, n - 1) for k, n in (('x', width), ('y', height))}
     rgb, radius = h.get('rgb'), _number(h, 'radius', 0, 1000)
-    if None in place.values(): raise AppError(400, "a hint has no place: give its x and y, pixels of the upright picture")
+    if None in place.values():
+        raise AppError(400, "a hint has no place: give its x and y, pixels of the upright picture")
     good = isinstance(rgb, list) and len(rgb) == 3 and all(type(c) is int and 0 <= c <= 255 for c in rgb)
     if not good: raise AppError(400, f"expected a colour of three numbers from 0 to 255, got {str(rgb)[:40]!r}")
     return place | dict(radius=4 if radius is None else radius, rgb=rgb)
@@ -214,8 +215,9 @@ def check_pixels(
     if len(places) > limits.pages:
         raise AppError(413, f"{name} has {len(places)} pages, and {limits.pages} are the most here: divide it first")
     if pixels*len(places) > limits.pixels:
-        raise AppError(413, f"{name} has {pixels*len(places)/1e6:.0f} megapixels, and {limits.pixels/1e6:.0f} are the most "
-                            "here: make it smaller, or use the command `colorize-nb colorize`")
+        raise AppError(413, f"{name} has {pixels*len(places)/1e6:.3g} megapixels, and "
+                            f"{limits.pixels/1e6:.3g} are the most here: make it smaller, or use the command "
+                            "`colorize-nb colorize`")
 
 def inspect_picture(
     stored:StoredPicture, # whose file has come
@@ -276,6 +278,21 @@ class Previews:
                 while len(self.answers) > self.keep: del self.answers[next(iter(self.answers))]
         return _jpeg(c.merge_chroma(small, ab, saturation=settings.saturation))
 
+# %% ../../nbs/app/01_work.ipynb #c035
+def suggest_colors(
+    stored:StoredPicture, # after `inspect_picture`
+    models:Models, # that the page offers
+    x:float, # of the upright picture, pixels
+    y:float, # of the upright picture, pixels
+)->list: # dicts, most plausible first: rgb (sRGB, 0 to 255) and share (of 1); empty if the model has none to offer
+    "Suggest colours for a place of a picture."
+    c = models(stored.settings.model)
+    if not takes_hints(c) or not hasattr(c, 'suggest'): return []
+    with Image.open(stored.folder/'gray.png') as im: small = Picture(np.asarray(im.convert('L')), name=stored.name)
+    kx, ky = (n/whole for n, whole in zip(small.size, (stored.width, stored.height)))
+    at = [min(int((v + .5)*k), n - 1) for v, k, n in zip((x, y), (kx, ky), small.size)]
+    return [dict(rgb=[int(v) for v in rgb], share=round(float(share), 4)) for rgb, share in c.suggest(small, *at)]
+
 # %% ../../nbs/app/01_work.ipynb #c025
 def batch_options(
     settings:Settings, # of a picture
@@ -299,6 +316,7 @@ def write_result(
         result, = colorize_files([stored.path], out, c, batch_options(settings))
         if result.status == 'failed': raise AppError(422, result.message.replace(str(stored.path), stored.name))
         note.write_text(asked)
+        stored.result = result.target.stat().st_size
         return result.target
 
 def write_zip(
