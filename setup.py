@@ -46,7 +46,7 @@ setup(
     packages=find_packages(include=['colorize_nb', 'colorize_nb.*']),
     include_package_data=False, # exactly what the next line names
     package_data={'colorize_nb': ['py.typed', '*.pyi', 'weights/*/*', 'io/pictures/*', 'train/recipes/*.yaml',
-                                  'evaluate/templates/*', 'study/web/*']},
+                                  'evaluate/templates/*', 'study/web/*', 'app/web/*']},
     entry_points={'console_scripts': cfg['console_scripts'].split(),
                   'nbdev': ['colorize_nb=colorize_nb._modidx:d']},
     classifiers=[f"Development Status :: {statuses[int(cfg['status']) - 1]}",

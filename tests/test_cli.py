@@ -17,7 +17,7 @@ from colorize_nb.train.recipe import get_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV = {'PYTHONPATH': str(ROOT), 'PYTHONUTF8': '1', 'OMP_NUM_THREADS': '1'}
-COMMANDS = ['colorize', 'demo', 'train', 'evaluate', 'recipes', 'models', 'study']
+COMMANDS = ['colorize', 'demo', 'train', 'evaluate', 'recipes', 'models', 'study', 'app']
 
 def command(*args): return [sys.executable, '-m', 'colorize_nb', *map(str, args)]
 
@@ -128,6 +128,7 @@ def test_debug_shows_where(photo, tmp_path):
     (['export', 'MODEL', '--out', 'model.onnx'], 'torch', 'export'),
     (['study', 'serve', 'study'], 'fasthtml', 'study'),
     (['study', 'serve', 'study'], 'uvicorn', 'study'),
+    (['app', '--no-browser'], 'starlette', 'app'),
 ])
 def test_a_missing_package_names_its_extra(args, missing, extra, model, photo, tmp_path):
     args = [{'PHOTO': str(photo), 'MODEL': str(model)}.get(a, a) for a in args]

@@ -28,7 +28,8 @@ PACKAGES = { # top-level module -> the extras that bring it, smallest first
     **dict.fromkeys(('fastai', 'fastcore', 'timm', 'pandas', 'matplotlib', 'skimage', 'torchmetrics'),
                     ('train', 'evaluate', 'study')),
     **dict.fromkeys(('scipy', 'jinja2', 'sklearn', 'torch_fidelity'), ('evaluate', 'study')),
-    **dict.fromkeys(('fasthtml', 'starlette', 'uvicorn'), ('study',)),
+    **dict.fromkeys(('starlette', 'uvicorn', 'python_multipart'), ('app', 'study')),
+    'fasthtml': ('study',),
     **dict.fromkeys(('onnx', 'onnxscript'), ('export',)),
 }
 
@@ -152,7 +153,7 @@ def check_folders(
 # %% ../../nbs/cli/00_app.ipynb #n025
 def load_commands():
     "Import the modules whose commands belong to `app`."
-    for name in 'colorize', 'train', 'study': import_module(f'colorize_nb.cli.{name}')
+    for name in 'colorize', 'train', 'study', 'browser': import_module(f'colorize_nb.cli.{name}')
 
 def main():
     "Run the command line."
