@@ -330,6 +330,7 @@ def test_the_whole_path_in_a_browser(browser, served, tmp_path, width, height, s
     wait_until(page, "document.querySelectorAll('#pictures li').length === 3")
     wait_until(page, "document.getElementById('batch').hidden")
     version = wait_color(page)
+    assert page.locator('#stage').bounding_box()['width'] > 250
     assert 'note.png' in page.text_content('#problem') and page.locator('#pictures li.wrong').count() == 1
     assert page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'wider than the screen'
     # the slider, by the keyboard; focus stays

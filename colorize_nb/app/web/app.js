@@ -145,8 +145,8 @@ function open(p) {
   if (p.url) $('color').src = p.url
   else $('color').removeAttribute('src')
   $('stage').setAttribute('aria-label', text('stage', {name: p.name}))
-  fit()
   showAll()
+  fit()
   showSettings()
   render()
 }
