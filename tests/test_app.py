@@ -65,7 +65,7 @@ HOSTILE = {
     'a page': (b'<!doctype html><script>alert(1)</script>', 'old.png', 415),
     'a drawing': (b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>', 'old.svg', 415),
     'a cut JPEG': (file_of(sample('chelsea'), 'JPEG')[:4000], 'old.jpg', 415),
-    'a PNG with noise in it': (PNG[:200] + os.urandom(400) + PNG[600:], 'old.png', 415),
+    'half a PNG': (PNG[:len(PNG)//2], 'old.png', 415),
     'too many bytes': (b'\xff\xd8' + b'x'*2_100_000, 'old.jpg', 413),
     'too many pixels': (file_of(Image.new('1', (2000, 2000))), 'old.png', 413),
     'too many pages': (file_of(Image.new('L', (9, 9)), 'TIFF', save_all=True, append_images=[Image.new('L', (9, 9))]*3),
@@ -330,6 +330,7 @@ def test_the_whole_path_in_a_browser(browser, served, tmp_path, width, height, s
     wait_until(page, "document.querySelectorAll('#pictures li').length === 3")
     wait_until(page, "document.getElementById('batch').hidden")
     version = wait_color(page)
+    assert page.locator('#stage').bounding_box()['width'] > 250
     assert 'note.png' in page.text_content('#problem') and page.locator('#pictures li.wrong').count() == 1
     assert page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'wider than the screen'
     # the slider, by the keyboard; focus stays
@@ -380,3 +381,116 @@ def test_the_whole_path_in_a_browser(browser, served, tmp_path, width, height, s
     assert not expected, expected
     page.context.close()
     other.context.close()
+
+class Painter(Colorizer):
+    "Takes hints, whatever the packaged model can: each colours the quarter of the picture that it lies in"
+    def __init__(self):
+        super().__init__(type('Engine', (), dict(predict=None, takes_hints=True, device='cpu'))(), dict(name='painter'))
+
+    def predict_ab(self, pictures, size=None, tta=False, vivid=None, hints=None):
+        ab = np.zeros((2, 2, 2), np.float32)
+        for h in hints[0] if hints else []:
+            w, hgt = pictures[0].size
+            r, g, b = h['rgb']
+            ab[:, int(h['y'] >= hgt/2), int(h['x'] >= w/2)] = (r - g)/3, (g - b)/3
+        return [ab]
+
+    def suggest(self, picture, x, y, n=9): return [((180, 40, 40), .6), ((40, 60, 180), .3)]
+
+@pytest.fixture
+def painted(monkeypatch):
+    "The page with a model that takes hints, served from here"
+    import uvicorn
+
+    import colorize_nb.app.server as server
+    import colorize_nb.app.work as work
+    painter = Painter()
+    class One(work.Models):
+        "The painter alone."
+        def __init__(self, *args): self.default, self.names, self.loaded = 'painter', ['painter'], {'painter': painter}
+        def __call__(self, name=None): return painter
+        def rows(self): return [row | dict(hints=True) for row in super().rows()]
+    monkeypatch.setattr(server, 'Models', One)
+    monkeypatch.setattr(work, 'as_hints', lambda hints, size: list(hints))
+    app = create_app()
+    run = uvicorn.Server(uvicorn.Config(app, port=0, log_level='warning', lifespan='off'))
+    thread = threading.Thread(target=run.run, daemon=True)
+    thread.start()
+    while not run.started: time.sleep(.05)
+    yield f'http://127.0.0.1:{run.servers[0].sockets[0].getsockname()[1]}/'
+    run.should_exit = True
+    thread.join(30)
+    app.state.close()
+
+@pytest.mark.slow
+@pytest.mark.parametrize('width,height', [(1280, 900), (360, 740)])
+def test_colours_by_hand_in_a_browser(browser, painted, width, height):
+    "Click or tap, take a suggestion, drag, take back, delete; the same by the keyboard alone"
+    page = open_page(browser, painted, width, height, has_touch=width < 600)
+    page.set_input_files('#choose', [dict(name='cat.png', mimeType='image/png', buffer=PNG)])
+    wait_color(page)
+    hints, box = page.locator('.hint'), page.locator('#stage').bounding_box()
+    def settings(): return page.evaluate("""async () => {
+        const s = sessionStorage.getItem('colorize-nb')
+        return (await (await fetch(`s/${s}`)).json()).pictures[0].settings.hints }""")
+    def stored(test): # waits until the server has them
+        for _ in range(200):
+            if test(found := settings()): return found
+            page.wait_for_timeout(50)
+        raise TimeoutError(found)
+    at = dict(x=box['width']*.25, y=box['height']*.25)
+    page.tap('#stage', position=at) if width < 600 else page.click('#stage', position=at)
+    page.wait_for_selector('#point:not([hidden])')
+    assert page.locator('.swatch').count() == 2 and hints.count() == 1
+    h, = stored(len)
+    assert abs(h['x'] - 225*.25) <= 2 and abs(h['y'] - 150*.25) <= 2 and h['rgb'] == [180, 40, 40] # by hand
+    page.locator('.swatch').nth(1).click()
+    stored(lambda hs: hs[0]['rgb'] == [40, 60, 180])
+    shot(page, f'hint-{width}')
+    # drag it to the right; that is one step to take back
+    b = hints.nth(0).bounding_box()
+    page.mouse.move(b['x'] + 15, b['y'] + 15)
+    page.mouse.down()
+    page.mouse.move(b['x'] + 15 + box['width']/4, b['y'] + 15, steps=5)
+    page.mouse.move(b['x'] + 15 + box['width']/2, b['y'] + 15, steps=5)
+    page.mouse.up()
+    stored(lambda hs: abs(hs[0]['x'] - 225*.75) <= 2)
+    page.keyboard.press('Control+z')
+    stored(lambda hs: abs(hs[0]['x'] - 225*.25) <= 2 and hs[0]['rgb'] == [40, 60, 180])
+    # by the keyboard alone: a second one in the middle and to the right, moved, deleted
+    page.keyboard.press('Escape')
+    assert page.is_hidden('#point')
+    page.focus('#stage')
+    for key in ['ArrowRight']*4 + ['Enter']: page.keyboard.press(key)
+    wait_until(page, "document.activeElement.className === 'swatch'")
+    second = stored(lambda hs: len(hs) == 2)[1]
+    assert abs(second['x'] - 225*.6) <= 2 and abs(second['y'] - 75) <= 2 # four steps of a fortieth
+    page.keyboard.press('Escape')
+    assert page.evaluate("document.activeElement.className") == 'hint' # focus goes back to the point
+    page.keyboard.press('ArrowUp')
+    stored(lambda hs: hs[1]['y'] < second['y'])
+    page.keyboard.press('Delete')
+    stored(lambda hs: len(hs) == 1)
+    # a colour from another picture, which the server never gets
+    page.locator('.hint').focus()
+    page.keyboard.press('Enter')
+    page.wait_for_selector('#point:not([hidden])')
+    red = dict(name='red.png', mimeType='image/png', buffer=file_of(Image.new('RGB', (40, 30), (250, 10, 20))))
+    page.set_input_files('#choose-reference', [red])
+    page.wait_for_selector('#reference-box:not([hidden])')
+    page.keyboard.press('ArrowLeft')
+    page.keyboard.press('Enter')
+    stored(lambda hs: hs[0]['rgb'] == [250, 10, 20])
+    assert page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'wider than the screen'
+    shot(page, f'reference-{width}')
+    # the preview has the colour where the hint is, and none elsewhere
+    page.reload()
+    wait_color(page)
+    assert hints.count() == 1
+    shares = page.evaluate("""() => { const c = document.createElement('canvas'), i = document.getElementById('color')
+        c.width = i.naturalWidth; c.height = i.naturalHeight
+        const g = c.getContext('2d'); g.drawImage(i, 0, 0)
+        return [[.1, .1], [.9, .9]].map(([x, y]) => [...g.getImageData(x*c.width, y*c.height, 1, 1).data]) }""")
+    assert shares[0][0] - shares[0][1] > 40 and abs(shares[1][0] - shares[1][1]) < 12
+    assert not page.errors, page.errors
+    page.context.close()

@@ -56,16 +56,18 @@ function addRow(p) {
   p.item = element('li', {}, button)
   p.image = image
   p.state = state
-  button.addEventListener('click', () => { if (p.id) open(p) })
+  button.addEventListener('click', () => { if (p.id) open(p); else if (p.failed) { forget(p); showAll() } })
   $('pictures').append(p.item)
   showRow(p)
 }
 
 function showRow(p, key = null, failure = null) {
-  p.state.textContent = failure ?? (key ? text(key) : '')
+  p.state.textContent = failure ? text('dismiss', {error: failure}) : key ? text(key) : ''
+  p.failed = Boolean(failure)
   p.item.classList.toggle('wrong', Boolean(failure))
   p.item.firstChild.setAttribute('aria-current', p === current)
-  p.item.firstChild.disabled = !p.id
+  p.item.firstChild.disabled = !p.id && !failure
+  p.image.hidden = !p.id
   if (p.id && !failure) p.image.src = p.url || pathOf(p, `/color?${p.version}`)
 }
 
@@ -110,7 +112,7 @@ async function upload() {
       if (!current) open(p)
     } catch (e) {
       showRow(p, null, e.message)
-      complain(text('failed', {name: p.name, error: e.message}))
+      complain(e.message.includes(p.name) ? e.message : text('failed', {name: p.name, error: e.message}))
     }
     delete p.file
     showAll()
@@ -143,8 +145,8 @@ function open(p) {
   if (p.url) $('color').src = p.url
   else $('color').removeAttribute('src')
   $('stage').setAttribute('aria-label', text('stage', {name: p.name}))
-  fit()
   showAll()
+  fit()
   showSettings()
   render()
 }
@@ -323,7 +325,8 @@ async function addHint(share, byKeyboard) {
   if (p !== current) return
   const rgb = colors.length ? colors[0].rgb : colorAt(share)
   selected = p.settings.hints.length
-  change({hints: [...p.settings.hints, {...place, radius: 4, rgb}]})
+  const radius = Math.max(2, Math.round(Math.max(p.width, p.height)/100)) // a few pixels where the network looks
+  change({hints: [...p.settings.hints, {...place, radius, rgb}]})
   showSwatches(colors)
   if (byKeyboard) ($('swatches').firstChild || $('own')).focus()
   else $('hints').children[selected]?.focus({preventScroll: true})

@@ -59,6 +59,7 @@ export const TEXTS = {
     makingAll: 'Making {n} of {of}: {name}',
     made: '{name} is ready.',
     failed: '{name}: {error}',
+    dismiss: '{error} (press to take it off the list)',
     offline: 'The program does not answer. Is it still running?',
     unexpected: 'Something went wrong in the program ({status}). Its window says more.',
     over: 'The last session is over, and its pictures are deleted.',
