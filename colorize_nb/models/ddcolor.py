@@ -108,6 +108,7 @@ class _Perceptron(nn.Module):
         one, two, three = self.layers
         return three(F.relu(two(F.relu(one(x)))))
 
+# %% ../../nbs/models/13_ddcolor.ipynb #q013b
 class ColorDecoder(nn.Module):
     "Queries that become colours by looking at an image's features."
     def __init__(self,
