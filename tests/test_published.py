@@ -1,8 +1,8 @@
 """Published networks: the outputs of the original programs, for weights that are drawn from the tensors' names.
 
 `published.npz` holds facts about richzhang/colorization 4f6009e, piddnad/DDColor 2adb63f and jantic/DeOldify 5f86c28,
-computed with their own code: names and shapes of all tensors as a hash, inputs in 64ths, each 17th number of the outputs,
-their mean and standard deviation."""
+computed with their own code: names and shapes of all tensors as a hash, inputs in 64ths, each 17th number of the
+outputs, their mean and standard deviation."""
 import hashlib
 import json
 import zlib

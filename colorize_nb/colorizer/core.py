@@ -77,7 +77,8 @@ class ChromaModel:
         device:str='auto', # of a generator: auto, cpu, cuda, mps
     ):
         "Take an `engine` of `load_engine`, or a generator and its `device`; `meta` gives `size` and `saturation`."
-        self.engine = engine if hasattr(engine, 'predict') else TorchEngine(engine, meta or {}, device)
+        network = hasattr(engine, 'parameters') or not hasattr(engine, 'predict') # a generator may have both
+        self.engine = TorchEngine(engine, meta or {}, device) if network else engine
         self.meta = dict(getattr(self.engine, 'meta', {}) if meta is None else meta)
         self.size, self.saturation = self.meta.get('size', 256), self.meta.get('saturation', 1.)
         self.vivid = self.meta['vivid']['value'] if 'vivid' in self.meta else None

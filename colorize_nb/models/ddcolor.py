@@ -108,6 +108,7 @@ class _Perceptron(nn.Module):
         one, two, three = self.layers
         return three(F.relu(two(F.relu(one(x)))))
 
+# %% ../../nbs/models/13_ddcolor.ipynb #q013b
 class ColorDecoder(nn.Module):
     "Queries that become colours by looking at an image's features."
     def __init__(self,
@@ -177,7 +178,7 @@ class DDColor(nn.Module):
         for name, value in IMAGENET.items(): self.register_buffer(name, torch.tensor(value).view(1,3,1,1))
 
     def forward(self,
-        rgb:Tensor, # (bs,3,h,w) gray RGB in [0,1], sides are multiples of 32
+        rgb:Tensor, # (bs,3,h,w) gray RGB in [0,1], sides are multiples of 4, best of 32
     )->Tensor: # (bs,2,h,w) chroma in Lab units, not bounded
         "Predict the chroma of gray RGB."
         x = (rgb - self.mean)/self.std

@@ -9,6 +9,8 @@ __all__ = ['IMAGENET', 'spectral_conv', 'fold_norms', 'ShuffleUp', 'SelfAttentio
            'deoldify_stable']
 
 # %% ../../nbs/models/12_deoldify.ipynb #p003
+import warnings
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -133,7 +135,9 @@ class DeOldify(nn.Module):
         ups = [UpBlock(*o, deep=deep, attention=i == 1) for i, o in enumerate(_plan(n, skips, deep))]
         *_, (_, _, _, nf) = _plan(n, skips, deep)
         last = nn.Conv2d(nf, 4*nf, 1)
-        WeightNorm.apply(last, 'weight', 0)
+        with warnings.catch_warnings(): # its successor has other names
+            warnings.simplefilter('ignore', FutureWarning)
+            WeightNorm.apply(last, 'weight', 0)
         head = nn.Sequential(spectral_conv(nf + 3, 3, 1, bias=True))
         self.layers = nn.ModuleList([encoder, nn.BatchNorm2d(n), nn.ReLU(inplace=True), middle, *ups, ShuffleUp(last),
                                      nn.Identity(), _Residual(nf + 3), head]) # 9 joins with the input

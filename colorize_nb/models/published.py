@@ -64,6 +64,7 @@ _CONVENTIONS = dict(
     siggraph17=_Conventions(*_ZHANG, _siggraph17_ab, _BICUBIC, 'bilinear'),
     ddcolor_tiny=_DDCOLOR, ddcolor_large=_DDCOLOR, deoldify_artistic=_DEOLDIFY, deoldify_stable=_DEOLDIFY)
 
+# %% ../../nbs/models/14_published.ipynb #r010b
 class PublishedGenerator(nn.Module):
     "A published network as a generator, from scaled lightness to scaled Lab."
     arch = 'published_generator'

@@ -76,6 +76,7 @@ def published_network(
     "Build a network for which others have published weights."
     if name not in PUBLISHED:
         raise ValueError(f"no published network named {name!r}: take one of {', '.join(PUBLISHED)}")
+    require('torch', name, 'pip install "colorize_nb[torch]"')
     return getattr(import_module(PUBLISHED[name]), name)().eval()
 
 # %% ../../nbs/models/11_registry.ipynb #c009
