@@ -239,7 +239,7 @@ def models(
     remove:Annotated[str|None, Option(metavar='NAME', help='Remove a published model from this machine.')]=None,
     as_json:Annotated[bool, Option('--json', help='For programs: the rows as JSON.')]=False,
 ):
-    "List the models that come with the package and those that others published; fetch or remove one of the latter."
+    "List models, packaged and published ones; fetch or remove one."
     if bool(download) + bool(remove) + as_json > 1:
         raise _wrong_usage('--download, --remove and --json are three commands: give one', '--download')
     if (weights or half) and not download: raise _wrong_usage('--weights and --half go with --download', '--download')
