@@ -273,7 +273,8 @@ def test_an_onnx_file_of_another_program(photos, tmp_path):
     assert done.exit_code == 0, done.output
     lab = rgb2lab(np.asarray(Image.open(tmp_path/'new'/'a.png')))
     a, b = rgb2lab(np.array([[[160, 0, 0]]])/255)[0, 0, 1:]
-    assert np.abs(np.arctan2(lab[..., 2].mean(), lab[..., 1].mean()) - np.arctan2(b, a)) < .02 # its hue; L is the photo's
+    hue = np.arctan2(lab[..., 2].mean(), lab[..., 1].mean()) # L is the photograph's
+    assert np.abs(hue - np.arctan2(b, a)) < .02
     assert call(*args, '--out', tmp_path/'x', '--onnx-io', 'l-ab').exit_code == 1
     assert call('colorize', photos, '--out', tmp_path/'x', '--model', 'default', '--onnx-io', 'l-ab').exit_code == 2
 

@@ -107,7 +107,8 @@ def _chosen_model(model, weights, onnx_io):
         from colorize_nb.models.catalog import PUBLISHED, install_weights
         if model not in PUBLISHED:
             names = ', '.join(PUBLISHED)
-            raise _wrong_usage(f'{weights} needs the name of its network: give --model with one of {names}', '--weights')
+            text = f'{weights} needs the name of its network: give --model with one of {names}'
+            raise _wrong_usage(text, '--weights')
         with wrong_usage('--weights'): model = str(install_weights(model, weights))
     if onnx_io is None: return model
     if not model.endswith('.onnx'):
@@ -129,8 +130,8 @@ def colorize(
     weights:Annotated[Path|None, Option(metavar='FILE',
         help='Weights of a published model that you downloaded yourself, as its authors publish them.')]=None,
     onnx_io:Annotated[OnnxIO|None, Option('--onnx-io',
-        help="What another program's .onnx file takes and gives: gray as RGB to 255 and RGB; the same to 1; gray as RGB "
-             'to 1 and ab; L and ab.')]=None,
+        help="What another program's .onnx file takes and gives: gray as RGB to 255 and RGB; the same to 1; gray as "
+             'RGB to 1 and ab; L and ab.')]=None,
     size:Annotated[int|None, Option(min=32, max=2048,
         help="Working size of the network, pixels; default: the model's.")]=None,
     sizes:Annotated[str|None, Option(metavar='N,N,...',
