@@ -203,8 +203,9 @@ def download_bar(
         yield lambda done, total: None
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    columns = TextColumn('{task.description}'), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=_console(), transient=True, redirect_stderr=sys.stderr.isatty()) as bar:
+    columns = TextColumn('{task.description}'), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    options = dict(console=_console(), transient=True, redirect_stderr=bool(sys.stderr and sys.stderr.isatty()))
+    with Progress(*columns, TimeRemainingColumn(), **options) as bar:
         task = bar.add_task(description, total=None, visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 

@@ -107,7 +107,8 @@ def _chosen_model(model, weights, onnx_io):
         from colorize_nb.models.catalog import PUBLISHED, install_weights
         if model not in PUBLISHED:
             names = ', '.join(PUBLISHED)
-            raise _wrong_usage(f'{weights} needs the name of its network: give --model with one of {names}', '--weights')
+            text = f'{weights} needs the name of its network: give --model with one of {names}'
+            raise _wrong_usage(text, '--weights')
         with wrong_usage('--weights'): model = str(install_weights(model, weights))
     if onnx_io is None: return model
     if not model.endswith('.onnx'):
@@ -129,8 +130,8 @@ def colorize(
     weights:Annotated[Path|None, Option(metavar='FILE',
         help='Weights of a published model that you downloaded yourself, as its authors publish them.')]=None,
     onnx_io:Annotated[OnnxIO|None, Option('--onnx-io',
-        help="What another program's .onnx file takes and gives: gray as RGB to 255 and RGB; the same to 1; gray as RGB "
-             'to 1 and ab; L and ab.')]=None,
+        help="What another program's .onnx file takes and gives: gray as RGB to 255 and RGB; the same to 1; gray as "
+             'RGB to 1 and ab; L and ab.')]=None,
     size:Annotated[int|None, Option(min=32, max=2048,
         help="Working size of the network, pixels; default: the model's.")]=None,
     sizes:Annotated[str|None, Option(metavar='N,N,...',
@@ -239,7 +240,7 @@ def models(
     remove:Annotated[str|None, Option(metavar='NAME', help='Remove a published model from this machine.')]=None,
     as_json:Annotated[bool, Option('--json', help='For programs: the rows as JSON.')]=False,
 ):
-    "List the models that come with the package and those that others published; fetch or remove one of the latter."
+    "List models, packaged and published ones; fetch or remove one."
     if bool(download) + bool(remove) + as_json > 1:
         raise _wrong_usage('--download, --remove and --json are three commands: give one', '--download')
     if (weights or half) and not download: raise _wrong_usage('--weights and --half go with --download', '--download')

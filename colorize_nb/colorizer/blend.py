@@ -60,7 +60,8 @@ class BlendEngine:
         **kwargs, # more for each engine's `predict`
     )->np.ndarray: # (bs,2,h',w') float32 chroma in Lab units, of the size of the largest answer
         "Average the models' answers to the same lightness; no model sees it at a size of its own here."
-        if hints is not None: warnings.warn(f"{self.name} is a blend and takes no hints, so they are left out", stacklevel=2)
+        if hints is not None:
+            warnings.warn(f"{self.name} is a blend and takes no hints, so they are left out", stacklevel=2)
         maps = [engine.predict(l, **kwargs) for _, engine in self.parts]
         h, w = max(ab.shape[2:] for ab in maps)
         return self._mean([np.stack([resize_planes(np.ascontiguousarray(o), w, h) for o in ab]) for ab in maps])

@@ -38,14 +38,14 @@ def _check_io(path, io, inputs, outputs):
     fitting = [k for k, v in _PLANES.items() if all(n in (None, wanted) for n, wanted in zip(planes, v))]
     if io in fitting: return io
     if not fitting:
-        raise ValueError(f"{path} takes and gives {found}: none of {', '.join(ONNX_IO)} does, so it is no colorizer that "
-                         "can be used here")
+        raise ValueError(f"{path} takes and gives {found}: none of {', '.join(ONNX_IO)} does, so it is no "
+                         "colorizer that can be used here")
     if io:
-        raise ValueError(f"{path} takes and gives {found}: {io} has {_PLANES[io][0]} planes in and {_PLANES[io][1]} out, "
-                         f"so take {' or '.join(fitting)}")
+        raise ValueError(f"{path} takes and gives {found}: {io} has {_PLANES[io][0]} planes in and {_PLANES[io][1]} "
+                         f"out, so take {' or '.join(fitting)}")
     if guess := guess_onnx_io(inputs, outputs): return guess
-    raise ValueError(f"{path} was exported by another program and takes and gives {found}, which does not tell what its "
-                     f"numbers mean: say it with --onnx-io {' or '.join(fitting)}, or in the name, as in "
+    raise ValueError(f"{path} was exported by another program and takes and gives {found}, which does not tell "
+                     f"what its numbers mean: say it with --onnx-io {' or '.join(fitting)}, or in the name, as in "
                      f"{path.name}@{fitting[0]}")
 
 # %% ../../nbs/colorizer/09_foreign.ipynb #c009
@@ -73,6 +73,7 @@ def _foreign_bytes(path):
     except ForeignOnnxError as e: return e.data
     raise ValueError(f"{path} was exported by colorize_nb and says itself what it takes: leave --onnx-io out")
 
+# %% ../../nbs/colorizer/09_foreign.ipynb #n009
 class ForeignEngine(OnnxEngine):
     "Predicts chroma with an ONNX file that another program exported."
     def __init__(self,
@@ -88,8 +89,8 @@ class ForeignEngine(OnnxEngine):
         odd = [o for o in (*ins, *outs[:1]) if o.type != 'tensor(float)' or len(o.shape) != 4]
         if odd or not ins or not outs:
             what = f'{odd[0].name} {odd[0].type} {odd[0].shape}' if odd else 'nothing'
-            raise ValueError(f"{path} takes or gives {what}: expected float32 planes (bs,c,h,w), so no colorizer of the "
-                             "four known conventions")
+            raise ValueError(f"{path} takes or gives {what}: expected float32 planes (bs,c,h,w), so it is no "
+                             "colorizer of the four known conventions")
         self.io = _check_io(path, io, [_port(o) for o in ins], [_port(o) for o in outs])
         self._inputs, sides = ins, ins[0].shape[2:]
         self._fixed = tuple(sides) if all(isinstance(o, int) for o in sides) else None # height, width
@@ -107,7 +108,7 @@ class ForeignEngine(OnnxEngine):
         parts = np.split(x, len(x)) if self._single else [x]
         y = np.concatenate([self._run(self._feed(o))[0] for o in parts])
         if y.ndim != 4 or y.shape[:2] != (len(l), _PLANES[self.io][1]):
-            raise ValueError(f"expected ({len(l)},{_PLANES[self.io][1]},h,w) from {self.name}, got the shape {y.shape}: "
+            raise ValueError(f"expected ({len(l)},{_PLANES[self.io][1]},h,w) from {self.name}, got {y.shape}: "
                              "this is no colorizer, or of another convention")
         if self.io == 'rgb255': y = y/np.float32(255)
         return (_rgb2ab(y) if self.io.startswith('rgb') else y.clip(-128, 127)), None

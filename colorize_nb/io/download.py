@@ -241,6 +241,7 @@ def _reason(e):
     text = str(getattr(e, 'strerror', None) or getattr(e, 'verify_message', None) or e)
     return ' '.join(re.sub(r'^\[[^]]*\] ?', '', text).split()) or type(e).__name__
 
+# %% ../../nbs/io/05_download.ipynb #f027
 _REDIRECTS = 301, 302, 303, 307, 308
 
 @contextmanager

@@ -14,7 +14,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING: import torch
 
 from . import registry
 
@@ -53,7 +56,8 @@ def _ddcolor(name, title, network, files, megabytes):
     sources = tuple(Source(f'{_HUB}/piddnad/{path}', *known) for path, *known in files)
     form = 'bare' if files[0][0].endswith('.bin') else 'params'
     speed = 'medium' if network == 'ddcolor_tiny' else 'slow'
-    return Published(name, title, network, sources, megabytes, 'Apache-2.0', 'Apache-2.0 (model card)', 512, speed, form)
+    terms = 'Apache-2.0', 'Apache-2.0 (model card)'
+    return Published(name, title, network, sources, megabytes, *terms, 512, speed, form)
 
 def _deoldify(name, title, network, file, first, sha256, bytes_, size):
     at = f'{_HUB}/spensercai/DeOldify/resolve/448956a51080c3e5fb29a4e0f3e09457afd94eb0/{file}'
@@ -63,8 +67,8 @@ def _deoldify(name, title, network, file, first, sha256, bytes_, size):
 
 # %% ../../nbs/models/15_catalog.ipynb #c006
 PUBLISHED = {p.name: p for p in ( # name -> `Published`
-    _zhang('eccv16', 'Zhang, Isola and Efros (2016)', 'colorization_release_v2-9b330a0b.pth', 'colorization-eccv-16.pth',
-           '9b330a0bae53f4ded77b1e23defbf78beaa09c10ebc4c4999e8e4f4a160b93f9', None, 129),
+    _zhang('eccv16', 'Zhang, Isola and Efros (2016)', 'colorization_release_v2-9b330a0b.pth',
+           'colorization-eccv-16.pth', '9b330a0bae53f4ded77b1e23defbf78beaa09c10ebc4c4999e8e4f4a160b93f9', None, 129),
     _zhang('siggraph17', 'Zhang et al. (2017)', 'siggraph17-df00044c.pth', 'colorization-siggraph-17.pth',
            'df00044c0a4d7c3edcecf6f75437ce346a66e7a42612d9b968e1a7e17dbc6f66', 136_787_426, 137),
     _ddcolor('ddcolor-tiny', 'DDColor, tiny', 'ddcolor_tiny', [
@@ -131,10 +135,11 @@ def _check_start(path):
     "Refuse what is no file of weights by its first bytes."
     with open(path, 'rb') as f: start = f.read(64).lstrip()
     if start[:1] == b'<' or start[:8].lower() == b'<!doctyp':
-        raise ValueError(f"{path} is a web page, not weights: its address showed a page about the file, so open it in a "
-                         "browser and take the file itself")
+        raise ValueError(f"{path} is a web page, not weights: its address showed a page about the file, "
+                         "so open it in a browser and take the file itself")
     if start.startswith(b'version https://git-lfs'):
-        raise ValueError(f"{path} is a pointer of Git LFS, not the weights: run git lfs pull, or download the file itself")
+        raise ValueError(f"{path} is a pointer of Git LFS, not the weights: run git lfs pull, "
+                         "or download the file itself")
 
 def _load_pickled(path):
     "What a file of `torch.save` holds, tensors and plain containers only."
@@ -167,7 +172,8 @@ def read_weights(
         if form: found = found[form]
     def fits(k, v): return isinstance(k, str) and hasattr(v, 'is_floating_point')
     if not isinstance(found, dict) or not found or not all(fits(k, v) for k, v in found.items()):
-        raise ValueError(f"{path} holds no weights by name: expected a state dict, alone or under {' or '.join(_FORMS)}")
+        raise ValueError(f"{path} holds no weights by name: expected a state dict, alone or under "
+                         f"{' or '.join(_FORMS)}")
     kept = {k: v for k, v in found.items() if not k.startswith(_UNUSED)}
     return {k: v.detach().float() if v.is_floating_point() else v.detach() for k, v in kept.items()}
 
@@ -192,8 +198,8 @@ def _check_network(weights, p, file):
         names = ', '.join(o.name for o in PUBLISHED.values() if o.network == fitting)
         raise ValueError(f"{file} does not hold the weights of {p.name}: give it with one of {names}")
     wrong = sorted(k for k in want.keys() | have.keys() if want.get(k) != have.get(k))
-    raise ValueError(f"{file} does not hold the weights of {p.name}: {len(wrong)} of {len(want)} are missing, unknown or "
-                     f"of another shape, the first is {wrong[0][:80]!r}; check which model it belongs to")
+    raise ValueError(f"{file} does not hold the weights of {p.name}: {len(wrong)} of {len(want)} are missing, "
+                     f"unknown or of another shape, the first is {wrong[0][:80]!r}; check which model it belongs to")
 
 def _store(weights, folder, p, half, **about):
     "Write weights and their description into `folder`; the .safetensors file."
@@ -271,7 +277,8 @@ def _fetch_file(p, folder, **limits):
     errors = []
     for sha256 in dict.fromkeys(s.sha256 for s in known):
         same = [s for s in known if s.sha256 == sha256]
-        try: return fetch_file([s.url for s in same], folder/f'{sha256[:8]}.pth', sha256, same[0].size, **limits), same[0]
+        file, urls = folder/f'{sha256[:8]}.pth', [s.url for s in same]
+        try: return fetch_file(urls, file, sha256, same[0].size, **limits), same[0]
         except FetchError as e: errors.append(str(e))
     raise FetchError(f"{p.name} cannot be downloaded ({'; '.join(errors)}): try again later, or download one of these "
                      f"files with a browser or on another machine and {_by_hand(p)}")
@@ -311,8 +318,8 @@ def _row(name, p):
     present = _present(name)
     megabytes = round(path.stat().st_size/1e6, 1) if present else float(p.megabytes)
     return dict(name=name, arch=p.network, size=p.size, megabytes=megabytes, path=str(path) if present else '',
-                description=p.title, kind='published', speed=p.speed, licence=p.licence, weights_licence=p.weights_licence,
-                present=present, downloadable=any(s.sha256 for s in p.sources))
+                description=p.title, kind='published', speed=p.speed, licence=p.licence,
+                weights_licence=p.weights_licence, present=present, downloadable=any(s.sha256 for s in p.sources))
 
 def list_published(
 )->list: # one dict each: as `list_models` has them, and kind, speed, licence, weights_licence, present, downloadable
