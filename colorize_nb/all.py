@@ -8,6 +8,7 @@ from .color.lab import *
 from .color.srgb import *
 from .io.datasets import *
 from .io.files import *
+from .io.results import *
 from .io.samples import *
 from .metrics.artifacts import *
 from .metrics.image import *
