@@ -474,10 +474,10 @@ def test_colours_by_hand_in_a_browser(browser, painted, width, height):
     # a colour from another picture, which the server never gets
     page.locator('.hint').focus()
     page.keyboard.press('Enter')
-    page.wait_for_selector('#point:not([hidden])')
+    wait_until(page, "document.activeElement.className === 'swatch'")
     red = dict(name='red.png', mimeType='image/png', buffer=file_of(Image.new('RGB', (40, 30), (250, 10, 20))))
     page.set_input_files('#choose-reference', [red])
-    page.wait_for_selector('#reference-box:not([hidden])')
+    wait_until(page, "document.activeElement.id === 'reference'")
     page.keyboard.press('ArrowLeft')
     page.keyboard.press('Enter')
     stored(lambda hs: hs[0]['rgb'] == [250, 10, 20])
