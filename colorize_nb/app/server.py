@@ -8,7 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/app/server.html.md"""
 __all__ = ['is_loopback', 'Access', 'create_app', 'serve_app']
 
 # %% ../../nbs/app/02_server.ipynb #c003
-import asyncio, hashlib, hmac, ipaddress, json, logging, math, secrets, shutil, socket, tempfile, threading, time
+import asyncio, hashlib, hmac, ipaddress, json, secrets, shutil, socket, tempfile, time
 from collections import deque
 from importlib import import_module
 from pathlib import Path
@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 from .. import __version__
 from .sessions import AppError, AppLimits, Incoming, Sessions, StoredPicture, clean_name
-from .work import (Models, Previews, Settings, WorkQueue, gray_preview, inspect_picture, read_settings,
+from .work import (Models, Previews, WorkQueue, gray_preview, inspect_picture, read_settings,
     suggest_colors, write_result, write_zip)
 
 # %% ../../nbs/app/02_server.ipynb #c005

@@ -299,7 +299,9 @@ function newHint(i) {
   b.addEventListener('pointercancel', end)
   b.addEventListener('click', e => {
     e.stopPropagation()
-    if (!moved) select(i, e.detail === 0)
+    const dragged = moved && e.detail > 0 // a key has no drag before it
+    moved = false
+    if (!dragged) select(i, e.detail === 0)
   })
   b.addEventListener('keydown', e => {
     const far = Math.max(1, Math.round(Math.max(current.width, current.height)/(e.shiftKey ? 400 : 80)))
