@@ -24,7 +24,6 @@ from PIL import Image
 from colorize_nb.color.srgb import lab2srgb, lightness, rgb2gray16
 from colorize_nb.colorizer.core import Colorizer
 from colorize_nb.colorizer.hints import Hint, Hints, srgb2ab
-from colorize_nb.evaluate.evaluation import find_set
 from colorize_nb.io.read import open_picture
 from colorize_nb.models.registry import find_model
 
@@ -111,6 +110,7 @@ def main():
     p.add_argument('--seed', type=int, default=0, help='of the points')
     p.add_argument('--kept', type=Path, default=KEPT, help='file to write')
     args = p.parse_args()
+    from colorize_nb.evaluate.evaluation import find_set # it needs PyTorch, what is above does not
     found = find_set(args.data, limit=args.limit)
     out = dict(data=args.data.name, n=len(found), seed=args.seed, models={})
     for spec in args.models:

@@ -92,7 +92,7 @@ def test_answers_and_uncertainty_are_written(box, tmp_path, colorizer):
     assert b'answer 2 of 2' in (tmp_path/'new'/'b-2.png').read_bytes()
 
 def test_a_palette_lends_its_colours(box, tmp_path, colorizer):
-    blue = (np.clip(skcolor.lab2rgb(np.full((64, 64, 3), [40, 20, -60])), 0, 1)*255).astype(np.uint8)
+    blue = (np.clip(skcolor.lab2rgb(np.full((64, 64, 3), [40., 20., -60.])), 0, 1)*255).astype(np.uint8)
     blue[:, :32] = 128
     blue[:8] = (200, 30, 30)
     Image.fromarray(blue).save(tmp_path/'film.png')
