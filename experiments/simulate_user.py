@@ -8,8 +8,8 @@ the first of many are those of few. What is measured, on pictures as they come, 
 
     psnr     of 8-bit RGB, dB, peak 255
     ab       mean distance of the chroma from the truth
-    point    distance, at the points, of the result's chroma from the nearest that sRGB has at that lightness: is a hint's
-             colour kept where it was set?
+    point    distance, at the points, of the result's chroma from the nearest that sRGB has at that lightness: is a
+             hint's colour kept where it was set?
     spread   by how much the error is smaller than without hints, near a point, where the truth has the hint's colour
     bleeding by how much the error is larger than without hints, near a point, where the truth has another colour:
              above 0 the hint has run over an edge

@@ -118,7 +118,8 @@ def test_calls_take_hints(box, colorizer):
         assert np.allclose(right(im), COAT_AB, atol=2)
     free, hinted = colorizer.batch([photo, photo], batch_size=1, hints=[None, hints])
     assert right(free)[1] > 10 and np.allclose(right(hinted), COAT_AB, atol=2)
-    assert np.allclose(colorizer(photo, hints=box/'a.hints.json'), colorizer(photo, hints=Hints.read(box/'a.hints.json')))
+    file = box/'a.hints.json'
+    assert np.allclose(colorizer(photo, hints=file), colorizer(photo, hints=Hints.read(file)))
     assert [len(colorizer.answers(photo, 3)), len(colorizer.suggest(photo, 5, 5, n=1))] == [3, 1]
 
 def test_the_simulated_user(tmp_path, colorizer):

@@ -95,6 +95,7 @@ def _read_image(job, options, files):
     picture.plane() # now, while we are among several threads
     return picture, None, _read_hints(job, options, picture)
 
+# %% ../../nbs/colorizer/05_batch.ipynb #hnt8
 def _read_hints(job, options, picture):
     "A person's hints for a picture, checked; None if there are none for this page."
     path = job.hints_file(options.hints)

@@ -174,6 +174,7 @@ def read_palette(
     if not several: raise ValueError("expected a colour photograph for a palette, got none")
     return np.mean([count_palette(_small_colors(x)) for x in several], 0)
 
+# %% ../../nbs/colorizer/10_choices.ipynb #c0a1
 @lru_cache(maxsize=8)
 def _palette_of(stamps): return read_palette([path for path, *_ in stamps])
 

@@ -391,7 +391,8 @@ def check_one_image(
 ):
     "Refuse one file of hints for several images."
     n = sum(not j.status for j in jobs)
-    if n != 1: raise ValueError(f"a file of hints is for one image, and there are {n}: put photo.hints.json beside each")
+    if n != 1:
+        raise ValueError(f"a file of hints is for one image, and there are {n}: put photo.hints.json beside each")
 
 def plan_share(
     inputs:str|Path|Iterable, # as in `plan_files`
