@@ -39,6 +39,8 @@ from .train.run import *
 from .train.history import *
 from .colorizer.core import *
 from .colorizer.compare import *
+from .colorizer.hints import *
+from .colorizer.choices import *
 from .colorizer.batch import *
 from .colorizer.processes import *
 from .evaluate.statistics import *

@@ -140,6 +140,14 @@ def colorize(
         help="Times the predicted chroma, 0 for gray; default: the model's.")]=None,
     vivid:Annotated[float|None, Option(min=0, max=1,
         help="From 0, calm colours, to 1, vivid and more often wrong; default: the model's.")]=None,
+    hints:Annotated[Path|None, Option(metavar='FILE', exists=True, dir_okay=False,
+        help='Points and their colours for one picture; without it each photo.jpg has its photo.hints.json.')]=None,
+    palette:Annotated[list[Path]|None, Option(metavar='FILE', exists=True, dir_okay=False,
+        help='A colour photograph that lends its colours; may be given several times.')]=None,
+    answers:Annotated[int, Option(metavar='N', min=0, max=32,
+        help='Also write NAME-1, NAME-2 ...: so many different colourings.')]=0,
+    uncertainty:Annotated[bool, Option('--uncertainty',
+        help='Also write NAME_uncertainty.png: white where the model guesses.')]=False,
     tta:Annotated[bool, Option('--tta',
         help='Average over mirror images and sizes: six times the work, calmer colours.')]=False,
     device:Annotated[Device, Option(help='Where to compute.')]=Device.auto,
@@ -160,17 +168,22 @@ def colorize(
     "Colorize pictures, folders of pictures, and pictures on the net."
     if out == '-':
         if as_json: raise _wrong_usage('--json and --out - both want the standard output: leave one out', '--json')
-        if compare or sizes:
-            raise _wrong_usage('--compare and --sizes write more pictures: give a folder for the results', '--out')
+        if compare or sizes or answers or uncertainty:
+            text = '--compare, --sizes, --answers and --uncertainty write more pictures: give a folder for the results'
+            raise _wrong_usage(text, '--out')
         if workers > 1: raise _wrong_usage('one picture needs one process', '--workers')
-    from colorize_nb.colorizer.plan import plan_files, shard_device, shard_from_env, take_shard
+    from colorize_nb.colorizer.plan import check_one_image, plan_files, shard_device, shard_from_env, take_shard
     options = dict(
+        hints=hints, palette=tuple(map(str, palette or ())), answers=answers, uncertainty=uncertainty,
         batch_size=batch_size, format=format.value, overwrite=overwrite, compare=compare, saturation=saturation,
         vivid=vivid, size=size, tta=tta, force=force, exact=exact, sizes=_parse_sizes(sizes),
         allow_private=allow_private, debug=ctx.parent.params['debug'])
     shard, device = shard_from_env(), shard_device(device.value)
     def total():
-        with wrong_usage(): return len(take_shard(plan_files(inputs, out, format.value, compare, bool(sizes)), shard))
+        with wrong_usage():
+            jobs = plan_files(inputs, out, format.value, compare, bool(sizes), answers, uncertainty)
+            if hints: check_one_image(jobs)
+            return len(take_shard(jobs, shard))
     model = _chosen_model(model, weights, onnx_io)
     check_models([model])
     if workers > 1:
@@ -185,6 +198,8 @@ def colorize(
     if vivid is not None and colorizer.vivid is None:
         raise _wrong_usage(f'{colorizer.name} has no vividness to set: give --saturation, or a model that has it',
                            '--vivid')
+    if hints and not colorizer.takes_hints:
+        raise _wrong_usage(f'{colorizer.name} takes no hints: give a model that does', '--hints')
     if out == '-': return _to_stdout(inputs, lambda folder: colorize_files(inputs, folder, colorizer, **options))
     _report(colorize_files(inputs, out, colorizer, shard=shard, **options), n, out, as_json)
 
