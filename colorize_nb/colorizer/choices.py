@@ -11,7 +11,6 @@ __all__ = ['color_shares', 'suggest_colors', 'color_entropy', 'tilted', 'answer_
 # %% ../../nbs/colorizer/12_choices.ipynb #c003
 import copy, math, os
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
