@@ -7,7 +7,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/models/registry.html.md"""
 # %% auto #0
 __all__ = ['ARCHS', 'PUBLISHED_ARCH', 'PUBLISHED', 'ONNX_IO', 'register_generator', 'get_arch', 'pack_tensor', 'save_generator',
            'check_file', 'require', 'fill_weights', 'load_generator', 'published_network', 'ForeignOnnxError',
-           'onnx_meta', 'list_models', 'find_model', 'split_onnx_io', 'split_blend', 'model_files', 'pick_device']
+           'onnx_meta', 'split_onnx_io', 'split_blend', 'model_files', 'list_models', 'find_model', 'pick_device']
 
 # %% ../../nbs/models/11_registry.ipynb #c003
 import json, math, re, stat, threading
@@ -460,6 +460,38 @@ def onnx_meta(
         raise e
     return _check_texts(_check_meta(_parse_json(properties['colorize_nb'], path), path), path), data
 
+# %% ../../nbs/models/11_registry.ipynb #p002
+ONNX_IO = 'rgb255', 'rgb1', 'gray-ab', 'l-ab' # what other programs' graphs take and give, see `colorizer.foreign`
+
+def split_onnx_io(
+    model:str|Path, # a model's name or path, FILE.onnx@CONVENTION among them
+)->tuple: # (what is before the @, one of `ONNX_IO` or None)
+    "Split the convention off an ONNX file of another program."
+    text, at, io = str(model).rpartition('@')
+    if not at or not text.endswith('.onnx') or Path(model).exists(): return model, None
+    if io not in ONNX_IO:
+        raise ValueError(f"{model} names the convention {io[:40]!r}: take one of {', '.join(ONNX_IO)}")
+    return text, io
+
+_TERM = re.compile(r'(?:\s*(\d+(?:\.\d*)?|\.\d+)\s*\*)?\s*([^*\s]+(?:[^*]*[^*\s])?)\s*')
+
+def split_blend(
+    model:str|Path, # as `--model` has it
+)->list|None: # of (share, model), shares sum to 1; None if it is no blend
+    "Take a blend of models apart."
+    text = str(model)
+    terms = [_TERM.fullmatch(o) for o in text.split('+')]
+    if len(terms) < 2 or None in terms or Path(model).exists(): return None
+    shares = [1. if m[1] is None else float(m[1]) for m in terms]
+    if not sum(shares): raise ValueError(f"{text} blends nothing: give a share above 0, as in 0.7*default+0.3*small")
+    return [(s/sum(shares), m[2]) for s, m in zip(shares, terms)]
+
+def model_files(
+    model:str|Path, # as `--model` has it, a blend among them
+)->list: # of paths, one for each model
+    "Find the files of a model, or of all models of a blend."
+    return [find_model(m) for _, m in split_blend(model) or [(1, model)]]
+
 # %% ../../nbs/models/11_registry.ipynb #c031
 _WEIGHTS = Path(import_module('colorize_nb').__path__[0])/'weights'
 
@@ -504,38 +536,6 @@ def find_model(
     names = ', '.join(m['name'] for m in list_models()) or 'none yet'
     raise FileNotFoundError(f"no model {str(model)!r}: give a packaged model's name ({names}), a published one's "
                             f"({', '.join(published.PUBLISHED)}) or the path of a .safetensors or .onnx file")
-
-# %% ../../nbs/models/11_registry.ipynb #p002
-ONNX_IO = 'rgb255', 'rgb1', 'gray-ab', 'l-ab' # what other programs' graphs take and give, see `colorizer.foreign`
-
-def split_onnx_io(
-    model:str|Path, # a model's name or path, FILE.onnx@CONVENTION among them
-)->tuple: # (what is before the @, one of `ONNX_IO` or None)
-    "Split the convention off an ONNX file of another program."
-    text, at, io = str(model).rpartition('@')
-    if not at or not text.endswith('.onnx') or Path(model).exists(): return model, None
-    if io not in ONNX_IO:
-        raise ValueError(f"{model} names the convention {io[:40]!r}: take one of {', '.join(ONNX_IO)}")
-    return text, io
-
-_TERM = re.compile(r'(?:\s*(\d+(?:\.\d*)?|\.\d+)\s*\*)?\s*([^*\s]+(?:[^*]*[^*\s])?)\s*')
-
-def split_blend(
-    model:str|Path, # as `--model` has it
-)->list|None: # of (share, model), shares sum to 1; None if it is no blend
-    "Take a blend of models apart."
-    text = str(model)
-    terms = [_TERM.fullmatch(o) for o in text.split('+')]
-    if len(terms) < 2 or None in terms or Path(model).exists(): return None
-    shares = [1. if m[1] is None else float(m[1]) for m in terms]
-    if not sum(shares): raise ValueError(f"{text} blends nothing: give a share above 0, as in 0.7*default+0.3*small")
-    return [(s/sum(shares), m[2]) for s, m in zip(shares, terms)]
-
-def model_files(
-    model:str|Path, # as `--model` has it, a blend among them
-)->list: # of paths, one for each model
-    "Find the files of a model, or of all models of a blend."
-    return [find_model(m) for _, m in split_blend(model) or [(1, model)]]
 
 # %% ../../nbs/models/11_registry.ipynb #c034
 def pick_device(
