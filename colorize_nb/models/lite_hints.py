@@ -62,6 +62,8 @@ def _check_answer(answer, T):
     if not T > 0: raise ValueError(f"expected a temperature above 0, got {T}: 1 is the plain mean")
 
 # %% ../../nbs/models/09_lite_hints.ipynb #c009
+_GAIN = 8. # of the colours of hints, whose spread is then near 1 as everything else's in the network
+
 class HintGenerator(IndirectGenerator):
     "Light generator with hint planes that answers with chroma and with logits of bins."
     arch, stride, takes_hints = 'lite_hints', 32, True
@@ -74,6 +76,7 @@ class HintGenerator(IndirectGenerator):
         super().__init__()
         _check_answer(answer, T)
         self.answer, self.T, self.step, self.more = answer, T, step, lite.config
+        self.register_buffer('hint_scale', torch.tensor([_GAIN, _GAIN, 1.])[:, None, None], persistent=False)
         self.encoder, self.bridge, self.context, self.head = lite.encoder, lite.bridge, lite.context, lite.head
         add_inputs(next(m for m in self.encoder.modules() if isinstance(m, nn.Conv2d)), 3)
         depth = len(lite.encoder.stages)
@@ -92,7 +95,7 @@ class HintGenerator(IndirectGenerator):
         hints:Tensor|None=None, # (bs,3,h,w) scaled ab and mask; None for none
     )->tuple: # (bs,2,ceil(h/4),ceil(w/4)) scaled chroma in [-1,1], and (bs,313,ceil(h/4),ceil(w/4)) logits
         "Answer with chroma and with a distribution, at a quarter of the size."
-        hints = torch.zeros_like(l).expand(-1, 3, -1, -1) if hints is None else hints.to(l)
+        hints = torch.zeros_like(l).expand(-1, 3, -1, -1) if hints is None else hints.to(l)*self.hint_scale.to(l)
         *skips, x = self.encoder(torch.cat([l, hints], 1))
         x = self.bridge(x)
         x = x + self.context(x.mean((2,3)))[..., None, None]

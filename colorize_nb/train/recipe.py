@@ -83,7 +83,7 @@ class Recipe:
     shards:bool=False # learn from tar files and folders by `shard_dls`, as what follows asks for
     film:dict|None=None # lightness by films: fields of `FilmSampler`; None: true lightness
     damage:dict|None=None # damage to it: fields of `Damage`; None: none
-    hints:bool=False # true colours at random points beside it: see `simulate_hints`
+    hints:bool|dict=False # true colours at random points beside it, by `simulate_hints` and arguments of it
     weights:dict=field(default_factory=dict) # source -> how often an epoch shows an image of it, 1 if not here
     note:str='' # where we differ from the source, and why
 
@@ -208,6 +208,7 @@ def _idle_settings(phase, recipe):
 
 # %% ../../nbs/train/09_recipe.ipynb #f002
 _TAKES_HINTS = 'lite_hints', # architectures
+_HINTS = 'p', 'whole', 'most' # arguments of `simulate_hints`
 _FILM = '''p_plain p_luma p_kinds p_exposure exposure gamma toe shoulder p_fading black white p_vignette vignette
     p_unevenness unevenness p_glare glare p_halation halation halation_radius p_grain grain grain_size p_softness
     softness'''.split() # fields of `FilmSampler`, which needs PyTorch
@@ -227,11 +228,11 @@ def _idle_shards(recipe):
             *((f'tfms.{k}', r.shards, 'shards are not rotated') for k in ('rotate', 'p_rotate'))]
 
 def _check_values(where, name, values, known):
-    "Refuse fields of `film` or `damage` that are unknown, and probabilities that are none."
+    "Refuse fields of `film`, `damage` or `hints` that are unknown, and probabilities that are none."
     for k, v in values.items():
         if k not in known: raise ValueError(f"{where}: {name} has no setting {k!r}: take one of {', '.join(known)}")
         shares = v if isinstance(v, (tuple, list)) else (v,)
-        if k.startswith('p_') and not all(isinstance(o, (int, float)) and 0 <= o <= 1 for o in shares):
+        if k.startswith(('p_', 'whole')) and not all(isinstance(o, (int, float)) and 0 <= o <= 1 for o in shares):
             raise ValueError(f"{where}: {name}.{k} is a probability: expected numbers from 0 to 1, got {v!r}")
 
 def _check_shards(where, recipe):
@@ -241,6 +242,7 @@ def _check_shards(where, recipe):
     for source, w in r.weights.items():
         if isinstance(w, bool) or not isinstance(w, (int, float)) or not 0 <= w < float('inf'):
             raise ValueError(f"{where}: weights.{source}: expected a number of 0 or more, got {w!r}")
+    if isinstance(r.hints, dict): _check_values(where, 'hints', r.hints, _HINTS)
     if r.hints and r.boost != 1:
         raise ValueError(f"{where}: hints show the true colours, and boost would make others of them: leave one out")
     for p in r.phases:

@@ -156,7 +156,8 @@ def _load_shards(rec, data, opts):
     dls = shard_dls(train, held or .1, side, cache=opts.cache, plain=True, size=rec.size, bs=rec.bs, seed=opts.seed,
                     crop=rec.tfms, device=device, film=None if rec.film is None else FilmSampler(**rec.film),
                     damage=None if rec.damage is None else Damage(**rec.damage).apply,
-                    hints=simulate_hints if rec.hints else None)
+                    hints=partial(simulate_hints, **rec.hints) if isinstance(rec.hints, dict)
+                        else simulate_hints if rec.hints else None)
     if both := set(dls.split['train']) & set(dls.split['valid']):
         raise ValueError(f"expected other images to validate on than to learn from, {len(both)} are in both (first: "
                          f"{min(both)}): give another --valid")
