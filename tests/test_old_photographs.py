@@ -68,10 +68,10 @@ def test_trials_differ_in_one_thing():
     def changed(r):
         return {f.name for f in fields(r) if getattr(r, f.name) != getattr(base, f.name)} - {'name', 'title'}
     assert {n: changed(get_recipe(n)) for n in OLD} == {
-        'old-photographs': {'size', 'phases', 'note'}, 'old-trial': set(), 'old-trial-no-film': {'film', 'damage'},
+        'old-photographs': {'film', 'damage', 'hints', 'weights', 'phases', 'note'}, 'old-trial': set(), 'old-trial-no-film': {'film', 'damage'},
         'old-trial-no-hints': {'hints'}, 'old-trial-no-bins': {'phases'}, 'old-trial-flat': {'weights'},
         'old-trial-96': {'size'}, 'old-trial-160': {'size'}}
-    assert [(p.size, p.epochs) for p in get_recipe('old-photographs').phases] == [(128, 6), (None, 2)]
+    assert [(p.size, p.epochs) for p in get_recipe('old-photographs').phases] == [(96, 1), (128, 1)]
     assert get_recipe('old-trial-no-bins').phases[0].loss_args == dict(bins=0.)
 
 def test_film_and_damage_are_known_by_their_fields():
@@ -88,6 +88,9 @@ def test_film_and_damage_are_known_by_their_fields():
     ('base: old-trial, damage: {p_dust: 2.0}', 'damage.p_dust is a probability'),
     ('base: old-trial, weights: {a: -1.0}', 'weights.a: expected a number of 0 or more'),
     ('base: old-trial, weights: {a: much}', 'weights.a: expected a number of 0 or more'),
+    ('base: old-trial, hints: {points: 3}', "hints has no setting 'points': take one of p, whole, most"),
+    ('base: old-trial, hints: {whole: 2.0}', 'hints.whole is a probability'),
+    ('base: old-trial, hints: 7', 'expected bool or dict for hints'),
     ('base: old-trial, resize: squish', 'resize has no effect here: shards are always cropped'),
     ('base: old-trial, split: class', 'split has no effect here'),
     ('base: old-trial, tfms: {blur: 1.0}', 'up to `film` and `damage`'),
