@@ -24,7 +24,8 @@ from ..metrics.image import *
 from ..models.critics import *
 from ..models.encoders import encoder_weights
 from ..models.hints import simulate_hints
-from ..models.lite_hints import HintGenerator, lite_hints, widen_weights
+from ..models.lite import lite_generator
+from ..models.lite_hints import HintGenerator, lite_hints, narrow_weights, widen_weights
 from ..models.registry import *
 from .augment import Damage
 from .callbacks import *
@@ -51,11 +52,15 @@ def _check_model(recipe, gen):
                      f"a {gen.arch} with {has}: correct arch and config in the recipe, or leave them out")
 
 def _widened(gen, recipe):
-    "A light generator with hint planes and a distribution where the recipe wants them."
+    "A light generator with hint planes and a distribution where the recipe wants them, and without where not."
     if recipe.arch == 'lite_hints' and gen.arch == 'lite_generator':
         wide = lite_hints(**recipe.config | gen.config)
         wide.load_state_dict(widen_weights(gen.state_dict(), wide))
         return wide.eval(), ', widened for hints and bins'
+    if recipe.arch == 'lite_generator' and gen.arch == 'lite_hints':
+        narrow = lite_generator(**gen.more)
+        narrow.load_state_dict(narrow_weights(gen.state_dict(), narrow))
+        return narrow.eval(), ', without its hints and bins'
     if recipe.hints and not getattr(gen, 'takes_hints', False):
         raise ValueError(f"the recipe {recipe.name} trains with hints, and a {gen.arch} takes none: "
                          "start from a lite_generator or a lite_hints")
