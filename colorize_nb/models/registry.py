@@ -470,7 +470,9 @@ def find_model(
     "Find a model by name or path; a published one is fetched when it is used first."
     if split_blend(model): raise ValueError(f"{model} is a blend of several models: give one of them")
     path = Path(split_onnx_io(model)[0])
-    published = import_module('colorize_nb.models.published')
+    here = find_spec('colorize_nb.models.published') # comes with its notebook
+    published = import_module(here.name) if here else ModuleType('published')
+    published.__dict__.setdefault('PUBLISHED', {})
     if path.name == str(model) and not path.suffix:
         packaged = _in_folder(_WEIGHTS/RENAMED.get(path.name, (path,))[0])
         if packaged: return packaged
