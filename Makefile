@@ -74,7 +74,8 @@ docs: $(DEV)  ## build the site into _docs (Quarto), or Markdown pages where the
 check-docs: $(DEV)  ## check every local link, anchor and picture of the docs
 	$(BIN)/python tools/check_docs.py
 
-export: $(DEV)  ## write the modules from the notebooks, clean the notebooks, write README.md
+export: $(DEV)  ## write the notebooks' heads, the modules from them, clean them, write README.md
+	$(BIN)/python tools/heads.py
 	$(BIN)/nbdev-export
 	$(BIN)/nbdev-clean
 	$(BIN)/python tools/make_readme.py

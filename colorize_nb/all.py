@@ -8,6 +8,7 @@ from .color.lab import *
 from .color.srgb import *
 from .io.datasets import *
 from .io.files import *
+from .io.results import *
 from .io.samples import *
 from .metrics.artifacts import *
 from .metrics.image import *
@@ -38,6 +39,8 @@ from .train.run import *
 from .train.history import *
 from .colorizer.core import *
 from .colorizer.compare import *
+from .colorizer.hints import *
+from .colorizer.choices import *
 from .colorizer.batch import *
 from .colorizer.processes import *
 from .evaluate.statistics import *

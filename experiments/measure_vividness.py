@@ -39,6 +39,8 @@ TIMES = .7, 1., 1.4, 1.9, 2.6
 FILMS = None, *EVALUATION_FILMS
 GRID = [round(i*.05, 2) for i in range(21)]
 
+def mix(share, T): return f'{share:g} at T={T:g}'
+
 def answers(c, picture, mixes):
     "Chroma of one picture by each mixture."
     ab, logits = c.engine.answer(picture.small(*working_shape(*picture.size, c.size))[None])
@@ -80,6 +82,15 @@ def best(by_film, colour):
     mixes = by_film[None]
     return max(mixes, key=lambda m: np.mean([at(o[m], colour, 'removed') for o in by_film.values()]))
 
+def setting(knob, x):
+    "Share, temperature and factor at the value `x` of a knob."
+    return tuple(a + (b - a)*x for a, b in zip(knob['calm'], knob['full']))
+
+def measured(c, found, film, knob, x):
+    "Means of one film at the value `x` of a knob."
+    share, T, times = setting(knob, x)
+    return curves(c, found, film, [(share, T)], [times])[share, T][0]
+
 def choose(c, found, by_film):
     "The knob by the rule above."
     calm, full = best(by_film, .5), best(by_film, .9)
@@ -87,13 +98,10 @@ def choose(c, found, by_film):
     gains = [at(by_film[None][calm], t, 'gain', 'times') for t in fine]
     ends = dict(calm=[*calm, round(float(fine[int(np.argmax(gains))]), 2)],
                 full=[*full, round(at(by_film[None][full], .9, 'times'), 2)])
-    knob = dict(value=0, **ends)
-    def removed(x):
-        share, T, times = (a + (b - a)*x for a, b in zip(*ends.values()))
-        return np.mean([curves(c, found, f, [(share, T)], [times])[share, T][0]['removed'] for f in EVALUATION_FILMS])
+    def removed(x): return np.mean([measured(c, found, f, ends, x)['removed'] for f in EVALUATION_FILMS])
     some = {x: removed(x) for x in GRID[::4]}
     line = [float(np.interp(x, list(some), list(some.values()))) for x in GRID]
-    return knob | dict(value=max(x for x, r in zip(GRID, line) if r >= .75*max(line)))
+    return dict(value=max(x for x, r in zip(GRID, line) if r >= .75*max(line)), **ends)
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -107,19 +115,25 @@ def main():
     found = dict(list(find_set(args.data).items())[::args.every])
     c = Colorizer.load(args.model)
     by_film = {f: curves(c, found, f, MIXES) for f in FILMS}
-    table = {str(f): {f'{s:g} at T={T:g}': v for (s, T), v in o.items()} for f, o in by_film.items()}
+    table = {str(f): {mix(*m): v for m, v in o.items()} for f, o in by_film.items()}
     for name in args.against:
         other = Colorizer.load(name)
         for f in FILMS: table[str(f)][name.split('=')[0]] = curves(other, found, f, [(0, 1)])[0, 1]
     for f, o in table.items():
         for name, v in o.items():
-            print(f, name, [(p['times'], round(p['gain'], 2), round(p['colour'], 2), round(p['removed'], 3)) for p in v],
+            print(f, name, [[round(p[k], 3) for k in ('times', 'gain', 'colour', 'removed')] for p in v],
                   [round(at(v, x, 'removed'), 3) for x in (.5, .65, .9)], flush=True)
     knob = choose(c, found, by_film)
-    print(knob)
-    args.kept.write_text(json.dumps(dict(n=len(found), knob=knob, films=table), indent=1) + '\n')
+    values = 0, knob['value'], 1
+    at_values = {str(f): [dict(value=x, **measured(c, found, f, knob, x)) for x in values] for f in FILMS}
+    print(knob, json.dumps(at_values))
+    ends = dict(calm=mix(*knob['calm'][:2]), full=mix(*knob['full'][:2]))
+    kept = dict(data=args.data.name, n=len(found), knob=knob, ends=ends, settings=at_values, films=table)
+    text = json.dumps(kept, indent=1)
+    args.kept.write_text(json.dumps(json.loads(text, parse_float=lambda o: round(float(o), 4)), indent=1) + '\n')
     if args.write:
         path = Path(args.model).with_suffix('.json')
-        with atomic_path(path) as tmp: tmp.write_text(json.dumps(json.loads(path.read_text()) | dict(vivid=knob), indent=1) + '\n')
+        card = json.loads(path.read_text()) | dict(vivid=knob)
+        with atomic_path(path) as tmp: tmp.write_text(json.dumps(card, indent=1) + '\n')
 
 if __name__ == '__main__': main()

@@ -50,7 +50,9 @@ def test_good_links_and_pages_are_kept(project, tmp_path):
     assert done.returncode == 0 and 'FAILED' not in done.stdout, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].startswith('docs: 3 passed, 0 failed') # two pages, and the site's settings
     assert sorted(p.name for p in out.glob('*.html')) == ['index.html', 'page.html']
-    assert len(list(out.rglob('*.png'))) == 1 # the picture of the code cell
+    assert sorted(p.parent.name for p in out.rglob('*.png')) == ['images', 'page_files'] # the last: of the code cell
+    page = (out/'page.html').read_text(encoding='utf-8')
+    assert '<title>Page</title>' in page and 'alt="Figure: A heading"' in page and '<main>' in page
 
 def test_broken_links_and_sidebar(project, tmp_path):
     (tmp_path/'_quarto.yml').write_text('website: {sidebar: {contents: [{section: A, contents: [index.ipynb, '
@@ -60,6 +62,46 @@ def test_broken_links_and_sidebar(project, tmp_path):
     assert done.returncode == 1 and len(failed) == len(broken) + 2, done.stdout + done.stderr
     for what in broken.values(): assert any(what in o for o in failed), f'{what} was not found broken:\n{done.stdout}'
     assert 'no such notebook: 09_none.ipynb' in done.stdout and 'missing: 01_page.ipynb' in done.stdout
+
+def test_frame_of_the_settings(project, tmp_path):
+    "Navbar, sidebar, footer, favicon and links to the source come from Quarto's settings"
+    (tmp_path/'nbs'/'icon.svg').write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    (tmp_path/'_quarto.yml').write_text("""website:
+  favicon: icon.svg
+  image: images/here.png
+  repo-actions: [edit, source, issue]
+  navbar: {left: [{text: Start, href: index.ipynb}], right: [{text: Code, href: "https://example.org/me/tiny"}]}
+  page-footer: {left: "[Home](https://docs.example.org/tiny/), free"}
+  sidebar: {contents: [{text: Home, href: index.ipynb}, {section: Rooms, contents: [01_page.ipynb]}]}
+""")
+    out = tmp_path/'site'
+    done = project('![](images/here.png)', '--out', str(out))
+    assert done.returncode == 0, done.stdout + done.stderr
+    page, index = ((out/f'{n}.html').read_text(encoding='utf-8') for n in ('page', 'index'))
+    for o in ('<a href="index.html">Start</a>', '<a href="https://example.org/me/tiny">Code</a>',
+              '<link rel="icon" href="icon.svg">', 'content="https://docs.example.org/tiny/images/here.png"',
+              '<details open><summary>Rooms</summary><p><a href="page.html">Page</a></p></details>',
+              '<a href="https://example.org/me/tiny/edit/main/nbs/01_page.ipynb">Edit this page</a>',
+              '<a href="https://docs.example.org/tiny/">Home</a>, free'):
+        assert o in page, o
+    assert '<details><summary>Rooms</summary>' in index # closed: this page is not in it
+    (tmp_path/'nbs'/'icon.svg').unlink()
+    assert 'no such file: icon.svg' in project('Words.').stdout
+
+def test_scripts_of_other_servers_are_removed(tmp_path):
+    "What Quarto writes where a page has a table of pandas (quarto-cli, src/core/jupyter/widgets.ts)"
+    ours = '<script src="../site_libs/quarto-html/quarto.js"></script><script>go()</script>'
+    cdn = ('<script src="https://cdnjs.cloudflare.com/ajax/libs/require.js/2.3.6/require.min.js" '
+           'integrity="sha512-c3N" crossorigin="anonymous"></script>\n<script src="https://cdnjs.cloudflare.com/ajax/libs/jquery/3.5.1/'
+           'jquery.min.js" crossorigin="anonymous" data-relocate-top="true"></script>\n<script '
+           'type="application/javascript" data-relocate-top="true">'
+           "define('jquery', [],function() {return window.jQuery;})</script>\n")
+    (tmp_path/'rooms').mkdir()
+    (tmp_path/'rooms'/'page.html').write_text(f'<head>{ours}{cdn}</head>')
+    (tmp_path/'plain.html').write_text(f'<head>{ours}</head>')
+    done = subprocess.run([sys.executable, str(TOOLS/'no_cdn.py'), str(tmp_path)], capture_output=True, text=True)
+    assert done.stdout == 'no_cdn: 1 pages had scripts of other servers\n', done.stderr
+    assert (tmp_path/'rooms'/'page.html').read_text() == (tmp_path/'plain.html').read_text() == f'<head>{ours}</head>'
 
 def test_import_that_uses_what_is_not_run(project, tmp_path):
     (tmp_path/'nbs'/'01_page.ipynb').write_text(notebook(('markdown', '# Page\n\n> Two.'), ('code', 'x = 1'),

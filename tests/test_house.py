@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sysconfig.get_path('scripts')) # where nbdev's commands are
 sys.path.insert(0, str(ROOT/'tools'))
+from heads import MORE, imports, install, with_head
 from make_readme import readme
 
 def notebooks(nbs):
@@ -83,6 +84,63 @@ def test_scripts_lines_and_unused_names():
 def test_lines_are_short(nb):
     assert not [o for s in sources(nb) for o in s.splitlines() if len(o) > 120]
 
+def cells(nb): return json.loads(nb.read_text(encoding='utf-8'))['cells']
+
+@pytest.mark.parametrize('nb', NOTEBOOKS, ids=name)
+def test_head_opens_and_installs_on_colab(nb):
+    "`make export` writes the heads"
+    whole = json.loads(nb.read_text(encoding='utf-8'))
+    assert with_head(whole, name(nb)) == whole, 'run python tools/heads.py'
+
+def test_head_installs_what_is_imported():
+    "What a notebook imports comes with Python, with `colorize_nb[all]` or what that requires, or is named in the head"
+    settings = ConfigParser(delimiters=['='])
+    settings.read(ROOT/'settings.ini', encoding='utf-8')
+    cfg = settings['DEFAULT']
+    wanted = ' '.join([cfg['requirements'], *(cfg[f'{e}_requirements'] for e in cfg['all_extras'].split())]).split()
+    known = {re.match('[A-Za-z0-9_-]+', o)[0].lower().replace('-', '_') for o in wanted}
+    others = dict(PIL='pillow', skimage='scikit_image', sklearn='scikit_learn', yaml='pyyaml', # called otherwise
+                  fastcore='fastai', fastdownload='fastai', # what others of these require
+                  fasthtml='python_fasthtml', starlette='python_fasthtml', uvicorn='python_fasthtml')
+    known |= {m for m, d in others.items() if d in known}
+    known |= {'IPython', 'matplotlib_inline'} # Jupyter's own
+    known |= set(sys.stdlib_module_names)
+    for nb in NOTEBOOKS:
+        whole = json.loads(nb.read_text(encoding='utf-8'))
+        named = {m for m, d in MORE.items() if d in install(whole).split('"')[-1].split()}
+        assert not imports(whole) - known - named - {'colorize_nb'}, name(nb)
+
+# a path that only a checkout has: `../results/x.csv`, `Path('results')`, `nbs/recipes/results`
+OUTSIDE = re.compile(r"""['"](?:\.\./)+(?:results|recipes|bench|shared|nbs|tests|images|experiments|colorize_nb)\b"""
+                     r"""|(?:Path|open|read_csv|imread|load_evaluation)\(f?['"](?:\.\./|results\b|nbs/|bench/)""")
+
+@pytest.mark.parametrize('nb', [nb for nb in NOTEBOOKS if name(nb) != 'index.ipynb'], ids=name)
+def test_cells_run_outside_the_repository(nb):
+    "What a page shows of stored runs comes by `stored_path`; what needs a GPU or the net asks for it in Python"
+    for src in sources(nb):
+        assert not OUTSIDE.search(src), src
+        flags = re.findall(r'^#\|\s*(cuda|network|eval:\s*false)', src, re.M)
+        if 'cuda' in flags: assert 'torch.cuda.is_available()' in src, src
+        if 'network' in flags: assert re.search(r'^try: ', src, re.M) and 'except OSError' in src, src
+        # Jupyter runs it all the same: write a fenced block
+        assert not [f for f in flags if f.startswith('eval')], src
+
+def test_paths_of_a_checkout_are_seen():
+    bad = ["Path('../results/vae.json')", "pd.read_csv('../results/trials.csv')", "here = Path('results')",
+           "Path('../../shared/data')", "f'../recipes/results/{run}/history.csv'", "open('nbs/results/x.json')"]
+    assert all(map(OUTSIDE.search, bad))
+    good = ["stored_path('recipes/lite')", "refused('x', plain({}, file='../secret'))", "'/picture/../study.json'",
+            "Path('study/report')", "(tmp/'results').mkdir()", "'celeba:sets/faces', '../data'"]
+    assert not any(map(OUTSIDE.search, good))
+
+@pytest.mark.parametrize('nb', NOTEBOOKS, ids=name)
+def test_pictures_have_an_alternative_text(nb):
+    for c in cells(nb):
+        if c['cell_type'] != 'markdown': continue
+        src = ''.join(c['source'])
+        assert not re.search(r'!\[\s*\]\(', src), src
+        for img in re.findall(r'<img\b[^>]*>', src): assert re.search(r'\balt="[^"]+"', img), img
+
 @pytest.mark.parametrize('mod', MODULES)
 def test_no_private_name_crosses_modules(mod):
     tree = ast.parse(path_of(mod).read_text(encoding='utf-8'))
@@ -107,6 +165,58 @@ def test_public_names_have_docstrings(mod):
 def test_notebook_is_small(nb):
     assert nb.stat().st_size <= 300*1024
 
+DUMPS = { # what a reader of a page should not meet: name -> what it looks like
+    "a converter's header": r"jupytext|\A\s*(# )?---\n(# .*\n)*#?\s*jupyter:", # in sources; all others in outputs
+    'a raw row of a log': r"^\[\d+, .*'\d+:\d\d'\]\s*$", # as fastai's learner prints an epoch
+    'a progress bar': r'\d+%\||\b(it/s|s/it)\]|<progress\b|[█▌▊━╸]|\d\d:\d\d<(\d\d:\d\d|\?)|\r(?!\n)',
+    'a style sheet': r'</?style\b|(^|[}\s])[.#]?[a-z][\w-]*\s*\{\s*[a-z-]+\s*:\s*[^;{}]+;',
+    "a terminal's code": r'\x1b\['}
+
+def dumps(nb):
+    "What of `DUMPS` a notebook, as read from JSON, shows: (cell, name, text)"
+    header, *rest = DUMPS
+    def join(o): return ''.join(o) if isinstance(o, (str, list)) else ''
+    for i, c in enumerate(nb['cells']):
+        said = [(header, join(c['source']))]
+        for o in c.get('outputs', []):
+            data = o.get('data', {})
+            texts = [join(o.get('text')), *o.get('traceback', []), join(data.get('text/plain'))]
+            rich = join(data.get('text/html')) + join(data.get('text/markdown'))
+            # a style sheet in its element is not seen, and neither is what stands in tags, but for a bar
+            seen = re.sub(r'<(style|script)\b.*?</\1>|<(?!progress)[^>]*>', '', rich, flags=re.S)
+            said += [(n, t) for n in rest for t in [*texts, seen]]
+        for n, text in said:
+            if found := re.search(DUMPS[n], text, re.M): yield i, n, found[0][:60]
+    if 'jupytext' in nb.get('metadata', {}): yield None, header, 'metadata'
+
+@pytest.mark.parametrize('nb', NOTEBOOKS, ids=name)
+def test_pages_show_no_dumps(nb):
+    found = list(dumps(json.loads(nb.read_text(encoding='utf-8'))))
+    assert not found, 'train within `learn.no_logging()` and `learn.no_bar()`; show a style, do not print it'
+
+@pytest.mark.parametrize('source, output, kind', [
+    ('# ---\n# jupyter:\n#   jupytext:\n#     text_representation:', {}, "a converter's header"),
+    ('fit()', dict(text=["[0, 13.151212692260742, 20.0, '00:00']\n"]), 'a raw row of a log'),
+    ('fit()', dict(text=' 48%|████▊     | 12/25 [00:03<00:03, 3.9it/s]'), 'a progress bar'),
+    ('fit()', dict(data={'text/html': '<div><progress value="1" max="2"></progress></div>'}), 'a progress bar'),
+    ('fit()', dict(text='one\rtwo'), 'a progress bar'),
+    ('page()', dict(data={'text/plain': "'<style>.a { color: red; }</style>'"}), 'a style sheet'),
+    ('css', dict(text='figure {margin:0 0 1em;max-width:100%;}'), 'a style sheet'),
+    ('cli()', dict(text='\x1b[31mno\x1b[0m'), "a terminal's code")])
+def test_dumps_are_found(source, output, kind):
+    "Each kind, as the programs named print it"
+    cell = dict(cell_type='code', source=source, outputs=[dict(output_type='stream', **output)])
+    assert kind in {n for _, n, _ in dumps(dict(cells=[cell]))}
+
+@pytest.mark.parametrize('output', [
+    dict(text='epoch 1: training 0.0855, validation 0.0884\n'), dict(text="{'a': 1, 'b': [0, 1.5]}"),
+    dict(data={'text/html': '<style scoped>th { top: 0; }</style><table><tr><td>2</td></tr></table>',
+               'text/plain': '   a\n0  2'}),
+    dict(text='function until(limit) {\n  return new Promise(done => { over = true; })\n}')])
+def test_what_is_no_dump_may_stay(output):
+    "A table's own style, a line of a log in words, a script that a page explains"
+    assert not list(dumps(dict(cells=[dict(cell_type='code', source='x', outputs=[dict(**output)])])))
+
 @pytest.mark.parametrize('mod', MODULES)
 def test_module_has_one_subject(mod):
     assert len(path_of(mod).read_text(encoding='utf-8').splitlines()) <= 600
@@ -118,8 +228,8 @@ def test_version():
     assert colorize_nb.__version__ == settings['DEFAULT']['version']
 
 LIGHT = ['color.srgb', 'color.icc', 'io.metadata', 'io.download', 'io.read', 'io.write', 'io.files', 'io.samples',
-         'io.plates', 'io.tiff', 'io.png',
-         'models.registry', 'colorizer.upsample',
+         'io.plates', 'io.tiff', 'io.png', 'io.results',
+         'models.registry', 'models.catalog', 'colorizer.upsample', 'colorizer.blend', 'colorizer.foreign',
          'colorizer.engines', 'colorizer.core', 'colorizer.compare', 'colorizer.plan', 'colorizer.batch',
          'colorizer.processes', 'evaluate.demo', 'train.folder', 'train.recipe', 'cli.app']
 # none of these on the way from file to file

@@ -59,7 +59,8 @@ def test_wheel_is_small_and_whole(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for part in ('py.typed', '__init__.pyi', 'weights/default/model.onnx', 'weights/default/model.safetensors',
                  'weights/default/README.md',
-                 'train/recipes/', 'evaluate/templates/', 'study/web/study.js', 'io/pictures/'):
+                 'train/recipes/', 'evaluate/templates/', 'study/web/study.js', 'io/pictures/', 'results/bench.json',
+                 'results/evaluation/photos.json', 'results/recipes/lite/history.csv'):
         assert any(n.startswith(f'colorize_nb/{part}') for n in names), part
     assert not [n for n in names if n.split('/')[0] not in ('colorize_nb',) and '.dist-info' not in n.split('/')[0]]
 

@@ -2,11 +2,13 @@
 
 nbdev prepares the notebooks as it does for Quarto, nbconvert turns them into Markdown, pandoc into HTML; then each link
 is followed. Addresses of the documentation site and of the repository count as local. The site's sidebar is checked
-too.
+too. Around each page stand the navbar, the sidebar, the links to its source and the footer of _quarto.yml.
 """
 import argparse
+import html
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,7 @@ from nbconvert import MarkdownExporter
 from nbdev.config import get_config
 from nbdev.serve import proc_nbs
 
+TOOLS = Path(__file__).resolve().parent
 # what a cell may hold
 KEYS = {'markdown': ['attachments'], 'raw': ['attachments'], 'code': ['execution_count', 'outputs']}
 
@@ -42,19 +45,107 @@ def standard(nb):
     return nbformat.from_dict(dict(cells=cells, metadata={'language_info': {'name': 'python'}}, nbformat=4,
                                    nbformat_minor=5))
 
-def page_name(nb):
-    "The page's file name, which nbdev writes into the notebook's front matter, or None"
-    m = re.search(r'^output-file:\s*(\S+)', ''.join(c.source for c in nb.cells if c.cell_type == 'raw'), re.M)
-    return m and m[1]
+def front_matter(nb):
+    "What nbdev wrote into the notebook's front matter: title, description, name of the page"
+    raw = ''.join(c.source for c in nb.cells if c.cell_type == 'raw')
+    m = re.search(r'^---\n(.*?)^---', raw, re.M | re.S)
+    return yaml.safe_load(m[1]) if m else {}
 
-def build(proc, out):
+def described(md):
+    """Markdown in which every picture of a code cell has an alternative text, not `png`: what the heading above it
+    says"""
+    lines, heading, code = md.split('\n'), '', False
+    for i, line in enumerate(lines):
+        if line.startswith('```'): code = not code
+        if code: continue
+        if line.startswith('#'): heading = re.sub(r'[][`*]|\{.*', '', line.lstrip('# ')).strip()
+        lines[i] = re.sub(r'^!\[(?:png|jpeg|svg)\]\(', f'![Figure: {heading}](' if heading else '![Figure](', line)
+    return '\n'.join(lines)
+
+class Frame:
+    "What stands around every page, from the settings of Quarto"
+    def __init__(self, config, git_url, doc_url, notebooks):
+        "`notebooks`: name of a notebook -> (name of its page, title)"
+        self.web, self.git_url, self.doc_url, self.notebooks = config.get('website', {}), git_url, doc_url, notebooks
+
+    def link(self, page, target, text):
+        "A link on `page` to a notebook or an address; '' if there is no such notebook"
+        if not re.match('https?:', target):
+            if target not in self.notebooks: return ''
+            target = os.path.relpath(self.notebooks[target][0], Path(page).parent).replace(os.sep, '/')
+        return f'<a href="{html.escape(target)}">{html.escape(text)}</a>'
+
+    def navbar(self, page):
+        bar = self.web.get('navbar') or {}
+        links = [self.link(page, o['href'], o['text']) for k in ('left', 'right') for o in bar.get(k, [])]
+        return f'<nav class="navbar" aria-label="Site">{"".join(links)}</nav>' if any(links) else ''
+
+    def sidebar(self, page, nbs):
+        "Its sections, all closed but the one that `page` is in"
+        res = ''
+        for o in (self.web.get('sidebar') or {}).get('contents', []):
+            names = sidebar(dict(website=dict(sidebar=dict(contents=[o]))), nbs)
+            links = [self.link(page, n, o.get('text') or self.notebooks[n][1]) for n in names if n in self.notebooks]
+            if 'section' not in o: res += ''.join(f'<p>{k}</p>' for k in links)
+            else:
+                here = ' open' if page in [self.notebooks[n][0] for n in names if n in self.notebooks] else ''
+                res += f'<details{here}><summary>{html.escape(o["section"])}</summary>'
+                res += ''.join(f'<p>{k}</p>' for k in links) + '</details>'
+        return f'<nav class="sidebar" aria-label="Pages">{res}</nav>' if res else ''
+
+    def head(self, page, title, description):
+        "For search engines and for those who pass the page on"
+        up = '../'*page.count('/')
+        res = '<meta name="color-scheme" content="light dark">\n'
+        if icon := self.web.get('favicon'): res += f'<link rel="icon" href="{up}{icon}">\n'
+        about = {'og:title': title, 'og:description': description, 'og:url': self.doc_url + page,
+                 'og:image': self.web.get('image') and self.doc_url + self.web['image'],
+                 'og:image:alt': self.web.get('image-alt')}
+        return res + ''.join(f'<meta property="{k}" content="{html.escape(v)}">\n' for k, v in about.items() if v)
+
+    def foot(self, page, notebook):
+        "Links to edit the notebook, to its source and to report a mistake; the footer"
+        path = f'main/nbs/{notebook}'
+        words = dict(edit=('Edit this page', f'edit/{path}'), source=('View source', f'blob/{path}'),
+                     issue=('Report an issue', 'issues/new'))
+        links = [self.link(page, self.git_url + words[k][1], words[k][0]) for k in self.web.get('repo-actions', [])]
+        foot = self.web.get('page-footer') or {}
+        texts = [foot[k] for k in ('left', 'center', 'right') if k in foot]
+        texts = [re.sub(r'\[([^]]*)\]\(([^)]*)\)', r'<a href="\2">\1</a>', html.escape(o)) for o in texts]
+        return '<footer>' + ''.join(f'<p>{o}</p>' for o in [' · '.join(links), *texts] if o) + '</footer>'
+
+def write_page(page, md, matter, frame, notebook, nbs, out):
+    "Turn the Markdown `md` into HTML at `page`; pandoc's complaints"
+    title = matter.get('title') or page.stem
+    rel, up = page.relative_to(out).as_posix(), '../'*(len(page.relative_to(out).parts) - 1)
+    with tempfile.TemporaryDirectory() as tmp:
+        parts = dict(head=frame.head(rel, title, matter.get('description')),
+                     before=frame.navbar(rel) + frame.sidebar(rel, nbs) + '<main>',
+                     after='</main>' + frame.foot(rel, notebook))
+        for k, v in parts.items(): (Path(tmp)/k).write_text(v, encoding='utf-8')
+        done = subprocess.run([pypandoc.get_pandoc_path(), '--from=markdown+autolink_bare_uris', '--to=html',
+                               '--standalone', '--mathml', f'--metadata=pagetitle:{title}', '--metadata=lang:en',
+                               f"--metadata=subtitle:{matter.get('description', '').replace('`', '')}",
+                               '--metadata=document-css:false', f'--css={up}styles.css', f'--css={up}plain.css',
+                               f'--include-in-header={tmp}/head', f'--include-before-body={tmp}/before',
+                               f'--include-after-body={tmp}/after', '-o', str(page)],
+                              input=md, capture_output=True, text=True, encoding='utf-8')
+    return [' '.join(o.split())[:200] for o in re.split(r'^(?=\[)', done.stderr, flags=re.M) if o.strip()]
+
+def build(proc, out, cfg):
     """Write Markdown, pictures and HTML of the notebooks in `proc` to `out`; a dict from page to notebook, and pandoc's
     complaints"""
-    pages, complaints = {}, []
+    pages, complaints, nbs = {}, [], cfg.nbs_path.resolve()
     exporter = MarkdownExporter() # it writes pictures into files of their own
-    for src in sorted(proc.rglob('*.ipynb')):
-        nb, rel = nbformat.read(src, as_version=nbformat.NO_CONVERT), src.relative_to(proc)
-        page = out/rel.with_name(page_name(nb) or rel.with_suffix('.html').name)
+    read = {src.relative_to(proc): nbformat.read(src, as_version=nbformat.NO_CONVERT)
+            for src in sorted(proc.rglob('*.ipynb'))}
+    matter = {rel: front_matter(nb) for rel, nb in read.items()}
+    names = {rel: rel.with_name(m.get('output-file') or rel.with_suffix('.html').name) for rel, m in matter.items()}
+    titles = {rel: m.get('title') or rel.stem for rel, m in matter.items()}
+    frame = Frame(settings(nbs), cfg.git_url.rstrip('/') + '/', cfg.doc_url.rstrip('/') + '/',
+                  {rel.as_posix(): (names[rel].as_posix(), titles[rel]) for rel in read})
+    for rel, nb in read.items():
+        page = out/names[rel]
         page.parent.mkdir(parents=True, exist_ok=True)
         md, res = exporter.from_notebook_node(standard(nb),
                                               {'output_files_dir': page.stem + '_files', 'unique_key': page.stem})
@@ -62,14 +153,13 @@ def build(proc, out):
             pic = page.parent/name
             pic.parent.mkdir(parents=True, exist_ok=True)
             pic.write_bytes(data)
+        md = described(md)
         page.with_suffix('.md').write_text(md, encoding='utf-8')
-        done = subprocess.run([pypandoc.get_pandoc_path(), '--from=markdown+autolink_bare_uris', '--to=html',
-                               '--standalone', '--mathml',
-                               f'--metadata=pagetitle:{page.stem}', '-o', str(page)], input=md, capture_output=True,
-                              text=True, encoding='utf-8')
-        complaints += [f"{rel}: {' '.join(o.split())[:200]}"
-                       for o in re.split(r'^(?=\[)', done.stderr, flags=re.M) if o.strip()]
+        complaints += [f'{rel}: {o}' for o in write_page(page, md, matter[rel], frame, rel.as_posix(), nbs, out)]
         pages[page.relative_to(out).as_posix()] = rel.as_posix()
+    shutil.copy(TOOLS/'plain.css', out)
+    if (nbs/'styles.css').exists(): shutil.copy(nbs/'styles.css', out)
+    if (nbs/'images').exists(): shutil.copytree(nbs/'images', out/'images', dirs_exist_ok=True)
     return pages, complaints
 
 class Links(HTMLParser):
@@ -132,16 +222,28 @@ def sidebar(config, nbs):
     walk(config.get('website', {}).get('sidebar', {}).get('contents', []))
     return found
 
+def settings(nbs):
+    "The settings of Quarto beside the folder `nbs`; {} if there are none"
+    path = nbs.parent/'_quarto.yml'
+    return yaml.safe_load(path.read_text(encoding='utf-8')) if path.exists() else {}
+
+def named_files(config):
+    "The files that the settings name: stylesheets, themes, pictures, and notebooks in the navbar"
+    page, web = config.get('format', {}).get('html', {}), config.get('website', {})
+    res = [*config.get('metadata-files', []), *(page[k] for k in ['css'] if k in page)]
+    res += [o for theme in (page.get('theme') or {}).values() for o in theme if o.endswith('.scss')]
+    res += [web[k] for k in ('favicon', 'image') if k in web]
+    hrefs = [o['href'] for k in ('left', 'right') for o in (web.get('navbar') or {}).get(k, [])]
+    return res + [o for o in hrefs if not re.match('https?:', o)]
+
 def check_sidebar(nbs, pages):
     "Problems of the sidebar: names without a notebook, notebooks without a name; and files that the settings want"
-    path = nbs.parent/'_quarto.yml'
-    if not path.exists(): return []
-    config = yaml.safe_load(path.read_text(encoding='utf-8'))
-    names, html = sidebar(config, nbs), config.get('format', {}).get('html', {})
-    wanted = [*config.get('metadata-files', []), *([html['css']] if 'css' in html else [])]
+    config = settings(nbs)
+    if not config: return []
+    names = sidebar(config, nbs)
     return ([f'sidebar: no such notebook: {n}' for n in names if not (nbs/n).exists()]
             + [f'sidebar: missing: {n}' for n in pages.values() if n not in names]
-            + [f'settings: no such file: {n}' for n in wanted if not (nbs/n).exists()])
+            + [f'settings: no such file: {n}' for n in named_files(config) if not (nbs/n).exists()])
 
 def main():
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -159,7 +261,7 @@ def main():
         return 1
     with tempfile.TemporaryDirectory() as tmp:
         out = (args.out or Path(tmp)).resolve()
-        pages, complaints = build(proc, out)
+        pages, complaints = build(proc, out, cfg)
         site = Site(out, cfg.nbs_path.resolve(), pages, cfg.doc_url, cfg.git_url)
         bad = {p: probs for p in pages if (probs := site.problems(p))}
     for page, probs in bad.items():

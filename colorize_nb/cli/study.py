@@ -47,8 +47,8 @@ def make(
         help='Results of any program, named like the true pictures; again for more; THEIRS=DIR calls them '
              'THEIRS.')]=None,
     model:Annotated[list[str]|None, Option(metavar='NAME|FILE',
-        help='A packaged model or a .safetensors file, which colorizes them now; again for more; MINE=FILE calls it '
-             'MINE; default: the packaged model.')]=None,
+        help='A packaged or published model, a file or a blend (a+b), which colorizes them now; again for more; '
+             'MINE=FILE calls it MINE; default: the packaged model.')]=None,
     design:Annotated[Design, Option(
         help='pairs: the real beside the colorized, which one is colorized? single: one picture, real or '
              'colorized?')]=Design.pairs,

@@ -210,7 +210,7 @@ def evaluate(
              'plates: old glass plates in their true colours, downloaded.')],
     out:Annotated[Path, Option(metavar='DIR', help='Folder for metrics.json and report.html.')],
     model:Annotated[list[str]|None, Option(metavar='NAME|FILE',
-        help='A packaged model or a .safetensors file; again for more; MINE=FILE calls it MINE.')]=None,
+        help='A packaged or published model, a file or a blend (a+b); again for more; MINE=FILE calls it MINE.')]=None,
     pred:Annotated[list[str]|None, Option(metavar='DIR',
         help='Results of any program, named like the pictures; again for more; THEIRS=DIR calls them THEIRS.')]=None,
     earlier:Annotated[list[Path]|None, Option('--with', metavar='FILE', exists=True, dir_okay=False,

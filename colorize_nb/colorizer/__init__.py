@@ -7,6 +7,7 @@ from importlib import import_module
 _MODULES = dict( # module of this package: the names that it lends
     core=['Colorizer', 'ChromaModel', 'working_shape', 'predict_chroma', 'average_chroma'],
     engines=['load_engine', 'OnnxEngine', 'TorchEngine'],
+    hints=['Hint', 'Hints'],
     upsample=['guided_upsample', 'merge_chroma', 'merge_chroma_exact'],
     batch=['colorize_files', 'colorize_in_processes'],
     compare=['side_by_side', 'sizes_sheet'],

@@ -16,9 +16,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Iterable, Iterator
 
+import numpy as np
+from PIL import Image
+
+from .choices import palette_of_files
 from .compare import side_by_side, sizes_sheet
 from .core import Colorizer
 from .engines import available_cores
+from .hints import Hints, hints_note
 from .plan import BatchOptions, Job, Result
 from .plan import files_to_write, plan_share, sweep_targets, with_batch_options
 from ..io.download import fetch_url, is_url
@@ -73,10 +78,10 @@ def _run_step(step, job, options, seconds, *args):
 def _format(path): return WRITERS[path.suffix.lower()][0]
 
 def _read_image(job, options, files):
-    "Read an image, and pass it on if it has colours: the picture, and for a TIFF of many pages what opens it again."
+    "Read an image, or pass it on if it has colours: the picture, what opens a TIFF of many pages again, its hints."
     x = _fetch(job, options)
     picture = open_picture(x, job.name)
-    if picture.pages > 1 and _format(job.target) == 'TIFF': return picture, x
+    if picture.pages > 1 and _format(job.target) == 'TIFF': return picture, x, None
     if picture.pages > 1:
         note = f'{job.target.name} is the first of {picture.pages} pages: TIFF keeps them all'
         picture.notes = *picture.notes, note
@@ -88,7 +93,25 @@ def _read_image(job, options, files):
         if side in files: save_picture(side_by_side(picture.plane(), read_colours(x, picture)), side)
         return job.result('copied', _describe(picture, result, copied=True, whole=whole))
     picture.plane() # now, while we are among several threads
-    return picture, None
+    return picture, None, _read_hints(job, options, picture)
+
+# %% ../../nbs/colorizer/05_batch.ipynb #hnt8
+def _read_hints(job, options, picture):
+    "A person's hints for a picture, checked; None if there are none for this page."
+    path = job.hints_file(options.hints)
+    if path is None: return None
+    hints = Hints.read(path)
+    return hints.check(picture) if (hints.frame or 0) == picture.page else None
+
+def _note_settings(job, options, picture, hints, colorizer):
+    "Say in the picture's notes and metadata what its colours were made with."
+    settings = []
+    if hints is not None and getattr(colorizer, 'takes_hints', False):
+        n, path = len(hints), job.hints_file(options.hints)
+        picture.notes = *picture.notes, f"{picture.name} has {n} hint{'s' if n != 1 else ''} from {path.name}"
+        settings.append(hints_note(hints))
+    if options.palette: settings.append(f"palette {', '.join(os.path.basename(p) for p in options.palette)}")
+    if settings and picture.metadata is not None: picture.metadata.settings = '; '.join(settings)
 
 def _copy(x, picture, target):
     "Pass on an image with colours, byte for byte if its format may stay; tell whether it did."
@@ -114,6 +137,8 @@ def _describe(picture, target, copied=False, whole=False):
     return '; '.join(notes)
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c010
+_SMOOTH = Image.Resampling.BILINEAR
+
 def _merge(colorizer, picture, ab, path, options):
     "`picture` with the chroma `ab`, in the way that suits the file at `path`."
     fmt = _format(path)
@@ -122,31 +147,53 @@ def _merge(colorizer, picture, ab, path, options):
     else: target = 'rgb'
     return colorizer.merge_chroma(picture, ab, target=target, saturation=options.saturation, exact=options.exact)
 
-def _write_image(job, options, files, picture, ab, sheet, colorizer):
+def _write_more(job, options, files, picture, more, colorizer):
+    "Write the further answers, and the map of uncertainty: path -> chroma (2,h,w), or entropy (h,w)."
+    for i, (path, plane) in enumerate(more.items(), 1):
+        if path not in files: continue
+        if plane.ndim == 2:
+            save_picture(Image.fromarray(np.round(255*plane).astype(np.uint8)).resize(picture.size, _SMOOTH), path)
+            continue
+        meta, count = picture.metadata, f'answer {i} of {options.answers}'
+        if meta is not None: meta = replace(meta, settings='; '.join(filter(None, [meta.settings, count])))
+        save_picture(_merge(colorizer, picture, plane, path, options), path, metadata=meta,
+                     model=getattr(colorizer, 'name', ''))
+
+def _write_image(job, options, files, picture, ab, sheet, colorizer, hints=None, more=None):
     "Colour an image and write its files."
     result, side, sizes = job.files(True, True)
+    _note_settings(job, options, picture, hints, colorizer)
     if result in files or side in files: colour = _merge(colorizer, picture, ab, result, options)
     if side in files: save_picture(side_by_side(picture.plane(), colour), side)
     if sizes in files: save_picture(sheet, sizes)
+    _write_more(job, options, files, picture, more or {}, colorizer)
     if result in files:
         save_picture(colour, result, metadata=picture.metadata, model=getattr(colorizer, 'name', ''))
         picture.notes += _bring_sidecars(job, picture, options, getattr(colorizer, 'name', ''))
     return job.result('done', _describe(picture, result))
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c017
-def _predict_batch(colorizer, pictures, options):
+def _knobs(options):
+    "What is asked for beyond what every colorizer knows."
+    knobs = {} if options.vivid is None else dict(vivid=options.vivid)
+    return knobs | dict(palette=palette_of_files(options.palette)) if options.palette else knobs
+
+def _predict_batch(colorizer, pictures, options, hints=()):
     "Chroma of each picture, or the exception that it raised."
     if not pictures: return []
-    knob = {} if options.vivid is None else dict(vivid=options.vivid)
-    try: return colorizer.predict_ab(pictures, size=options.size, tta=options.tta, **knob)
+    try:
+        more = dict(hints=list(hints)) if any(hints) else {}
+        return colorizer.predict_ab(pictures, size=options.size, tta=options.tta, **_knobs(options), **more)
     except Exception as e: # an engine raises what it likes
         if len(pictures) == 1: return [e]
-        half = len(pictures)//2
-        return [ab for part in (pictures[:half], pictures[half:]) for ab in _predict_batch(colorizer, part, options)]
+        half, res = len(pictures)//2, []
+        for part in slice(half), slice(half, None):
+            res += _predict_batch(colorizer, pictures[part], options, hints[part])
+        return res
 
-def _predict_one(colorizer, picture, options):
+def _predict_one(colorizer, picture, options, hints=None):
     "Chroma of one picture."
-    ab, = _predict_batch(colorizer, [picture], options)
+    ab, = _predict_batch(colorizer, [picture], options, [hints])
     if isinstance(ab, Exception): raise ab
     return ab
 
@@ -156,6 +203,17 @@ def _make_sheet(colorizer, picture, job, options, files):
     return sizes_sheet(colorizer, picture, options.sizes, vivid=options.vivid, saturation=options.saturation,
                        exact=options.exact)
 
+def _predict_more(colorizer, picture, job, options, files, hints=None):
+    "Further answers and the map of uncertainty, as far as they are to be written: path -> plane."
+    more, answers = {}, job.files(answers=options.answers)[1:]
+    if any(f in files for f in answers):
+        abs_ = colorizer.predict_answers(picture, options.answers, size=options.size, tta=options.tta, hints=hints,
+                                         **_knobs(options))
+        more |= dict(zip(answers, abs_))
+    if options.uncertainty and (path := job.files(uncertainty=True)[1]) in files:
+        more[path] = colorizer.uncertainty(picture, size=options.size, hints=hints)
+    return more
+
 # %% ../../nbs/colorizer/05_batch.ipynb #c020
 def _colored_pages(job, options, x, colorizer, seen):
     "(picture, colours) of each page of a TIFF; `seen` collects whether it had its own, and what to say about it."
@@ -163,7 +221,12 @@ def _colored_pages(job, options, x, colorizer, seen):
         own = picture.colored and not options.force
         seen[picture.page] = own, picture.notes
         if own: colour = read_colours(x, picture)
-        else: colour = _merge(colorizer, picture, _predict_one(colorizer, picture, options), job.target, options)
+        else:
+            hints = _read_hints(job, options, picture)
+            ab = _predict_one(colorizer, picture, options, hints)
+            _note_settings(job, options, picture, hints, colorizer)
+            seen[picture.page] = own, picture.notes
+            colour = _merge(colorizer, picture, ab, job.target, options)
         yield picture, colour
 
 def _colorize_pages(job, options, files, x, first, colorizer):
@@ -182,6 +245,9 @@ def _colorize_pages(job, options, files, x, first, colorizer):
         if more: seen[0] = seen[0][0], seen[0][1] + more
     if side in files: save_picture((side_by_side(p.plane(), colour) for p, colour in pages()), side)
     if sizes in files: save_picture(_make_sheet(colorizer, first, job, options, files), sizes)
+    if options.answers or options.uncertainty: # of the first page
+        more = _predict_more(colorizer, first, job, options, files, _read_hints(job, options, first))
+        _write_more(job, options, files, first, more, colorizer)
     own = sum(own for own, _ in seen.values())
     return job.result('copied' if seen and own == len(seen) else 'done', _describe_pages(job, seen, metadata, own))
 
@@ -273,27 +339,30 @@ def _make_task(job, files):
 def _run_network(tasks, colorizer, pool, options):
     "Predict the chroma of what was read, and hand it on to be written."
     tasks = [o for o in tasks if not o.ended]
-    read = {o: o.future.result() for o in tasks} # (picture, what opens an album again or None, seconds)
+    read = {o: o.future.result() for o in tasks} # (picture, what opens an album again or None, hints, seconds)
     single, start = [o for o in tasks if read[o][1] is None], time.perf_counter()
     with _limited_torch_threads():
-        abs_ = dict(zip(single, _predict_batch(colorizer, [read[o][0] for o in single], options)))
+        pictures, hints = ([read[o][i] for o in single] for i in (0, 2))
+        abs_ = dict(zip(single, _predict_batch(colorizer, pictures, options, hints)))
     share = (time.perf_counter() - start)/max(1, len(single))
     for o in tasks:
-        picture, album, seconds = read[o]
+        picture, album, hints, seconds = read[o]
         if album is not None:
             res = _run_step(_colorize_pages, o.job, options, seconds, o.files, album, picture, colorizer)
         else:
-            res = _run_step(_check_answer, o.job, options, seconds + share, o.files, picture, abs_[o], colorizer)
+            res = _run_step(_check_answer, o.job, options, seconds + share, o.files, picture, abs_[o], colorizer,
+                            hints)
         if isinstance(res, Result): o.future = _finished(res)
         else:
-            sheet, seconds = res
-            args = o.files, picture, abs_[o], sheet, colorizer
+            sheet, more, seconds = res
+            args = o.files, picture, abs_[o], sheet, colorizer, hints, more
             o.future = pool.submit(_run_step, _write_image, o.job, options, seconds, *args)
 
-def _check_answer(job, options, files, picture, ab, colorizer):
-    "What is left for this thread before an image can be written: to raise the network's error, and its sheet of sizes."
+def _check_answer(job, options, files, picture, ab, colorizer, hints):
+    "What is left for this thread before an image can be written: raise the network's error, ask it for what is more."
     if isinstance(ab, Exception): raise ab
-    return _make_sheet(colorizer, picture, job, options, files),
+    sheet = _make_sheet(colorizer, picture, job, options, files)
+    return sheet, _predict_more(colorizer, picture, job, options, files, hints)
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c030
 def run_pipeline(
@@ -362,6 +431,7 @@ def colorize_files(
 )->Iterator: # one `Result` for each input, in their order
     "Colorize many images; go on past bad ones, skip what is done."
     options = replace(options or BatchOptions(), **settings)
+    if options.palette: palette_of_files(options.palette) # what is wrong with it is told now
     return _run_jobs(*plan_share(inputs, out, options, shard), colorizer, options, shard)
 
 def __getattr__(name): # at home in a module of its own

@@ -6,7 +6,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/colorizer/plan.html.md"""
 
 # %% auto #0
 __all__ = ['BatchOptions', 'Result', 'Job', 'plan_files', 'input_ids', 'files_to_write', 'shard_from_env', 'take_shard',
-           'shard_device', 'plan_share', 'sweep_targets', 'with_batch_options']
+           'shard_device', 'check_one_image', 'plan_share', 'sweep_targets', 'with_batch_options']
 
 # %% ../../nbs/colorizer/04_plan.ipynb #c003
 import glob, hashlib, inspect, os, re, unicodedata
@@ -17,6 +17,7 @@ from typing import Callable, Iterable, Mapping, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from .core import working_shape
+from .hints import hints_path, is_hints_name
 from ..io.download import is_url
 from ..io.files import SUFFIXES
 from ..io.write import WRITERS, sweep
@@ -39,9 +40,15 @@ class BatchOptions:
     allow_private:bool=False # fetch also from private addresses
     threads:int|None=None # that read, paint and write; None: one more than there are cores
     debug:bool=False # raise the first error instead of reporting it
+    hints:str|Path|None=None # file of hints for the one image; None: the file beside each image, where there is one
+    palette:tuple=() # colour photographs, paths, that lend their colours
+    answers:int=0 # also write NAME-1, NAME-2...: so many different colourings
+    uncertainty:bool=False # also write NAME_uncertainty.png: where the model guesses
 
     def __post_init__(self):
         self.sizes = tuple(self.sizes)
+        self.palette = (self.palette,) if isinstance(self.palette, (str, Path)) else tuple(self.palette)
+        if not 0 <= self.answers <= 32: raise ValueError(f"expected 0 to 32 answers, got {self.answers}: 4 is usual")
         if self.batch_size < 1:
             raise ValueError(f"expected a batch size of at least 1, got {self.batch_size}: 4 is usual")
         if self.threads is not None and self.threads < 1:
@@ -85,8 +92,9 @@ def _status(name):
 def _same_file(a, b): return os.path.exists(a) and os.path.exists(b) and os.path.samefile(a, b)
 
 def _is_sidecar(name, pictures):
-    "Whether a file is the XMP of one of the `pictures`, lower-case names in its folder, with which it travels."
+    "Whether a file is the XMP or the hints of one of the `pictures`, lower-case names in its folder."
     stem, suffix = os.path.splitext(name.lower())
+    if is_hints_name(name): stem, suffix = name.lower().removesuffix('.hints.json'), '.xmp'
     return suffix == '.xmp' and (stem in pictures or any(os.path.splitext(p)[0] == stem for p in pictures))
 
 def _walk(folder, out):
@@ -159,13 +167,26 @@ class Job(NamedTuple):
     def files(self,
         compare:bool=False, # with NAME_compare, gray and colour side by side
         sizes:bool=False, # with NAME_sizes.png, a sheet of working sizes
+        answers:int=0, # with NAME-1, NAME-2...: so many different colourings
+        uncertainty:bool=False, # with NAME_uncertainty.png, where the model guesses
     )->list: # paths; the result's first
         "List the files that this job writes."
         if self.target is None: return []
         files = [self.target]
         if compare: files.append(_tagged(self.target, '_compare'))
         if sizes: files.append(_tagged(self.target, '_sizes').with_suffix('.png'))
+        files += [_tagged(self.target, f'-{i}') for i in range(1, answers + 1)]
+        if uncertainty: files.append(_tagged(self.target, '_uncertainty').with_suffix('.png'))
         return files
+
+    def hints_file(self,
+        given:str|Path|None=None, # named for this image; None: look beside it
+    )->Path|None: # that is there; None if there is none
+        "Find the file with a person's hints for the input: `photo.hints.json` beside it."
+        if given is not None: return Path(given)
+        if is_url(self.source) or self.source == '-': return None
+        found = hints_path(self.source)
+        return found if found.is_file() else None
 
     @property
     def name(self)->str: # path, URL, or the words for the standard input
@@ -208,16 +229,16 @@ def _path_tag(source):
     "A tag of six digits that stand for the whole path of a source."
     return '-' + hashlib.sha256(_absolute(source).encode('utf-8', 'surrogateescape')).hexdigest()[:6]
 
-def _clashing(jobs, compare, sizes):
+def _clashing(jobs, *more):
     "Indices of jobs whose files would clash."
-    keys = [[unicodedata.normalize('NFC', str(f)).casefold() for f in j.files(compare, sizes)] for j in jobs]
+    keys = [[unicodedata.normalize('NFC', str(f)).casefold() for f in j.files(*more)] for j in jobs]
     n = Counter(k for ks in keys for k in ks)
     return [i for i, ks in enumerate(keys) if any(n[k] > 1 for k in ks)]
 
-def _tell_apart(jobs, compare, sizes=False):
+def _tell_apart(jobs, *more):
     "Give longer names to jobs whose files would clash."
     for tag in (_suffix_tag, _path_tag):
-        for i in _clashing(jobs, compare, sizes):
+        for i in _clashing(jobs, *more):
             jobs[i] = jobs[i]._replace(target=_tagged(jobs[i].target, tag(jobs[i].source)))
     return jobs
 
@@ -261,6 +282,8 @@ def plan_files(
     format:str='keep', # keep, or a suffix of `WRITERS` without its dot: png, jpg...
     compare:bool=False, # a second file with gray and colour side by side
     sizes:bool=False, # one more with a sheet of working sizes
+    answers:int=0, # so many more with different colourings
+    uncertainty:bool=False, # one more that shows where the model guesses
 )->list: # of `Job`, in order, each input once
     "Plan which input goes where; nothing is read or written."
     inputs = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
@@ -277,7 +300,7 @@ def plan_files(
         key = _absolute(source)
         if key not in jobs or jobs[key].status: jobs[key] = job
     jobs = list(jobs.values())
-    return _name_one(jobs, out, format) if single else _tell_apart(jobs, compare, sizes)
+    return _name_one(jobs, out, format) if single else _tell_apart(jobs, compare, sizes, answers, uncertainty)
 
 # %% ../../nbs/colorizer/04_plan.ipynb #c041
 def _file_id(path):
@@ -294,8 +317,11 @@ def input_ids(
 
 def _missing_files(job, options):
     "Files of `job` that are still to be written."
-    files = job.files(options.compare, options.sizes)
-    return [f for f in files if options.overwrite or not (f.is_file() and f.stat().st_size)]
+    files = job.files(options.compare, options.sizes, options.answers, options.uncertainty)
+    hints = job.hints_file(options.hints)
+    changed = hints.stat().st_mtime_ns if hints else 0
+    def done(f): return f.is_file() and f.stat().st_size and f.stat().st_mtime_ns >= changed
+    return [f for f in files if options.overwrite or not done(f)]
 
 def files_to_write(
     job:Job, # of a plan
@@ -360,6 +386,14 @@ def shard_device(
     return f"cuda:{int(local) % n}" if n else device
 
 # %% ../../nbs/colorizer/04_plan.ipynb #n060
+def check_one_image(
+    jobs:list, # of `Job`: a whole plan
+):
+    "Refuse one file of hints for several images."
+    n = sum(not j.status for j in jobs)
+    if n != 1:
+        raise ValueError(f"a file of hints is for one image, and there are {n}: put photo.hints.json beside each")
+
 def plan_share(
     inputs:str|Path|Iterable, # as in `plan_files`
     out:str|Path, # as in `plan_files`
@@ -367,7 +401,9 @@ def plan_share(
     shard:tuple=(0, 1), # (rank, world), see `shard_from_env`
 )->tuple: # (list of `Job`, set of files that no result may overwrite)
     "Plan a run and take this process's share."
-    jobs = plan_files(inputs, out, options.format, options.compare, bool(options.sizes))
+    jobs = plan_files(inputs, out, options.format, options.compare, bool(options.sizes), options.answers,
+                      options.uncertainty)
+    if options.hints is not None: check_one_image(jobs)
     return take_shard(jobs, shard), input_ids(jobs)
 
 def sweep_targets(

@@ -22,7 +22,7 @@ from PIL import Image
 from ..color.film import EVALUATION_FILMS, film_gray
 from ..color.lab import clip_gamut, lab2rgb8, rgb2lab
 from ..colorizer.core import Colorizer
-from ..models.registry import RENAMED, find_model
+from ..models.registry import RENAMED, model_files
 from ..io.files import SUFFIXES, center_box, find_pictures, rank_pictures, read_picture, read_whole, whole_box
 from ..metrics.image import gray_rgb
 from ..io.read import PictureError, decoding
@@ -207,7 +207,7 @@ def _parameters(colorizer):
     return sum(p.numel() for p in network.parameters()) if hasattr(network, 'parameters') else None
 
 def model_method(
-    model:str|Path='default', # a packaged model's name, or a .safetensors file
+    model:str|Path='default', # a model's name, file or blend, as `load_engine` takes it
     name:str|None=None, # in tables; default: the packaged name, or the file's folder
     size:int|None=None, # working size, pixels; default the model's
     saturation:float|None=None, # times the predicted chroma; default the model's
@@ -215,17 +215,17 @@ def model_method(
     vivid:float|None=None, # 0 calm to 1 vivid, where the model has that knob; default the model's
 )->Method: # colorizes images end to end, at full size
     "Make a method of a model."
-    path = find_model(model)
+    paths = model_files(model) # several of a blend
     c = Colorizer.load(model, device) # a packaged model with the engine that users get
-    if name is None: name = _model_name(model, path)
+    if name is None: name = _model_name(model, paths[0]) if len(paths) == 1 else str(model)
     if size is not None: name, c.size = f'{name}, {size} px', size
     if vivid is not None: name = f'{name}, vivid {vivid:g}'
     info = dict(model=c.meta.get('name', name), arch=c.meta.get('arch'), size=c.size,
                 saturation=c.saturation if saturation is None else saturation,
                 vivid=c.vivid if vivid is None else vivid, device=str(c.device),
-                parameters=_parameters(c), megabytes=round(path.stat().st_size/1e6, 1))
+                parameters=_parameters(c), megabytes=round(sum(p.stat().st_size for p in paths)/1e6, 1))
     def answer(question): return np.asarray(c(Image.fromarray(question.gray), saturation, vivid=vivid))
-    return Method(name, answer, info, names_seen(path))
+    return Method(name, answer, info, frozenset().union(*map(names_seen, paths)))
 
 # %% ../../nbs/evaluate/03_methods.ipynb #c029
 def _fit(im, height, width, name):

@@ -167,6 +167,7 @@ class Metadata:
     luma_table:list|None=None # 64 values: a JPEG's quantisation of luminance
     orientation:int=1 # as EXIF tells, 1 to 8: what `ImageOps.exif_transpose` undoes
     notes:list=field(default_factory=list) # messages on what could not be kept, without the picture's name
+    settings:str='' # more words for the history of the result, such as the hints that it was made with
 
     @property
     def comment(self)->bytes|None: # None if there is none
@@ -202,7 +203,7 @@ class Metadata:
         model:str='', # name of the model that computed the colours
     )->tuple: # (XMP for a file beside the result, `packet` itself if it is unreadable; what was wrong or '')
         "Bring XMP that lies beside a picture up to date."
-        merged, problem = merge_xmp(packet, size, _PROGRAM, _done(model), None, self.orientation)
+        merged, problem = merge_xmp(packet, size, _PROGRAM, _done(self, model), None, self.orientation)
         return (packet, 'the XMP file beside it cannot be read and was copied as it is') if problem else (merged, '')
 
     def arguments(self,
@@ -330,14 +331,16 @@ def _upright_dpi(meta): return meta.dpi[::-1] if meta.dpi and meta.orientation >
 
 def _by(model): return f' by the model {model}' if model else ''
 
-def _done(model): return f"{_COLOURS}{_by(model)}; lightness is the original's"
+def _done(meta, model):
+    settings = f'; {meta.settings}' if meta.settings else ''
+    return f"{_COLOURS}{_by(model)}; lightness is the original's{settings}"
 
 def _exif(meta, size, model, description=b'', drop=()):
     software = f"{_PROGRAM} ({_COLOURS}{_by(model)})"
     return tidy_exif(meta.exif, size, software, description, _upright_dpi(meta), drop)
 
 def _xmp(meta, size, model, extension=None):
-    packet, note = merge_xmp(meta.xmp, size, _PROGRAM, _done(model), extension, meta.orientation)
+    packet, note = merge_xmp(meta.xmp, size, _PROGRAM, _done(meta, model), extension, meta.orientation)
     if note: meta.note(note)
     return packet
 

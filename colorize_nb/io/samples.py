@@ -68,7 +68,7 @@ def samples()->list: # names, as `sample` takes them
     return [n for n, s in COLOR_SAMPLES.items() if _path_of(s)]
 
 def gray_samples()->list: # names, as `gray_sample` takes them
-    "List the photographs on this disk that never had a colour."
+    "List the gray photographs on this disk, whose colours are not known."
     return [n for n, s in GRAY_SAMPLES.items() if _path_of(s)]
 
 def sample_path(
@@ -95,7 +95,7 @@ def sample(
 def gray_sample(
     name:str, # one of `gray_samples()`
 )->Image.Image: # mode L
-    "Open a photograph that never had a colour."
+    "Open a gray photograph, whose colours are not known."
     if name not in GRAY_SAMPLES:
         raise ValueError(f"no gray sample named {name!r}: take one of {', '.join(GRAY_SAMPLES)}")
     with open_image(sample_path(name)) as im: return im.convert('L')

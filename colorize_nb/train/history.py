@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 if TYPE_CHECKING: import matplotlib.figure
 
 from ..io.files import open_image
+from ..io.results import stored_picture
 from ..io.samples import sample
 
 # %% ../../nbs/train/12_history.ipynb #c005
@@ -119,7 +120,8 @@ def show_rows(
 )->'matplotlib.figure.Figure': # with gray above and the truth below
     "Show how several systems colorize the packaged photographs."
     import matplotlib.pyplot as plt
-    theirs = {label: open_image(Path(folder)/n/'samples.jpg') for n, label in zip(names, labels or names)}
+    files = [stored_picture(Path(folder)/n/'samples.jpg') for n in names]
+    theirs = {label: open_image(f) for f, label in zip(files, labels or names)}
     rows = {'gray': sample_row(lambda im: im)} | theirs | {'truth': sample_row()}
     fig, axs = plt.subplots(len(rows), 1, figsize=(7, .78*len(rows)))
     for ax, (label, im) in zip(axs, rows.items()):
@@ -140,7 +142,8 @@ _BASELINES = 'gray', 'gray, luma', 'mean colour'
 def _judged(path):
     "The summary of an evaluation."
     path = Path(path)
-    if not path.exists(): raise ValueError(f"{path} does not exist: give a file that tools/store_evaluation.py wrote")
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: give a file that experiments/store_evaluation.py wrote")
     return json.loads(path.read_text(encoding='utf-8'))
 
 def _judged_row(d, method, label):

@@ -151,7 +151,8 @@ _CHOICES = dict(kind=('generator', 'critic', 'gan'), schedule=tuple(SCHEDULES), 
 _ENCODERS = dict( # of generators that take pretrained weights: the argument that names the encoder, and its default
     unet_generator=('arch', 'resnet18'), lite_generator=('encoder', 'mobilenet_v2'),
     lite_bins=('encoder', 'mobilenet_v2'), lite_hints=('encoder', 'mobilenet_v2'), zhang_resnet50=(None, 'resnet50'))
-_NO_ENCODER = 'pix2pix_unet', 'strided_autoencoder', 'skip_generator', 'plain_cnn' # their weights are one group
+_NO_ENCODER = ( # their weights are one group
+    'pix2pix_unet', 'strided_autoencoder', 'skip_generator', 'plain_cnn', 'published_generator')
 _NO_NORM = *_NO_ENCODER, 'conv_autoencoder', 'conv_vae' # no batch norm in an encoder
 _USED_BY = { # settings that only some kinds of phase look at
     **dict.fromkeys(['enc_lr', 'loss', 'loss_args', 'delta', 'extra', 'freeze', 'freeze_norm', 'wd',

@@ -1,0 +1,628 @@
+// The page: pictures are sent, coloured previews come back, a person corrects them.
+import {text, language} from './texts.js'
+
+const $ = id => document.getElementById(id)
+let session = sessionStorage.getItem('colorize-nb') // of this tab: another one has another
+let models = [], pictures = [], current = null
+let selected = -1 // which hint's colours are open
+let busy = false, again = false // a preview is on its way; another one is wanted
+let failing = false // the last preview did, and the page says so
+let cross = {x: .5, y: .5} // for the keyboard, shares of the picture
+let uploads = [], uploading = false, sent = 0, total = 0
+
+// ---------------------------------------------------------------- talking to the server
+
+function tell(key, values) { $('status').textContent = key ? text(key, values) : '' }
+function complain(message) { $('problem').textContent = message || '' }
+
+async function ask(path, options = {}) {
+  let reply
+  try { reply = await fetch(path, options) }
+  catch { throw new Error(text('offline')) }
+  if (reply.ok) return reply
+  let message
+  try { message = (await reply.json()).error } catch { message = text('unexpected', {status: reply.status}) }
+  throw Object.assign(new Error(message), {status: reply.status})
+}
+
+const asJson = (data, method = 'POST') =>
+  ({method, headers: {'content-type': 'application/json'}, body: JSON.stringify(data)})
+const pathOf = (p, what = '') => `s/${session}/pictures/${p.id}${what}`
+
+async function begin() {
+  session = (await (await ask('s', {method: 'POST'})).json()).session
+  sessionStorage.setItem('colorize-nb', session)
+}
+
+// ---------------------------------------------------------------- pictures
+
+const modelOf = p => models.find(m => m.name === p.settings.model) || models[0]
+const hex = rgb => '#' + rgb.map(v => v.toString(16).padStart(2, '0')).join('')
+const rgbOf = h => [1, 3, 5].map(i => parseInt(h.slice(i, i + 2), 16))
+
+function element(name, attributes = {}, ...parts) {
+  const e = document.createElement(name)
+  for (const [k, v] of Object.entries(attributes)) if (v !== null) e.setAttribute(k, v)
+  e.append(...parts)
+  return e
+}
+
+function prepared(row) { return {...row, past: [], future: [], version: 0, url: null} }
+
+function addRow(p) {
+  const image = element('img', {alt: '', loading: 'lazy'})
+  const state = element('span')
+  const button = element('button', {type: 'button'}, image, element('span', {}, p.name), state)
+  p.item = element('li', {}, button)
+  p.image = image
+  p.state = state
+  button.addEventListener('click', () => { if (p.id) open(p); else if (p.failed) { forget(p); showAll() } })
+  $('pictures').append(p.item)
+  showRow(p)
+}
+
+function showRow(p, key = null, failure = null) {
+  p.state.textContent = failure ? text('dismiss', {error: failure}) : key ? text(key) : ''
+  p.failed = Boolean(failure)
+  p.item.classList.toggle('wrong', Boolean(failure))
+  p.item.firstChild.setAttribute('aria-current', p === current)
+  p.item.firstChild.disabled = !p.id && !failure
+  p.image.hidden = !p.id
+  if (p.id && !failure) p.image.src = p.url || pathOf(p, `/color?${p.version}`)
+}
+
+function showAll() {
+  const ready = pictures.filter(p => p.id)
+  $('welcome').hidden = ready.length > 0 || uploading
+  $('work').hidden = !current
+  $('pictures-nav').hidden = !pictures.length
+  $('download-all').hidden = ready.length < 2
+  $('for-all').hidden = ready.length < 2
+  $('clear').hidden = !pictures.length
+}
+
+async function addFiles(files) {
+  complain()
+  for (const file of files) {
+    const p = {...prepared({name: file.name || 'picture.png', settings: null}), file}
+    pictures.push(p)
+    addRow(p)
+    showRow(p, 'waiting')
+    uploads.push(p)
+    total++
+  }
+  if (!uploading) await upload()
+}
+
+async function upload() {
+  uploading = true
+  showAll()
+  let done = 0, last = null
+  while (uploads.length) {
+    const p = uploads.shift()
+    sent++
+    progress('uploading', sent, total, p.name)
+    showRow(p, 'loading')
+    try {
+      const path = `s/${session}/pictures?name=${encodeURIComponent(p.name)}`
+      Object.assign(p, await (await ask(path, {method: 'POST', body: p.file})).json())
+      done++
+      last = p
+      showRow(p)
+      if (!current) open(p)
+    } catch (e) {
+      showRow(p, null, e.message)
+      complain(e.message.includes(p.name) ? e.message : text('failed', {name: p.name, error: e.message}))
+    }
+    delete p.file
+    showAll()
+  }
+  uploading = false
+  sent = total = 0
+  progress()
+  if (done) tell(done === 1 ? 'uploadedOne' : 'uploaded', {n: done, name: last.name})
+  showAll()
+}
+
+function progress(key = null, n = 0, of = 0, name = '') {
+  $('batch').hidden = !key
+  if (!key) return
+  $('batch-text').textContent = text(key, {n, of, name})
+  $('batch-bar').max = of
+  $('batch-bar').value = n - 1
+}
+
+function open(p) {
+  const before = current
+  current = p
+  selected = -1
+  for (const o of [before, p]) if (o?.item) showRow(o)
+  const many = p.pages > 1 ? 'aboutPages' : 'about'
+  $('name').textContent = p.name
+  $('about').textContent = [text(many, p), ...p.notes].join(' · ')
+  $('force-row').hidden = !p.colored
+  $('gray').src = pathOf(p, '/gray')
+  if (p.url) $('color').src = p.url
+  else $('color').removeAttribute('src')
+  $('stage').setAttribute('aria-label', text('stage', {name: p.name}))
+  showAll()
+  fit()
+  showSettings()
+  render()
+}
+
+function fit() { // as large as the window has room for
+  if (!current || $('work').hidden) return
+  const wide = $('view').clientWidth, high = Math.max(220, window.innerHeight*(wide < 600 ? .6 : .75))
+  const k = Math.min(wide/current.width, high/current.height)
+  $('stage').style.width = `${Math.max(1, Math.round(current.width*k))}px`
+  $('stage').style.height = `${Math.max(1, Math.round(current.height*k))}px`
+}
+
+async function removePicture(p) {
+  const i = pictures.indexOf(p)
+  try { if (p.id) await ask(pathOf(p), {method: 'DELETE'}) }
+  catch (e) { if (e.status !== 404) return complain(e.message) }
+  forget(p)
+  const next = pictures.slice(i).find(o => o.id) || pictures.findLast(o => o.id)
+  current = null
+  if (next) { open(next); next.item.firstChild.focus() } else showAll()
+}
+
+function forget(p) {
+  pictures = pictures.filter(o => o !== p)
+  p.item.remove()
+  if (p.url) URL.revokeObjectURL(p.url)
+}
+
+// ---------------------------------------------------------------- colours
+
+async function render() { // one preview at a time; the newest settings win
+  if (busy) { again = true; return }
+  busy = true
+  const p = current
+  let told = false
+  const slow = setTimeout(() => { told = true; tell('coloring') }, 300)
+  try {
+    const reply = await ask(pathOf(p, '/color'), asJson(p.settings))
+    const url = URL.createObjectURL(await reply.blob())
+    if (p.url) URL.revokeObjectURL(p.url)
+    p.url = url
+    p.version++
+    p.image.src = url
+    if (p === current) $('color').src = url
+    if (failing) complain()
+    failing = false
+  } catch (e) { if (p === current) { failing = true; complain(e.message) } }
+  clearTimeout(slow)
+  if (told) tell()
+  busy = false
+  $('stage').dataset.version = p.version
+  if (again) { again = false; if (current) render() }
+}
+
+// `keep` is false while a slider or a point is dragged: the whole movement is one step to take back
+function change(settings, keep = true) {
+  const p = current, before = JSON.stringify(p.settings)
+  if (p.moving === undefined) p.moving = before
+  p.settings = {...p.settings, ...settings}
+  if (keep) {
+    if (p.moving !== JSON.stringify(p.settings)) { p.past.push(p.moving); p.future = [] }
+    p.moving = undefined
+  }
+  showSettings()
+  render()
+}
+
+function step(from, to) {
+  const p = current
+  if (!p || !p[from].length) return
+  p[to].push(JSON.stringify(p.settings))
+  p.settings = JSON.parse(p[from].pop())
+  p.moving = undefined
+  selected = Math.min(selected, p.settings.hints.length - 1)
+  showSettings()
+  render()
+}
+
+function showSettings() {
+  const p = current, s = p.settings, m = modelOf(p)
+  const vivid = m.vivid === null ? null : s.vivid ?? m.vivid, saturation = s.saturation ?? m.saturation
+  $('vivid').disabled = vivid === null
+  $('vivid').value = vivid ?? 0
+  $('vivid-value').textContent = vivid === null ? text('vividNone') : vivid.toFixed(2)
+  $('saturation').value = saturation
+  $('saturation-value').textContent = saturation.toFixed(2)
+  $('force').checked = s.force
+  $('model').value = m.name
+  $('model-about').textContent = m.description
+  const sizes = [null, ...new Set([96, 128, 160, 192, 256, 320, 384, 512, s.size ?? 96])]
+  $('size').replaceChildren(...sizes.map(n =>
+    element('option', {value: n ?? ''}, n === null ? text('sizeOwn', {size: m.size}) : String(n))))
+  $('size').value = s.size ?? ''
+  $('undo').disabled = !p.past.length
+  $('redo').disabled = !p.future.length
+  $('hint-help').textContent = text(m.hints ? 'hintsOn' : 'hintsOff', {model: m.name})
+  showHints()
+}
+
+// ---------------------------------------------------------------- a person's colours
+
+const takesHints = () => modelOf(current).hints && (!current.colored || current.settings.force)
+const clamp = (v, most) => Math.min(Math.max(v, 0), most)
+function placeOf(share) { // pixels of the full-size picture, whose first one's centre is 0, 0
+  const at = (v, n) => clamp(Math.round(v*n - .5), n - 1)
+  return {x: at(share.x, current.width), y: at(share.y, current.height)}
+}
+function shareOf(event, box = $('stage')) {
+  const r = box.getBoundingClientRect()
+  return {x: clamp((event.clientX - r.left)/r.width, 1), y: clamp((event.clientY - r.top)/r.height, 1)}
+}
+
+function showHints() {
+  const p = current, old = [...$('hints').children]
+  p.settings.hints.forEach((h, i) => {
+    const b = old[i] || newHint(i)
+    b.style.left = `${(h.x + .5)/p.width*100}%`
+    b.style.top = `${(h.y + .5)/p.height*100}%`
+    b.style.backgroundColor = hex(h.rgb)
+    b.setAttribute('aria-pressed', i === selected)
+    b.setAttribute('aria-label', text('hint', {color: hex(h.rgb), x: h.x, y: h.y}))
+    if (!old[i]) $('hints').append(b)
+  })
+  old.slice(p.settings.hints.length).forEach(b => b.remove())
+  $('point').hidden = selected < 0
+  if (selected >= 0) $('own').value = hex(p.settings.hints[selected].rgb)
+}
+
+function withHint(i, values) { return current.settings.hints.map((h, j) => j === i ? {...h, ...values} : h) }
+
+function newHint(i) {
+  const b = element('button', {type: 'button', class: 'hint'})
+  let start = null, moved = false
+  b.addEventListener('pointerdown', e => {
+    start = {x: e.clientX, y: e.clientY}
+    moved = false
+    b.setPointerCapture(e.pointerId)
+    e.stopPropagation()
+  })
+  b.addEventListener('pointermove', e => {
+    if (!start) return
+    moved ||= Math.hypot(e.clientX - start.x, e.clientY - start.y) > 4
+    if (moved) change({hints: withHint(i, placeOf(shareOf(e)))}, false)
+  })
+  const end = () => {
+    if (start && moved) change({})
+    start = null
+  }
+  b.addEventListener('pointerup', end)
+  b.addEventListener('pointercancel', end)
+  b.addEventListener('click', e => {
+    e.stopPropagation()
+    const dragged = moved && e.detail > 0 // a key has no drag before it
+    moved = false
+    if (!dragged) select(i, e.detail === 0)
+  })
+  b.addEventListener('keydown', e => {
+    const far = Math.max(1, Math.round(Math.max(current.width, current.height)/(e.shiftKey ? 400 : 80)))
+    const way = {ArrowLeft: [-far, 0], ArrowRight: [far, 0], ArrowUp: [0, -far], ArrowDown: [0, far]}[e.key]
+    if (way) {
+      const h = current.settings.hints[i]
+      const x = clamp(h.x + way[0], current.width - 1), y = clamp(h.y + way[1], current.height - 1)
+      change({hints: withHint(i, {x, y})})
+    } else if (e.key === 'Delete' || e.key === 'Backspace') removeHint(i)
+    else return
+    e.preventDefault()
+    e.stopPropagation()
+  })
+  return b
+}
+
+async function addHint(share, byKeyboard) {
+  if (!takesHints()) { complain(text('hintsOff', {model: modelOf(current).name})); return }
+  const p = current, place = placeOf(share)
+  let colors = []
+  try { colors = await (await ask(pathOf(p, `/suggest?x=${place.x}&y=${place.y}`))).json() }
+  catch (e) { return complain(e.message) }
+  if (p !== current) return
+  const rgb = colors.length ? colors[0].rgb : colorAt(share)
+  selected = p.settings.hints.length
+  const radius = Math.max(2, Math.round(Math.max(p.width, p.height)/100)) // a few pixels where the network looks
+  change({hints: [...p.settings.hints, {...place, radius, rgb}]})
+  showSwatches(colors)
+  if (byKeyboard) ($('swatches').firstChild || $('own')).focus()
+  else $('hints').children[selected]?.focus({preventScroll: true})
+}
+
+function colorAt(share) { // what the preview shows there
+  const image = $('color'), canvas = element('canvas', {width: 1, height: 1}), c = canvas.getContext('2d')
+  if (!image.naturalWidth) return [128, 128, 128]
+  const at = (v, n) => Math.min(Math.floor(v*n), n - 1)
+  c.drawImage(image, at(share.x, image.naturalWidth), at(share.y, image.naturalHeight), 1, 1, 0, 0, 1, 1)
+  return [...c.getImageData(0, 0, 1, 1).data].slice(0, 3)
+}
+
+async function select(i, byKeyboard) {
+  selected = selected === i ? -1 : i
+  showHints()
+  if (selected < 0) return
+  const p = current, h = p.settings.hints[i]
+  try { showSwatches(await (await ask(pathOf(p, `/suggest?x=${h.x}&y=${h.y}`))).json()) }
+  catch (e) { complain(e.message) }
+  if (byKeyboard) ($('swatches').firstChild || $('own')).focus()
+}
+
+function showSwatches(colors) {
+  $('swatches').replaceChildren(...colors.map(({rgb, share}) => {
+    const b = element('button', {type: 'button', class: 'swatch', title: `${Math.round(share*100)} %`,
+                                 'aria-label': text('swatch', {color: hex(rgb), share: Math.round(share*100)})})
+    b.style.backgroundColor = hex(rgb)
+    b.addEventListener('click', () => setColor(rgb))
+    return b
+  }))
+}
+
+function setColor(rgb, keep = true) { if (selected >= 0) change({hints: withHint(selected, {rgb})}, keep) }
+
+function removeHint(i) {
+  selected = -1
+  change({hints: current.settings.hints.filter((_, j) => j !== i)})
+  ;($('hints').children[Math.min(i, $('hints').children.length - 1)] || $('stage')).focus({preventScroll: true})
+}
+
+function closePoint() {
+  const b = $('hints').children[selected]
+  selected = -1
+  showHints()
+  ;(b || $('stage')).focus({preventScroll: true})
+}
+
+// ---------------------------------------------------------------- the picture under the pointer
+
+function setSlider(percent) {
+  $('slider').value = percent
+  $('slider').setAttribute('aria-valuetext', text('sliderValue', {percent}))
+  $('color').style.clipPath = `inset(0 0 0 ${percent}%)`
+  $('line').style.left = `${percent}%`
+}
+
+function watchStage() {
+  let dragging = false
+  $('line').addEventListener('pointerdown', e => {
+    dragging = true
+    $('line').setPointerCapture(e.pointerId)
+    e.preventDefault()
+  })
+  $('line').addEventListener('pointermove', e => { if (dragging) setSlider(Math.round(shareOf(e).x*100)) })
+  for (const end of ['pointerup', 'pointercancel']) $('line').addEventListener(end, () => { dragging = false })
+  $('line').addEventListener('click', e => e.stopPropagation())
+  $('slider').addEventListener('input', () => setSlider(+$('slider').value))
+  $('stage').addEventListener('click', e => addHint(shareOf(e), false))
+  $('stage').addEventListener('keydown', e => {
+    if (e.target !== $('stage')) return
+    if (e.key === 'Enter' || e.key === ' ') {
+      e.preventDefault()
+      $('cross').hidden = true
+      addHint({...cross}, true)
+    } else if (moveCross(e, cross)) showCross()
+  })
+  $('stage').addEventListener('blur', () => { $('cross').hidden = true })
+}
+
+function moveCross(e, at) {
+  const far = e.shiftKey ? .005 : .025
+  const way = {ArrowLeft: [-far, 0], ArrowRight: [far, 0], ArrowUp: [0, -far], ArrowDown: [0, far]}[e.key]
+  if (!way) return false
+  at.x = clamp(at.x + way[0], 1)
+  at.y = clamp(at.y + way[1], 1)
+  e.preventDefault()
+  return true
+}
+
+function showCross() {
+  $('cross').hidden = false
+  $('cross').style.left = `${cross.x*100}%`
+  $('cross').style.top = `${cross.y*100}%`
+}
+
+// ---------------------------------------------------------------- a colour from another picture, which is not sent
+
+const reference = {at: {x: .5, y: .5}, image: null, rgb: null}
+
+async function showReference(file) {
+  try { reference.image = await createImageBitmap(file) }
+  catch { return complain(text('referenceFailed')) }
+  const k = Math.min(1, 800/Math.max(reference.image.width, reference.image.height))
+  $('reference').width = Math.max(1, Math.round(reference.image.width*k))
+  $('reference').height = Math.max(1, Math.round(reference.image.height*k))
+  $('reference-box').hidden = false
+  pick({x: .5, y: .5})
+  $('reference').focus()
+}
+
+function pick(at) {
+  const canvas = $('reference'), c = canvas.getContext('2d', {willReadFrequently: true})
+  reference.at = at
+  c.drawImage(reference.image, 0, 0, canvas.width, canvas.height)
+  const x = Math.min(Math.floor(at.x*canvas.width), canvas.width - 1)
+  const y = Math.min(Math.floor(at.y*canvas.height), canvas.height - 1)
+  reference.rgb = [...c.getImageData(x, y, 1, 1).data].slice(0, 3)
+  for (const [color, wide] of [['#000', 4], ['#fff', 2]]) {
+    c.strokeStyle = color
+    c.lineWidth = wide
+    c.strokeRect(x - 6, y - 6, 13, 13)
+  }
+  $('picked').style.backgroundColor = hex(reference.rgb)
+  canvas.setAttribute('aria-label', hex(reference.rgb))
+}
+
+// ---------------------------------------------------------------- taking them home
+
+function fetchFile(path) {
+  const a = element('a', {href: path, download: ''})
+  document.body.append(a)
+  a.click()
+  a.remove()
+}
+
+async function settled() { while (busy || again) await new Promise(r => setTimeout(r, 20)) }
+
+async function download() {
+  const p = current
+  $('download').disabled = true
+  tell('making')
+  try {
+    await settled()
+    tell('making')
+    const made = await (await ask(pathOf(p, '/file'), {method: 'POST'})).json()
+    fetchFile(pathOf(p, '/file'))
+    tell('made', made)
+  } catch (e) { complain(e.message); tell() }
+  $('download').disabled = false
+}
+
+async function downloadAll() {
+  const ready = pictures.filter(p => p.id)
+  $('download-all').disabled = true
+  complain()
+  await settled()
+  for (const [i, p] of ready.entries()) {
+    progress('makingAll', i + 1, ready.length, p.name)
+    try { await ask(pathOf(p, '/file'), {method: 'POST'}) }
+    catch (e) { showRow(p, null, e.message) }
+  }
+  progress()
+  fetchFile(`s/${session}/all.zip`)
+  $('download-all').disabled = false
+}
+
+async function forAll() {
+  const {model, vivid, saturation, size} = current.settings
+  for (const p of pictures.filter(o => o.id && o !== current)) {
+    p.past.push(JSON.stringify(p.settings))
+    p.settings = {...p.settings, model, vivid, saturation, size}
+    try {
+      const reply = await ask(pathOf(p, '/color'), asJson(p.settings))
+      if (p.url) URL.revokeObjectURL(p.url)
+      p.url = URL.createObjectURL(await reply.blob())
+      showRow(p)
+    } catch (e) { showRow(p, null, e.message) }
+  }
+  tell('forAllDone')
+}
+
+async function clearAll() {
+  if (!confirm(text('clearAsk'))) return
+  try { await ask(`s/${session}`, {method: 'DELETE'}) } catch (e) { if (e.status !== 404) return complain(e.message) }
+  for (const p of [...pictures]) forget(p)
+  current = null
+  complain()
+  showAll()
+}
+
+// ---------------------------------------------------------------- everything that can be pressed
+
+function watchControls() {
+  const live = (id, read) => {
+    $(id).addEventListener('input', () => change(read(), false))
+    $(id).addEventListener('change', () => change(read()))
+  }
+  live('vivid', () => ({vivid: +$('vivid').value}))
+  live('saturation', () => ({saturation: +$('saturation').value}))
+  $('size').addEventListener('change', () => change({size: $('size').value ? +$('size').value : null}))
+  $('force').addEventListener('change', () => change({force: $('force').checked}))
+  $('model').addEventListener('change', () => {
+    const m = models.find(o => o.name === $('model').value)
+    selected = -1
+    change({model: m.name, vivid: null, saturation: null, hints: m.hints ? current.settings.hints : []})
+  })
+  const clicks = {
+    undo: () => step('past', 'future'), redo: () => step('future', 'past'), done: closePoint, download, forAll,
+    reset: () => { selected = -1; change({vivid: null, saturation: null, size: null, hints: []}) },
+    removePoint: () => removeHint(selected), remove: () => removePicture(current), downloadAll, clear: clearAll,
+    take: () => setColor(reference.rgb)}
+  for (const [name, f] of Object.entries(clicks)) {
+    $(name.replace(/[A-Z]/g, c => '-' + c.toLowerCase())).addEventListener('click', f)
+  }
+  $('own').addEventListener('input', () => setColor(rgbOf($('own').value), false))
+  $('own').addEventListener('change', () => setColor(rgbOf($('own').value)))
+  $('reference').addEventListener('click', e => { pick(shareOf(e, $('reference'))); setColor(reference.rgb) })
+  $('reference').addEventListener('keydown', e => {
+    if (e.key === 'Enter') setColor(reference.rgb)
+    else if (moveCross(e, reference.at)) pick(reference.at)
+  })
+  const inputs = {choose: addFiles, camera: addFiles, 'choose-reference': files => showReference(files[0])}
+  for (const [id, f] of Object.entries(inputs)) {
+    $(id).addEventListener('change', () => {
+      const files = [...$(id).files]
+      $(id).value = '' // the same file may be chosen again
+      if (files.length) f(files)
+    })
+  }
+}
+
+function watchPage() {
+  document.addEventListener('keydown', e => {
+    if (!current) return
+    const key = e.key.toLowerCase(), ctrl = e.ctrlKey || e.metaKey
+    if (ctrl && key === 'z' && !e.shiftKey) step('past', 'future')
+    else if (ctrl && (key === 'y' || key === 'z')) step('future', 'past')
+    else if (key === 'escape' && selected >= 0) closePoint()
+    else if ((key === 'pageup' || key === 'pagedown') && !ctrl) {
+      const ready = pictures.filter(p => p.id), next = ready[ready.indexOf(current) + (key === 'pageup' ? -1 : 1)]
+      if (!next) return
+      open(next)
+    } else return
+    e.preventDefault()
+  })
+  document.addEventListener('paste', e => {
+    const files = [...e.clipboardData.files]
+    if (files.length) { e.preventDefault(); addFiles(files) }
+  })
+  let depth = 0
+  const hasFiles = e => [...e.dataTransfer.types].includes('Files')
+  const over = on => { depth = on; $('drop').hidden = depth < 1 }
+  document.addEventListener('dragenter', e => { if (hasFiles(e)) over(depth + 1) })
+  document.addEventListener('dragleave', e => { if (hasFiles(e)) over(Math.max(0, depth - 1)) })
+  document.addEventListener('dragover', e => { if (hasFiles(e)) e.preventDefault() })
+  document.addEventListener('drop', e => {
+    if (!hasFiles(e)) return
+    e.preventDefault()
+    over(0)
+    const files = [...e.dataTransfer.files]
+    if ($('reference-box').contains(e.target) && files.length) showReference(files[0])
+    else addFiles(files)
+  })
+  window.addEventListener('resize', fit)
+}
+
+async function start() {
+  document.documentElement.lang = language
+  document.title = text('title')
+  for (const e of document.querySelectorAll('[data-text]')) e.textContent = text(e.dataset.text)
+  watchStage()
+  watchControls()
+  watchPage()
+  setSlider(0)
+  try {
+    models = await (await ask('api/models')).json()
+    $('model').replaceChildren(...models.map(m => element('option', {value: m.name}, m.name)))
+    if (session) {
+      try {
+        const {pictures: rows} = await (await ask(`s/${session}`)).json()
+        pictures = rows.map(prepared)
+      } catch (e) {
+        if (e.status !== 404) throw e
+        session = null
+        tell('over')
+      }
+    }
+    if (!session) await begin()
+    pictures.forEach(addRow)
+    showAll()
+    if (pictures.length) open(pictures[0])
+  } catch (e) { complain(e.message) }
+  document.body.dataset.ready = 'yes'
+}
+
+start()

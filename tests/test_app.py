@@ -1,0 +1,496 @@
+"""The page in the browser and its API: hostile uploads, limits, tokens, what is written; in the slow tests a server
+that is killed, and a real browser at two sizes."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import urlsplit
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from starlette.testclient import TestClient
+
+from colorize_nb.app.server import create_app
+from colorize_nb.app.sessions import AppLimits
+from colorize_nb.colorizer.batch import colorize_files
+from colorize_nb.colorizer.core import Colorizer
+from colorize_nb.io.samples import sample
+
+try: from playwright import sync_api as playwright
+except ImportError: playwright = None
+ROOT = Path(__file__).resolve().parent.parent
+ENV = {'PYTHONPATH': str(ROOT), 'PYTHONUTF8': '1', 'OMP_NUM_THREADS': '1', 'PYTHONUNBUFFERED': '1'}
+LOCAL = 'http://127.0.0.1:8000'
+
+def file_of(im, format='PNG', **kw):
+    "The bytes of an image's file"
+    out = BytesIO()
+    im.save(out, format, **kw)
+    return out.getvalue()
+
+CAT = sample('chelsea').convert('L').resize((225, 150))
+PNG, JPEG = file_of(CAT), file_of(CAT, 'JPEG', quality=90)
+
+@pytest.fixture(scope='module')
+def app():
+    made = create_app(limits=AppLimits(upload=2_000_000, pixels=1_000_000, pages=3))
+    yield made
+    made.state.close()
+    assert not made.state.sessions.folder.exists()
+
+@pytest.fixture(scope='module')
+def client(app): return TestClient(app, base_url=LOCAL, follow_redirects=False)
+
+def begin(client): return '/s/' + client.post('/s').json()['session']
+def upload(client, session, data, name): return client.post(f'{session}/pictures', params=dict(name=name), content=data)
+def api(client, data, name='cat.png', **fields):
+    return client.post('/api/colorize', files=dict(picture=(name, data)), data=fields)
+
+def files_below(folder): return [f for f in folder.rglob('*') if f.is_file()]
+
+HOSTILE = {
+    'an EPS that is named .jpg': (b'%!PS-Adobe-3.0 EPSF-3.0\n(/etc/passwd) run\n', 'old.jpg', 415),
+    'text': (b'dear grandmother\n'*100, 'old.png', 415),
+    'nothing': (b'', 'old.png', 415),
+    'a page': (b'<!doctype html><script>alert(1)</script>', 'old.png', 415),
+    'a drawing': (b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>', 'old.svg', 415),
+    'a cut JPEG': (file_of(sample('chelsea'), 'JPEG')[:4000], 'old.jpg', 415),
+    'half a PNG': (PNG[:len(PNG)//2], 'old.png', 415),
+    'too many bytes': (b'\xff\xd8' + b'x'*2_100_000, 'old.jpg', 413),
+    'too many pixels': (file_of(Image.new('1', (2000, 2000))), 'old.png', 413),
+    'too many pages': (file_of(Image.new('L', (9, 9)), 'TIFF', save_all=True, append_images=[Image.new('L', (9, 9))]*3),
+                       'old.tif', 413),
+}
+
+@pytest.mark.parametrize('what', HOSTILE)
+def test_hostile_files(app, client, what):
+    "One sentence, no path, nothing left; by the page and by the API"
+    data, name, status = HOSTILE[what]
+    session = begin(client)
+    before = len(files_below(app.state.sessions.folder))
+    for reply in upload(client, session, data, name), api(client, data, name):
+        assert reply.status_code == status, reply.text
+        message = reply.json()['error']
+        assert '\n' not in message and str(app.state.sessions.folder) not in message and len(message) < 300
+        assert reply.headers['content-type'] == 'application/json'
+    assert client.get(session).json() == dict(pictures=[])
+    assert len(files_below(app.state.sessions.folder)) == before
+
+@pytest.mark.parametrize('name,kept', [
+    ('../../../etc/cron.d/x.png', 'x.png'), ('..\\..\\x.png', 'x.png'), ('/etc/passwd', 'passwd.png'),
+    ('.', 'picture.png'),
+    ('a\0b\r\nset-cookie: x.png', 'a_b__set-cookie_ x.png'), ('x'*5000 + '.png', 'x'*120 + '.png'),
+    ('con.png', '_con.png'), ('<img src=x>.png', '_img src=x_.png'),
+    ('*.png', '_.png'), ('-rf.png', '-rf.png'), ('http://x/y.png', 'y.png')])
+def test_path_tricks_in_names(app, client, name, kept):
+    session = begin(client)
+    p = upload(client, session, PNG, name).json()
+    got = client.get(f"{session}/pictures/{p['id']}/file")
+    assert got.status_code == 200 and 'set-cookie' not in got.headers
+    with ZipFile(BytesIO(client.get(f'{session}/all.zip').content)) as z: assert z.namelist() == [kept]
+    assert all(f.is_relative_to(app.state.sessions.folder) for f in files_below(app.state.sessions.folder))
+
+def tilted():
+    "A JPEG that lies on its side, with a date"
+    exif = Image.Exif()
+    exif[0x112], exif[0x132] = 6, '1910:05:01 12:00:00'
+    return file_of(CAT, 'JPEG', quality=90, exif=exif, dpi=(600, 600))
+
+def deep():
+    "A TIFF of 16 bits"
+    out = BytesIO()
+    tifffile.imwrite(out, np.asarray(CAT).astype(np.uint16)*257, photometric='minisblack')
+    return out.getvalue()
+
+@pytest.mark.parametrize('name,data', [('cat.png', PNG), ('tilted.jpg', tilted()), ('deep.tif', deep()),
+                                       ('cat.gif', file_of(CAT, 'GIF')),
+                                       ('own.jpg', file_of(sample('chelsea'), 'JPEG'))])
+def test_the_same_bytes_as_the_command(client, tmp_path, name, data):
+    "Format, bits and metadata: the page, the API and `colorize_files`, which is behind the command, write one file"
+    (tmp_path/name).write_bytes(data)
+    result, = colorize_files([tmp_path/name], tmp_path/'out', Colorizer.from_pretrained('default'), saturation=1.2)
+    expected, session = result.target.read_bytes(), begin(client)
+    p = upload(client, session, data, name).json()
+    one = f"{session}/pictures/{p['id']}"
+    assert client.post(f'{one}/color', json=dict(saturation=1.2)).status_code == 200
+    got = client.get(f'{one}/file')
+    assert got.content == expected and f'filename="{result.target.name}"' in got.headers['content-disposition']
+    assert api(client, data, name, saturation='1.2').content == expected
+
+def test_a_second_tab_and_what_is_removed(app, client):
+    mine, other = begin(client), begin(client)
+    p = upload(client, mine, PNG, 'cat.png').json()
+    one = f"/pictures/{p['id']}"
+    for path in f'{other}{one}/gray', f'{other}{one}/file', f'{mine[:-1]}/pictures', f'/s/{p["id"]}':
+        assert client.get(path).status_code in (404, 405)
+    assert client.get(mine).json()['pictures'] == [p] # a reload finds it
+    assert client.delete(mine + one).status_code == 204
+    assert client.get(mine).json() == dict(pictures=[]) and client.get(mine + one + '/gray').status_code == 404
+    upload(client, mine, PNG, 'cat.png')
+    assert client.delete(mine).status_code == 204 and client.get(mine).json() == dict(pictures=[])
+    assert not files_below(app.state.sessions.get(mine[3:]).folder)
+
+def test_no_file_of_this_machine(client):
+    session = begin(client)
+    for path in ['/web/../sessions.py', '/web/%2e%2e%2fsessions.py', '/web/..%5csessions.py', '/web//etc/passwd',
+                 '/etc/passwd', f'{session}/../../etc/passwd',
+                 f'{session}/pictures/..%2f..%2f..%2fetc%2fpasswd/file', '/.git/config']:
+        assert client.get(path).status_code in (404, 405), path
+    for field in 'model=/etc/passwd', 'model=../default', 'hints=/etc/passwd', 'size=/etc/passwd':
+        reply = api(client, PNG, **dict([field.split('=')]))
+        assert reply.status_code == 400 and 'root:' not in reply.text
+    assert client.post('/api/colorize', data=dict(picture='/etc/passwd')).status_code == 400
+
+def test_others_are_refused(client):
+    for headers in ({'host': 'evil.example'}, {'host': '127.0.0.1.evil.example'}, {'origin': 'http://evil.example'},
+                    {'sec-fetch-site': 'cross-site'}, {'sec-fetch-site': 'same-site'}, {'origin': 'null'}):
+        assert client.post('/s', headers=headers).status_code == 403, headers
+        assert client.post('/api/colorize', headers=headers, files=dict(picture=('x.png', PNG))).status_code == 403
+    assert client.get('/', headers={'host': 'evil.example'}).status_code == 403
+    policy = client.get('/').headers['content-security-policy']
+    assert "default-src 'none'" in policy and 'unsafe' not in policy and '*' not in policy
+
+def test_token():
+    app = create_app(token='0123456789abcdef')
+    try:
+        def visitor(): return TestClient(app, base_url='http://colours.example', follow_redirects=False)
+        stranger, guest = visitor(), visitor()
+        assert 'app.js' not in stranger.get('/').text and stranger.get('/healthz').status_code == 200
+        assert stranger.post('/s').status_code == api(stranger, PNG).status_code == 401
+        assert guest.post('/login', data=dict(token='0123456789abcdef')).status_code == 303
+        session = begin(guest)
+        assert guest.get(session).status_code == 200 and stranger.get(session).status_code == 401
+        bearer = dict(authorization='Bearer 0123456789abcdef')
+        assert stranger.post('/s', headers=bearer).status_code == 201
+        codes = [stranger.post('/login', data=dict(token=f'guess {i}')).status_code for i in range(12)]
+        assert codes == [403]*10 + [429]*2
+        assert guest.get(session).status_code == 200 # has it already
+    finally: app.state.close()
+
+def test_the_queue_is_bounded(monkeypatch):
+    "One works, one waits, the third is told to come back; then there is room again"
+    import colorize_nb.app.server as server
+    go, begun, write = threading.Event(), threading.Semaphore(0), server.write_result
+    def slow(*args):
+        begun.release()
+        assert go.wait(60)
+        return write(*args)
+    monkeypatch.setattr(server, 'write_result', slow)
+    app = create_app(limits=AppLimits(workers=1, waiting=1))
+    try:
+        with TestClient(app, base_url=LOCAL) as c, ThreadPoolExecutor(2) as pool: # one event loop for all
+            replies = [pool.submit(api, c, PNG) for _ in range(2)]
+            assert begun.acquire(timeout=60)
+            for _ in range(600):
+                reply = api(c, b'not even read') # 429 once both are in hand; before that it is no picture
+                if reply.status_code == 429: break
+                time.sleep(.05)
+            assert reply.status_code == 429 and reply.headers['retry-after'] and 'try again' in reply.json()['error']
+            go.set()
+            assert [r.result().status_code for r in replies] == [200, 200]
+            assert api(c, PNG).status_code == 200
+    finally: app.state.close()
+
+def test_room_runs_without_torch():
+    "With the core and the extra `app` alone: a picture goes through the API"
+    code = f'''import sys
+for o in ['torch', 'fastai', 'fastcore', 'fasthtml', 'matplotlib', 'pandas', 'skimage', 'scipy']: sys.modules[o] = None
+from starlette.testclient import TestClient
+from colorize_nb.app.server import create_app
+app = create_app()
+client = TestClient(app, base_url={LOCAL!r})
+models = [m['name'] for m in client.get('/api/models').json()]
+r = client.post('/api/colorize', files=dict(picture=('cat.png', bytes.fromhex({PNG.hex()!r}))))
+app.state.close()
+print(models, r.status_code, r.headers['content-type'])'''
+    done = subprocess.run([sys.executable, '-c', code], env=os.environ | ENV, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-2:] == ['200', 'image/png'] and "'default'" in done.stdout
+
+# A server that is killed, and a browser
+
+class Server:
+    "`colorize-nb app` as a process, which can be killed and started again at the same port"
+    def __init__(self, *args):
+        self.args, self.port = args, 0
+        self.start()
+
+    def start(self):
+        cmd = [sys.executable, '-m', 'colorize_nb', 'app', '--no-browser', '--port', str(self.port), *self.args]
+        self.run = subprocess.Popen(cmd, env=os.environ | ENV, stderr=subprocess.PIPE, text=True, encoding='utf-8')
+        found = re.search(r'http://127\.0\.0\.1:\d+/', line := self.run.stderr.readline())
+        assert found, line + self.run.stderr.read()
+        self.url, self.port = found[0], urlsplit(found[0]).port
+        self.said = []
+        threading.Thread(target=lambda err: self.said.extend(err), args=[self.run.stderr], daemon=True).start()
+
+    def stop(self, kill=False):
+        self.run.kill() if kill else self.run.terminate()
+        return self.run.wait(30)
+
+@pytest.mark.slow
+def test_thirty_clients_and_a_server_that_dies(tmp_path):
+    "Each gets its picture in the end, though some are told to wait, and the server is killed meanwhile"
+    import httpx
+    server, codes = Server(), Counter()
+    pictures = [file_of(CAT.rotate(12*i)) for i in range(30)]
+    def insist(data):
+        for _ in range(600):
+            try: r = httpx.post(f'{server.url}api/colorize', files=dict(picture=('cat.png', data)), timeout=120)
+            except httpx.HTTPError:
+                codes['died'] += 1
+                time.sleep(.2)
+                continue
+            codes[r.status_code] += 1
+            if r.status_code == 200: return r.content
+            assert r.status_code in (429, 503), r.text
+            time.sleep(.2)
+    try:
+        with ThreadPoolExecutor(30) as pool:
+            replies = [pool.submit(insist, data) for data in pictures]
+            while not codes[200]: time.sleep(.02)
+            server.stop(kill=True)
+            server.start()
+            replies = [r.result() for r in replies]
+        assert codes['died'] and all(np.asarray(Image.open(BytesIO(r))).shape == (150, 225, 3) for r in replies)
+        c = Colorizer.from_pretrained('default')
+        (tmp_path/'cat.png').write_bytes(pictures[7])
+        result, = colorize_files([tmp_path/'cat.png'], tmp_path/'out', c)
+        assert replies[7] == result.target.read_bytes()
+    finally: server.stop()
+    assert not [o for o in server.said if 'Traceback' in o], server.said
+
+@pytest.fixture(scope='module')
+def browser():
+    if playwright is None: pytest.skip('no playwright: pip install playwright')
+    with playwright.sync_playwright() as p:
+        found = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+        if not found and not Path(p.chromium.executable_path).exists():
+            pytest.skip('no browser (chromium, chromium-browser, google-chrome): install chromium')
+        root = hasattr(os, 'geteuid') and os.geteuid() == 0
+        b = p.chromium.launch(executable_path=found, args=['--no-sandbox', '--disable-dev-shm-usage'] if root else [])
+        yield b
+        b.close()
+
+@pytest.fixture(scope='module')
+def served():
+    server = Server()
+    yield server
+    server.stop()
+    assert not [o for o in server.said if 'Traceback' in o], server.said
+
+def open_page(browser, url, width, height, **kw):
+    "A tab that listens for errors"
+    page = browser.new_context(viewport=dict(width=width, height=height), accept_downloads=True, **kw).new_page()
+    page.set_default_timeout(60_000)
+    page.errors = []
+    page.on('pageerror', lambda e: page.errors.append(str(e)))
+    page.on('console', lambda m: page.errors.append(m.text) if m.type == 'error' else None)
+    page.goto(url)
+    page.wait_for_selector('body[data-ready]')
+    return page
+
+def shot(page, name):
+    "Keep a screenshot, where COLORIZE_NB_SHOTS names a folder"
+    if folder := os.environ.get('COLORIZE_NB_SHOTS'): page.screenshot(path=f'{folder}/{name}.png', full_page=True)
+
+def wait_until(page, expression):
+    "Wait for something in the page; playwright's own function for it needs `eval`, which the page forbids"
+    for _ in range(600):
+        if page.evaluate(expression): return
+        page.wait_for_timeout(100)
+    raise TimeoutError(expression)
+
+def wait_color(page, after=0):
+    wait_until(page, "document.getElementById('color').naturalWidth > 0 && "
+                     f"+document.getElementById('stage').dataset.version > {after}")
+    return int(page.get_attribute('#stage', 'data-version'))
+
+@pytest.mark.slow
+@pytest.mark.parametrize('width,height,scheme', [(1280, 900, 'light'), (360, 740, 'dark')])
+def test_the_whole_path_in_a_browser(browser, served, tmp_path, width, height, scheme):
+    "Choose, compare, change, take back, reload, remove, download; the slider by its arrow keys"
+    size, touch = f'{width}', width < 600
+    page = open_page(browser, served.url, width, height, has_touch=touch, color_scheme=scheme)
+    shot(page, f'welcome-{size}')
+    files = [dict(name='cat.png', mimeType='image/png', buffer=PNG),
+             dict(name='side.jpg', mimeType='image/jpeg', buffer=tilted()),
+             dict(name='note.png', mimeType='image/png', buffer=b'dear grandmother')]
+    page.set_input_files('#choose', files)
+    wait_until(page, "document.querySelectorAll('#pictures li').length === 3")
+    wait_until(page, "document.getElementById('batch').hidden")
+    version = wait_color(page)
+    assert page.locator('#stage').bounding_box()['width'] > 250
+    assert 'note.png' in page.text_content('#problem') and page.locator('#pictures li.wrong').count() == 1
+    assert page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'wider than the screen'
+    # the slider, by the keyboard; focus stays
+    page.focus('#slider')
+    for _ in range(40): page.keyboard.press('ArrowRight')
+    assert page.input_value('#slider') == '40' and page.evaluate('document.activeElement.id') == 'slider'
+    assert '40%' in page.evaluate("document.getElementById('color').style.clipPath")
+    shot(page, f'work-{size}')
+    # saturation by the keyboard: one step each; undo and redo
+    page.focus('#saturation')
+    page.keyboard.press('Home')
+    version = wait_color(page, version)
+    assert page.input_value('#saturation') == '0' and page.evaluate('document.activeElement.id') == 'saturation'
+    page.keyboard.press('Control+z')
+    version = wait_color(page, version)
+    assert page.input_value('#saturation') == '1'
+    page.keyboard.press('Control+Shift+Z')
+    version = wait_color(page, version)
+    assert page.input_value('#saturation') == '0'
+    # the file has no colours then
+    with page.expect_download() as got: page.click('#download')
+    assert got.value.suggested_filename == 'cat.png'
+    with Image.open(got.value.path()) as im: assert im.size == CAT.size and np.ptp(np.asarray(im), axis=2).max() <= 2
+    # a reload finds pictures and settings; a second tab has its own
+    page.reload()
+    page.wait_for_selector('body[data-ready]')
+    wait_color(page)
+    assert page.locator('#pictures li').count() == 2 and page.input_value('#saturation') == '0'
+    other = open_page(browser, served.url, width, height)
+    assert other.locator('#pictures li').count() == 0 and other.is_visible('#welcome')
+    # the other picture by a key, and all as a zip
+    page.focus('#stage')
+    page.keyboard.press('PageDown')
+    wait_color(page)
+    assert page.text_content('#name') == 'side.jpg' and '150 × 225' in page.text_content('#about')
+    with page.expect_download() as got: page.click('#download-all')
+    with ZipFile(got.value.path()) as z: assert sorted(z.namelist()) == ['cat.png', 'side.jpg']
+    page.click('#remove')
+    wait_until(page, "document.querySelectorAll('#pictures li').length === 1")
+    assert page.text_content('#name') == 'cat.png'
+    # every control has a name
+    nameless = page.evaluate("""[...document.querySelectorAll('button, input, select, canvas')]
+        .filter(e => e.checkVisibility() && !e.textContent.trim() && !e.ariaLabel && !(e.labels && e.labels.length))
+        .map(e => e.outerHTML)""")
+    assert not nameless
+    shot(page, f'end-{size}')
+    expected = [e for e in page.errors if '415' not in e] # of the file that is no picture
+    assert not expected, expected
+    page.context.close()
+    other.context.close()
+
+class Painter(Colorizer):
+    "Takes hints, whatever the packaged model can: each colours the quarter of the picture that it lies in"
+    def __init__(self):
+        super().__init__(type('Engine', (), dict(predict=None, takes_hints=True, device='cpu'))(), dict(name='painter'))
+
+    def predict_ab(self, pictures, size=None, tta=False, vivid=None, hints=None):
+        ab = np.zeros((2, 2, 2), np.float32)
+        for h in hints[0] if hints else []:
+            w, hgt = pictures[0].size
+            r, g, b = h['rgb']
+            ab[:, int(h['y'] >= hgt/2), int(h['x'] >= w/2)] = (r - g)/3, (g - b)/3
+        return [ab]
+
+    def suggest(self, picture, x, y, n=9): return [((180, 40, 40), .6), ((40, 60, 180), .3)]
+
+@pytest.fixture
+def painted(monkeypatch):
+    "The page with a model that takes hints, served from here"
+    import uvicorn
+
+    import colorize_nb.app.server as server
+    import colorize_nb.app.work as work
+    painter = Painter()
+    class One(work.Models):
+        "The painter alone."
+        def __init__(self, *args): self.default, self.names, self.loaded = 'painter', ['painter'], {'painter': painter}
+        def __call__(self, name=None): return painter
+        def rows(self): return [row | dict(hints=True) for row in super().rows()]
+    monkeypatch.setattr(server, 'Models', One)
+    monkeypatch.setattr(work, 'as_hints', lambda hints, size: list(hints))
+    app = create_app()
+    run = uvicorn.Server(uvicorn.Config(app, port=0, log_level='warning', lifespan='off'))
+    thread = threading.Thread(target=run.run, daemon=True)
+    thread.start()
+    while not run.started: time.sleep(.05)
+    yield f'http://127.0.0.1:{run.servers[0].sockets[0].getsockname()[1]}/'
+    run.should_exit = True
+    thread.join(30)
+    app.state.close()
+
+@pytest.mark.slow
+@pytest.mark.parametrize('width,height', [(1280, 900), (360, 740)])
+def test_colours_by_hand_in_a_browser(browser, painted, width, height):
+    "Click or tap, take a suggestion, drag, take back, delete; the same by the keyboard alone"
+    page = open_page(browser, painted, width, height, has_touch=width < 600)
+    page.set_input_files('#choose', [dict(name='cat.png', mimeType='image/png', buffer=PNG)])
+    wait_color(page)
+    hints, box = page.locator('.hint'), page.locator('#stage').bounding_box()
+    def settings(): return page.evaluate("""async () => {
+        const s = sessionStorage.getItem('colorize-nb')
+        return (await (await fetch(`s/${s}`)).json()).pictures[0].settings.hints }""")
+    def stored(test): # waits until the server has them
+        for _ in range(200):
+            if test(found := settings()): return found
+            page.wait_for_timeout(50)
+        raise TimeoutError(found)
+    at = dict(x=box['width']*.25, y=box['height']*.25)
+    page.tap('#stage', position=at) if width < 600 else page.click('#stage', position=at)
+    page.wait_for_selector('#point:not([hidden])')
+    assert page.locator('.swatch').count() == 2 and hints.count() == 1
+    h, = stored(len)
+    assert abs(h['x'] - 225*.25) <= 2 and abs(h['y'] - 150*.25) <= 2 and h['rgb'] == [180, 40, 40] # by hand
+    page.locator('.swatch').nth(1).click()
+    stored(lambda hs: hs[0]['rgb'] == [40, 60, 180])
+    shot(page, f'hint-{width}')
+    # drag it to the right; that is one step to take back
+    b = hints.nth(0).bounding_box()
+    page.mouse.move(b['x'] + 15, b['y'] + 15)
+    page.mouse.down()
+    page.mouse.move(b['x'] + 15 + box['width']/4, b['y'] + 15, steps=5)
+    page.mouse.move(b['x'] + 15 + box['width']/2, b['y'] + 15, steps=5)
+    page.mouse.up()
+    stored(lambda hs: abs(hs[0]['x'] - 225*.75) <= 2)
+    page.keyboard.press('Control+z')
+    stored(lambda hs: abs(hs[0]['x'] - 225*.25) <= 2 and hs[0]['rgb'] == [40, 60, 180])
+    # by the keyboard alone: a second one in the middle and to the right, moved, deleted
+    page.keyboard.press('Escape')
+    assert page.is_hidden('#point')
+    page.focus('#stage')
+    for key in ['ArrowRight']*4 + ['Enter']: page.keyboard.press(key)
+    wait_until(page, "document.activeElement.className === 'swatch'")
+    second = stored(lambda hs: len(hs) == 2)[1]
+    assert abs(second['x'] - 225*.6) <= 2 and abs(second['y'] - 75) <= 2 # four steps of a fortieth
+    page.keyboard.press('Escape')
+    assert page.evaluate("document.activeElement.className") == 'hint' # focus goes back to the point
+    page.keyboard.press('ArrowUp')
+    stored(lambda hs: hs[1]['y'] < second['y'])
+    page.keyboard.press('Delete')
+    stored(lambda hs: len(hs) == 1)
+    # a colour from another picture, which the server never gets
+    page.locator('.hint').focus()
+    page.keyboard.press('Enter')
+    wait_until(page, "document.activeElement.className === 'swatch'")
+    red = dict(name='red.png', mimeType='image/png', buffer=file_of(Image.new('RGB', (40, 30), (250, 10, 20))))
+    page.set_input_files('#choose-reference', [red])
+    wait_until(page, "document.activeElement.id === 'reference'")
+    page.keyboard.press('ArrowLeft')
+    page.keyboard.press('Enter')
+    stored(lambda hs: hs[0]['rgb'] == [250, 10, 20])
+    assert page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'wider than the screen'
+    shot(page, f'reference-{width}')
+    # the preview has the colour where the hint is, and not elsewhere
+    page.reload()
+    wait_color(page)
+    assert hints.count() == 1
+    shares = page.evaluate("""() => { const c = document.createElement('canvas'), i = document.getElementById('color')
+        c.width = i.naturalWidth; c.height = i.naturalHeight
+        const g = c.getContext('2d'); g.drawImage(i, 0, 0)
+        return [[.1, .1], [.9, .9]].map(([x, y]) => [...g.getImageData(x*c.width, y*c.height, 1, 1).data]) }""")
+    assert shares[0][0] - shares[0][1] > 40 and shares[1][0] - shares[1][1] < 12 # red here, not there
+    assert not page.errors, page.errors
+    page.context.close()

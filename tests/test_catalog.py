@@ -1,0 +1,297 @@
+"""Published colorizers by name: weights served by a server on this machine, in the forms in which they are published.
+
+The everyday tests serve a stand-in, a network that answers one colour to everything, so that the right picture is
+known without our code. The long ones serve the true networks with random weights."""
+import hashlib
+import http.server
+import os
+import re
+import threading
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from PIL import Image
+from skimage.color import rgb2lab
+from torch import nn
+from typer.testing import CliRunner
+
+from colorize_nb.cli.app import app, load_commands
+from colorize_nb.io import download
+from colorize_nb.models import catalog, registry
+
+load_commands()
+A, B = 20., -30. # the stand-in's answer, Lab units
+NAMES = [*catalog.PUBLISHED]
+
+class StandIn(nn.Module):
+    "One colour to everything"
+    size, takes_hints = 64, False
+    def __init__(self, network=''):
+        super().__init__()
+        self.ab = nn.Parameter(torch.tensor([A, B]).view(1, 2, 1, 1))
+    def forward(self, l): return torch.cat([l, (self.ab/110).expand(len(l), -1, *l.shape[-2:])], 1)
+
+def generator(network, weights=None):
+    net = StandIn()
+    net.load_state_dict(weights)
+    return net
+
+def content(name, state):
+    "What the published file of `name` holds around a state dict"
+    form = catalog.PUBLISHED[name].form
+    if form == 'params': return dict(params=state | {'encoder.arch.head_cls.weight': torch.zeros(2, 2)})
+    if form == 'model': return dict(model=state, opt=dict(lr=slice(1e-5, 1e-3), state=[dict(mom=torch.zeros(2))]))
+    return state
+
+class Weights:
+    "A server of files: how it answers, and what it was asked"
+    def __init__(self, folder):
+        self.folder, self.asked, self.status, self.most = folder, [], {}, {}
+        outer = self
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *args): pass
+            def do_GET(self):
+                name, span = self.path.strip('/'), self.headers['Range']
+                outer.asked.append((name, span))
+                file = outer.folder/name
+                status = outer.status.get(name, 200 if file.exists() else 404)
+                if status != 200: return self.send_error(status)
+                data, start = file.read_bytes(), int(span[6:-1]) if span else 0
+                self.send_response(206 if span else 200)
+                if span: self.send_header('Content-Range', f'bytes {start}-{len(data) - 1}/{len(data)}')
+                self.send_header('Content-Length', str(len(data) - start))
+                self.end_headers()
+                self.wfile.write(data[start:][:outer.most.get(name)])
+        self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+        threading.Thread(target=self.server.serve_forever, kwargs=dict(poll_interval=.02), daemon=True).start()
+
+    def url(self, name): return f'http://127.0.0.1:{self.server.server_port}/{name}'
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    "A server whose folder is empty, and a cache of its own"
+    (tmp_path/'served').mkdir()
+    server = Weights(tmp_path/'served')
+    monkeypatch.setenv('COLORIZE_NB_CACHE', str(tmp_path/'cache'))
+    monkeypatch.setenv('no_proxy', '*')
+    monkeypatch.setattr(download, '_is_public', lambda address: True) # this machine plays the public net
+    yield server
+    server.close()
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    monkeypatch.setattr(registry, 'published_network', StandIn)
+    real = registry.get_arch
+    monkeypatch.setattr(registry, 'get_arch', lambda name: generator if name == 'published_generator' else real(name))
+
+@pytest.fixture
+def photos(tmp_path):
+    "A folder with two gray ramps, none of them square"
+    ramp = np.tile(np.linspace(90, 160, 60).astype(np.uint8), (40, 1))
+    (tmp_path/'old'/'attic').mkdir(parents=True)
+    Image.fromarray(ramp).save(tmp_path/'old'/'a.png')
+    Image.fromarray(ramp.T.copy()).save(tmp_path/'old'/'attic'/'b.png')
+    return tmp_path/'old'
+
+def offer(monkeypatch, server, name, *files, state=None, sha256=None):
+    "Write the published form of `name` under the last of `files`, and let the catalog name all of them"
+    path = server.folder/files[-1]
+    torch.save(content(name, state or StandIn().state_dict()), path)
+    sha256 = sha256 or hashlib.sha256(path.read_bytes()).hexdigest()
+    sources = tuple(catalog.Source(server.url(f), sha256) for f in files)
+    fields = vars(catalog.PUBLISHED[name]) | dict(sources=sources)
+    monkeypatch.setitem(catalog.PUBLISHED, name, catalog.Published(**fields))
+    return path
+
+def call(*args): return CliRunner().invoke(app, [str(a) for a in args], prog_name='colorize-nb')
+
+def check_colours(folder, ab=(A, B)):
+    "Are both pictures there, at their sizes, in the colour that is known, by scikit-image's Lab?"
+    for name, size in {'a.png': (60, 40), 'attic/b.png': (40, 60)}.items():
+        im = Image.open(folder/name)
+        assert im.size == size
+        lab = rgb2lab(np.asarray(im.convert('RGB')))
+        assert np.abs(lab[..., 1:].mean((0, 1)) - ab).max() < 1 and lab[..., 1:].std((0, 1)).max() < 1.5
+
+@pytest.mark.parametrize('name', NAMES)
+def test_one_command_colours_a_folder(name, served, stand_in, photos, tmp_path, monkeypatch):
+    offer(monkeypatch, served, name, 'weights.pth')
+    done = call('colorize', photos, '--out', tmp_path/'new', '--model', name)
+    assert done.exit_code == 0, done.output
+    p = catalog.PUBLISHED[name]
+    for part in (name, f'{p.megabytes} MB', '127.0.0.1', p.weights_licence): assert part in done.stderr
+    check_colours(tmp_path/'new')
+    served.close()
+    done = call('colorize', photos, '--out', tmp_path/'again', '--model', name) # no server any more
+    assert (done.exit_code, done.stderr, len(served.asked)) == (0, '', 1), done.output
+    served.server = Weights(served.folder).server # for the fixture to close
+
+BROKEN = [ # files in the catalog, statuses, what is served instead, words of the sentence
+    ('answers 403', ['w.pth'], {'w.pth': 403}, None),
+    ('answers 404', ['gone.pth', 'w.pth'], {'w.pth': 403}, None),
+    ('answers 503', ['w.pth'], {'w.pth': 503}, None),
+    ('sends another file', ['w.pth'], {}, b'<html>Please log in</html>'),
+    ('sends another file', ['w.pth'], {}, bytes(5000))]
+
+@pytest.mark.parametrize('why, files, status, instead', BROKEN)
+def test_a_bad_download_is_one_sentence(why, files, status, instead, served, stand_in, photos, tmp_path, monkeypatch):
+    path = offer(monkeypatch, served, 'ddcolor-tiny', *files)
+    served.status = status
+    if instead is not None: path.write_bytes(instead)
+    done = call('colorize', photos, '--out', tmp_path/'new', '--model', 'ddcolor-tiny')
+    lines = done.stderr.splitlines()
+    assert done.exit_code == 1 and len(lines) == 2 and not (tmp_path/'new').exists(), done.output
+    assert lines[0].startswith('colorize-nb: fetching ddcolor-tiny') and why in lines[1]
+    for file in files: assert served.url(file) in lines[1]
+    assert '--model ddcolor-tiny --weights FILE' in lines[1]
+    assert not catalog.published_path('ddcolor-tiny').exists()
+
+def test_offline(served, stand_in, photos, tmp_path, monkeypatch):
+    offer(monkeypatch, served, 'siggraph17', 'w.pth')
+    monkeypatch.setattr('socket.getaddrinfo', lambda *a, **k: (_ for _ in ()).throw(OSError(-3, 'no net')))
+    done = call('colorize', photos, '--out', tmp_path/'new', '--model', 'siggraph17')
+    assert done.exit_code == 1 and 'no net' in done.stderr and '--weights FILE' in done.stderr, done.output
+
+def test_a_dying_download_goes_on(served, stand_in, monkeypatch):
+    path = offer(monkeypatch, served, 'eccv16', 'w.pth')
+    served.most = {'w.pth': 300}
+    done = call('models', '--download', 'eccv16')
+    size, asked = path.stat().st_size, len(served.asked)
+    if done.exit_code: # five tries of 300 bytes were not enough
+        assert f'broke off after 1500 of {size} bytes' in done.stderr
+        served.most = {}
+        done = call('models', '--download', 'eccv16')
+        assert served.asked[asked] == ('w.pth', 'bytes=1500-')
+    assert done.exit_code == 0 and [o for o in served.asked if o[1] is None] == [('w.pth', None)]
+    left = sorted(f.name for f in catalog.published_path('eccv16').parent.iterdir())
+    assert left == ['model.json', 'model.safetensors']
+
+def test_two_at_once_fetch_once(served, stand_in, monkeypatch):
+    offer(monkeypatch, served, 'eccv16', 'w.pth')
+    found = []
+    def fetch(): found.append(catalog.fetch_published('eccv16', log=lambda text: None))
+    threads = [threading.Thread(target=fetch) for _ in range(3)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    assert found == [catalog.published_path('eccv16')]*3 and len(served.asked) == 1
+
+def test_no_hash_no_download(served, stand_in, photos, tmp_path):
+    done = call('colorize', photos, '--out', tmp_path/'new', '--model', 'ddcolor-paper')
+    assert done.exit_code == 1 and 'nobody has published a hash' in done.stderr
+    assert 'https://huggingface.co/piddnad/' in done.stderr and '--model ddcolor-paper --weights FILE' in done.stderr
+    assert served.asked == []
+
+@pytest.mark.parametrize('name', NAMES)
+def test_weights_by_hand(name, served, stand_in, photos, tmp_path):
+    file = tmp_path/'downloaded.pth'
+    torch.save(content(name, StandIn().state_dict()), file)
+    args = 'colorize', photos, '--model', name, '--weights', file
+    done = call(*args, '--out', tmp_path/'new')
+    assert done.exit_code == 0 and served.asked == [], done.output
+    check_colours(tmp_path/'new')
+    stored = tmp_path/'cache'/'models'
+    digits = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    known = any(s.sha256 for s in catalog.PUBLISHED[name].sources) # then this is another file than the published one
+    assert [f.name for f in stored.iterdir() if f.is_dir()] == [f'{name}-{digits}' if known else name]
+
+def test_weights_that_do_not_fit(served, stand_in, photos, tmp_path):
+    class Danger:
+        def __reduce__(self): return os.mkdir, (str(tmp_path/'it ran'),)
+    torch.save(dict(params=StandIn().state_dict(), more=Danger()), tmp_path/'danger.pth')
+    torch.save({'other': torch.zeros(1)}, tmp_path/'other.pth')
+    (tmp_path/'page.pth').write_text('<!DOCTYPE html>')
+    for file, why in {'danger.pth': 'could run any code', 'other.pth': 'does not hold the weights of eccv16',
+                      'page.pth': 'is a web page', 'none.pth': 'check the path'}.items():
+        args = 'colorize', photos, '--out', tmp_path/'new', '--model', 'eccv16', '--weights', tmp_path/file
+        done = call(*args, '--debug')
+        assert why in str(done.exception), done.output
+        assert call(*args).exit_code == 2
+    assert not (tmp_path/'it ran').exists() and not (tmp_path/'new').exists()
+
+def test_the_list_says_what_is_here(served, stand_in, monkeypatch):
+    import json
+    offer(monkeypatch, served, 'deoldify-stable', 'w.pth')
+    def rows(): return {r['name']: r for r in json.loads(call('models', '--json').stdout)}
+    before = rows()
+    assert {*NAMES} < {*before} and before['default']['present'] and not before['deoldify-stable']['present']
+    assert call('models', '--download', 'deoldify-stable', '--half').exit_code == 0
+    after = rows()
+    assert after['deoldify-stable']['present'] and Path(after['deoldify-stable']['path']).exists()
+    done = call('models', '--remove', 'deoldify-stable')
+    assert done.exit_code == 0 and rows() == before
+    done = call('models', '--remove', 'deoldify-stable')
+    assert done.exit_code == 2
+    table = call('models')
+    assert all(re.search(rf'^{n}\b', table.output, re.M) for n in before), table.output
+
+def test_a_blend_is_the_mean(served, stand_in, photos, tmp_path, monkeypatch):
+    blue = {'ab': torch.tensor([-10., -40.]).view(1, 2, 1, 1)}
+    offer(monkeypatch, served, 'ddcolor-tiny', 'one.pth')
+    offer(monkeypatch, served, 'deoldify-artistic', 'two.pth', state=blue)
+    one, two = 'ddcolor-tiny', 'deoldify-artistic'
+    for model, ab in {f'{one}+{two}': (5, -35), f'0.8*{one}+0.2*{two}': (14, -32)}.items():
+        done = call('colorize', photos, '--out', tmp_path/model[:3], '--model', model)
+        assert done.exit_code == 0, done.output
+        check_colours(tmp_path/model[:3], ab)
+    done = call('colorize', photos, '--out', tmp_path/'new', '--model', 'ddcolor-tiny+ddcolor-tony')
+    assert done.exit_code == 2 and len(served.asked) == 2
+
+def test_models_and_blends_are_judged(served, stand_in, monkeypatch):
+    from colorize_nb.evaluate.methods import Question, model_method
+    offer(monkeypatch, served, 'ddcolor-tiny', 'one.pth')
+    question = Question('x', np.full((32, 48), 128, np.uint8))
+    def ab(model):
+        method = model_method(model, device='cpu')
+        assert method.name == model and method.info['megabytes'] >= 0
+        return rgb2lab(method(question))[..., 1:].mean((0, 1))
+    assert np.abs(ab('ddcolor-tiny') - (A, B)).max() < 1
+    assert np.abs(ab('ddcolor-tiny+small') - (ab('small') + (A, B))/2).max() < 1.5 # bytes of three pictures
+
+def save_red(path, value, bs='bs'):
+    "An ONNX file that answers one RGB colour to everything"
+    def port(name): return helper.make_tensor_value_info(name, TensorProto.FLOAT, [bs, 3, 'h', 'w'])
+    numbers = [helper.make_tensor('w', TensorProto.FLOAT, (1, 3, 1, 1), [value, 0, 0]),
+               helper.make_tensor('zero', TensorProto.FLOAT, (1,), [0])]
+    nodes = [helper.make_node('Mul', ['input', 'zero'], ['none']), helper.make_node('Add', ['none', 'w'], ['output'])]
+    g = helper.make_graph(nodes, 'red', [port('input')], [port('output')], numbers)
+    onnx.save(helper.make_model(g, opset_imports=[helper.make_opsetid('', 17)], ir_version=8), path)
+
+def test_an_onnx_file_of_another_program(photos, tmp_path):
+    save_red(tmp_path/'red.onnx', 160.)
+    args = 'colorize', photos, '--model', tmp_path/'red.onnx'
+    done = call(*args, '--out', tmp_path/'new')
+    assert done.exit_code == 1 and '--onnx-io rgb255 or rgb1' in done.stderr, done.output
+    done = call(*args, '--out', tmp_path/'new', '--onnx-io', 'rgb255')
+    assert done.exit_code == 0, done.output
+    lab = rgb2lab(np.asarray(Image.open(tmp_path/'new'/'a.png')))
+    a, b = rgb2lab(np.array([[[160, 0, 0]]])/255)[0, 0, 1:]
+    hue = np.arctan2(lab[..., 2].mean(), lab[..., 1].mean()) # L is the photograph's
+    assert np.abs(hue - np.arctan2(b, a)) < .02
+    assert call(*args, '--out', tmp_path/'x', '--onnx-io', 'l-ab').exit_code == 1
+    assert call('colorize', photos, '--out', tmp_path/'x', '--model', 'default', '--onnx-io', 'l-ab').exit_code == 2
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['eccv16', 'siggraph17', 'ddcolor-tiny', 'ddcolor-modelscope', 'deoldify-artistic',
+                                  'deoldify-stable'])
+def test_the_true_networks_end_to_end(name, served, photos, tmp_path, monkeypatch):
+    network = catalog.PUBLISHED[name].network
+    torch.manual_seed(0)
+    state = registry.published_network(network).state_dict()
+    offer(monkeypatch, served, name, 'w.pth', state=state)
+    args = 'colorize', photos, '--model', name, '--size', 64
+    done = call(*args, '--out', tmp_path/'new')
+    assert done.exit_code == 0, done.output
+    assert [Image.open(tmp_path/'new'/n).size for n in ('a.png', 'attic/b.png')] == [(60, 40), (40, 60)]
+    direct = registry.get_arch('published_generator')(network, state).eval() # without file, server and cache
+    stored, meta = registry.load_generator(catalog.published_path(name))
+    l = torch.linspace(-1, 1, 64*64).view(1, 1, 64, 64)
+    with torch.no_grad(): assert torch.equal(stored(l), direct(l))
+    assert meta['size'] == direct.size or name == 'deoldify-video'

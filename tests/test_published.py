@@ -1,0 +1,148 @@
+"""Published networks: the outputs of the original programs, for weights that are drawn from the tensors' names.
+
+`published.npz` holds facts about richzhang/colorization 4f6009e, piddnad/DDColor 2adb63f and jantic/DeOldify 5f86c28,
+computed with their own code: names and shapes of all tensors as a hash, inputs in 64ths, each 17th number of the
+outputs, their mean and standard deviation."""
+import hashlib
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.color import lab2rgb, rgb2lab
+
+from colorize_nb.colorizer.core import Colorizer
+from colorize_nb.models.deoldify import fold_norms
+from colorize_nb.models.published import colorize_as_published, published_generator
+from colorize_nb.models.registry import PUBLISHED, load_generator, published_network, save_generator
+
+FACTS = np.load(Path(__file__).parent/'published.npz')
+NETWORKS = json.loads(FACTS['facts'].tobytes())
+SLOW = pytest.mark.slow
+NAMES = [pytest.param(n, marks=[SLOW] if n in ('ddcolor_large', 'deoldify_stable') else []) for n in NETWORKS]
+MEAN, STD = np.float32([[[.485]], [[.456]], [[.406]]]), np.float32([[[.229]], [[.224]], [[.225]]])
+
+# The rule: from the name of each tensor follow its values
+
+def normal(key, shape): return np.random.RandomState(zlib.crc32(key.encode())).standard_normal(tuple(shape))
+def unit(x): return x/np.sqrt((x*x).sum())
+
+def draw(key, shape, gain):
+    n = normal(key, shape)
+    if key.endswith('running_var'): return 1 + .1*np.abs(n)
+    if key.endswith('weight_u'): return unit(n)
+    if key.endswith('weight_g'): return 1 + .1*n
+    if key.endswith(('_feat.weight', '_embed.weight')): return n
+    if len(shape) > 1: return n*gain/np.sqrt(np.prod(shape[1:]))
+    return .1*n if key.endswith(('bias', 'running_mean')) else 1 + .1*n
+
+def fill(name, shapes):
+    "Weights for tensors (name -> shape)"
+    gain, factor, res = NETWORKS[name]['gain'], NETWORKS[name]['factor'], {}
+    for key, shape in shapes.items():
+        base = key.rpartition('.')[0]
+        if key in ('mean', 'std'): x = (MEAN if key == 'mean' else STD)[None]
+        elif key.endswith('num_batches_tracked'): x = np.zeros((), np.int64)
+        elif key.endswith('weight_v') and f'{base}.weight_orig' in shapes:
+            w = draw(f'{base}.weight_orig', shapes[f'{base}.weight_orig'], gain)
+            u = unit(normal(f'{base}.weight_u', shapes[f'{base}.weight_u']))
+            x = unit(w.reshape(len(w), -1).T @ u)
+        else: x = draw(key, shape, gain)*factor.get(key, 1)
+        res[key] = torch.from_numpy(np.array(x, x.dtype if x.dtype == np.int64 else np.float32))
+    return res
+
+def inputs(name, case):
+    "What the network was given"
+    x = FACTS['b_ddcolor' if case == 'b' and name.startswith('ddcolor') else case].astype(np.float32)/64
+    if name.startswith('deoldify'): x = (x - MEAN)/STD
+    if name in ('eccv16', 'siggraph17'): x = x[:1]*100
+    xs = [torch.from_numpy(x)[None]]
+    if (name, case) == ('siggraph17', 'a'):
+        y, x, *ab = torch.from_numpy(FACTS['hints']).long().T
+        xs += [torch.zeros(1, 2, 64, 64), torch.zeros(1, 1, 64, 64)]
+        xs[1][0, :, y, x] = torch.stack(ab).float()
+        xs[2][0, 0, y, x] = 1
+    return xs
+
+def filled(name):
+    "The network and its weights"
+    net = published_network(name)
+    weights = fill(name, {k: tuple(v.shape) for k, v in net.state_dict().items()})
+    net.load_state_dict(weights)
+    return net, weights
+
+@pytest.fixture(scope='module', params=NAMES)
+def each(request):
+    "Name, network and weights, one network at a time"
+    return request.param, *filled(request.param)
+
+def test_outputs_are_those_of_the_original_program(each):
+    name, net, weights = each
+    text = '\n'.join(sorted(f"{k} {'x'.join(map(str, v.shape))}" for k, v in weights.items()))
+    assert len(weights) == NETWORKS[name]['keys']
+    assert hashlib.sha256(text.encode()).hexdigest() == NETWORKS[name]['sha256']
+    outputs = {}
+    for case, fact in NETWORKS[name]['cases'].items():
+        with torch.no_grad(): outputs[case] = out = net(*inputs(name, case))
+        eps = 1e-4*max(1, fact['max'])
+        assert list(out.shape) == fact['shape']
+        np.testing.assert_allclose(out.numpy().ravel()[::17], FACTS[f'{name}_{case}'], rtol=0, atol=eps)
+        np.testing.assert_allclose([out.mean(), out.std(correction=0)], [fact['mean'], fact['std']], rtol=0, atol=eps)
+    with torch.no_grad():
+        folded = fold_norms(net)
+        for case, out in outputs.items(): # normalized once or at each call: equal to the last bit
+            assert torch.equal(folded(*inputs(name, case)), out)
+    assert not [k for k in folded.state_dict() if k.endswith(('_orig', '_u', '_v', '_g'))]
+
+def test_a_generator_of_published_weights(each, tmp_path):
+    "It predicts what the network does, keeps shape and lightness, and is read back from its own file"
+    name, net, weights = each
+    gen = published_generator(name, weights)
+    assert not [v for v in gen.state_dict().values() if v.is_meta] and not gen.training
+    l = torch.from_numpy(FACTS['c'][:1].astype(np.float32)/64)[None] # (1,1,50,38), L* in hundreds
+    with torch.inference_mode():
+        lab = gen(2*l - 1)
+        assert lab.shape == (1, 3, 50, 38) and torch.equal(lab[:, :1], 2*l - 1) and lab[:, 1:].abs().max() <= 1
+        if name == 'eccv16': # sides of 56 and 40 by repeating the edge, as by hand
+            by_hand = net(torch.nn.functional.pad(100*l, (0, 2, 0, 6), mode='replicate'))[..., :50, :38]
+            np.testing.assert_allclose(110*lab[:, 1:], by_hand.clamp(-110, 110), atol=1e-3)
+    if name != 'eccv16': return
+    save_generator(gen, tmp_path/'model.safetensors', gen.meta, half=False)
+    again, meta = load_generator(tmp_path/'model.safetensors')
+    assert meta['name'] == 'eccv16' and meta['size'] == 256
+    with torch.inference_mode(): assert torch.equal(again(2*l - 1), lab)
+
+def photograph():
+    "A small picture in colour, 45x30"
+    y, x = np.mgrid[:30, :45]
+    return Image.fromarray(np.stack([40 + 4*x, 60 + 5*y, 200 - 3*x], -1).astype(np.uint8))
+
+def test_eccv16_as_published():
+    "Against the original's steps by Pillow and scikit-image"
+    net, weights = filled('eccv16')
+    im = photograph()
+    small = rgb2lab(np.asarray(im.resize((64, 64), Image.Resampling.BICUBIC)))[..., 0]
+    with torch.no_grad(): ab = net(torch.from_numpy(small).float()[None, None])
+    ab = torch.nn.functional.interpolate(ab, (30, 45), mode='bilinear', align_corners=False)[0].permute(1, 2, 0)
+    lab = np.concatenate([rgb2lab(np.asarray(im))[..., :1], ab.numpy()], -1)
+    want = np.rint(lab2rgb(lab)*255)
+    got = np.asarray(colorize_as_published(published_generator('eccv16', weights), im, 64), np.float64)
+    assert np.abs(got - want).max() <= 1 and (got == want).mean() > .99
+
+def test_hints_reach_siggraph17_through_an_engine():
+    c = Colorizer(published_generator('siggraph17', filled('siggraph17')[1]), device='cpu')
+    assert (c.name, c.size, c.engine.takes_hints) == ('siggraph17', 256, True)
+    l, hints = FACTS['a'][:1].astype(np.float32)/64*100, np.zeros((1, 3, 64, 64), np.float32)
+    y, x, *ab = FACTS['hints'].T
+    hints[0, :2, y, x], hints[0, 2, y, x] = np.stack(ab, 1)/110, 1
+    got, logits = c.engine.answer(l, hints)
+    np.testing.assert_allclose(got.ravel()[::17], FACTS['siggraph17_a'], rtol=0, atol=2e-2)
+    assert logits is None and np.abs(c.engine.predict(l) - got).max() > 1
+    assert c(photograph(), size=64).size == (45, 30)
+
+def test_names():
+    assert list(NETWORKS) == list(PUBLISHED)
+    with pytest.raises(ValueError, match='take one of eccv16'): published_network('eccv17')
