@@ -227,7 +227,7 @@ def gray_preview(
     stored:StoredPicture, # after `inspect_picture`
 )->bytes: # JPEG
     "Make the picture that the page shows as the original."
-    with Image.open(stored.folder/'gray.png') as im: return _jpeg(im)
+    with open_image(stored.folder/'gray.png') as im: return _jpeg(im)
 
 class Previews:
     "Colours previews; remembers the last answer of the network for a few pictures."
@@ -243,7 +243,7 @@ class Previews:
     )->bytes: # JPEG
         "Colour the preview of a picture."
         if stored.colored and not settings.force: return (stored.folder/'own.jpg').read_bytes()
-        with Image.open(stored.folder/'gray.png') as im: small = Picture(np.asarray(im.convert('L')), name=stored.name)
+        with open_image(stored.folder/'gray.png') as im: small = Picture(np.asarray(im.convert('L')), name=stored.name)
         c = colorizer_for(self.models, settings)
         key = stored.id, json.dumps(asdict(replace(settings, saturation=None)))
         with self.lock: ab = self.answers.get(key)
@@ -268,7 +268,7 @@ def suggest_colors(
     "Suggest colours for a place of a picture."
     c = models(stored.settings.model)
     if not takes_hints(c) or not hasattr(c, 'suggest'): return []
-    with Image.open(stored.folder/'gray.png') as im: small = Picture(np.asarray(im.convert('L')), name=stored.name)
+    with open_image(stored.folder/'gray.png') as im: small = Picture(np.asarray(im.convert('L')), name=stored.name)
     kx, ky = (n/whole for n, whole in zip(small.size, (stored.width, stored.height)))
     at = [min(int((v + .5)*k), n - 1) for v, k, n in zip((x, y), (kx, ky), small.size)]
     return [dict(rgb=[int(v) for v in rgb], share=round(float(share), 4)) for rgb, share in c.suggest(small, *at)]
