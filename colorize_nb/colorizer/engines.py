@@ -21,7 +21,7 @@ from ..color.grid import mean_color
 
 if TYPE_CHECKING: import torch
 
-from ..models.registry import ForeignOnnxError, find_model, load_generator, onnx_meta, pick_device, require
+from ..models.registry import RENAMED, ForeignOnnxError, find_model, load_generator, onnx_meta, pick_device, require
 from ..models.registry import split_blend, split_onnx_io
 
 # %% ../../nbs/colorizer/00_engines.ipynb #viv1
@@ -279,6 +279,8 @@ def load_engine(
     if both and _prefers_onnx(device): path = path.with_suffix('.onnx')
     if path.suffix == '.onnx': engine = _load_onnx(path, io, device, weights)
     else: engine = TorchEngine(*load_generator(path), device)
+    if str(model) in RENAMED and not Path(model).exists():
+        engine.meta |= dict(vivid=engine.meta['vivid'] | dict(value=RENAMED[str(model)][1]))
     idle = str(device) == 'auto' and engine.device == 'cpu' and gpu_visible()
     if idle: warnings.warn(_IDLE.format(engine.name), stacklevel=2)
     return engine

@@ -22,7 +22,7 @@ from PIL import Image
 from ..color.film import EVALUATION_FILMS, film_gray
 from ..color.lab import clip_gamut, lab2rgb8, rgb2lab
 from ..colorizer.core import Colorizer
-from ..models.registry import model_files
+from ..models.registry import RENAMED, model_files
 from ..io.files import SUFFIXES, center_box, find_pictures, rank_pictures, read_picture, read_whole, whole_box
 from ..metrics.image import gray_rgb
 from ..io.read import PictureError, decoding
@@ -198,7 +198,7 @@ def names_seen(
 
 def _model_name(model, path):
     "A packaged model's name, or that of the file or its folder."
-    if path.parent.name == str(model): return str(model)
+    if str(model) in (path.parent.name, *RENAMED): return str(model)
     return path.parent.name if path.stem == 'model' else path.stem
 
 def _parameters(colorizer):
