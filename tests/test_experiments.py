@@ -13,13 +13,16 @@ from PIL import Image
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent/'experiments'
 sys.path.insert(0, str(EXPERIMENTS))
+import average_models
 import gather_sets
 import measure_slider
 import package_model
 import try_lite
 
 from colorize_nb.colorizer.core import Colorizer
-from colorize_nb.models.registry import find_model
+from colorize_nb.models.lite import lite_generator
+from colorize_nb.models.lite_hints import lite_hints
+from colorize_nb.models.registry import find_model, load_generator, save_generator
 from colorize_nb.train.run import build_generator, phase_loss, run_recipe
 
 @pytest.fixture
@@ -118,3 +121,39 @@ def test_the_slider_of_a_model(sets, tmp_path, monkeypatch):
     for c in got['models'].values():
         assert c['0.0']['colorfulness'] == 0 and c['0.0']['worse'] == 0
         assert np.all(np.diff([v['colorfulness'] for t, v in c.items() if float(t) <= 1]) > 0)
+
+# The mean of models
+
+def saved(net, folder, size=64):
+    folder.mkdir()
+    return save_generator(net, folder/'model.safetensors', dict(name=folder.name, size=size, saturation=1.))
+
+def test_a_mean_of_models_is_that_of_their_weights(tmp_path):
+    "By hand: numbers that half precision keeps; hints and a distribution only of who has them"
+    torch.manual_seed(0)
+    light = lite_generator(nf=[16]*4)
+    wide = lite_hints(nf=[16]*4)
+    for net in light, wide:
+        for v in net.state_dict().values():
+            if v.is_floating_point(): v.copy_(torch.randint(-8, 8, v.shape)/4) # sums and halves of these are exact
+    a, b = saved(light, tmp_path/'light'), saved(wide, tmp_path/'wide')
+    average_models.main([f'{a}=3', f'{b}=1', '--out', str(tmp_path/'mean')])
+    got, meta = load_generator(tmp_path/'mean'/'model.safetensors')
+    own, old, new = got.state_dict(), light.state_dict(), wide.state_dict()
+    assert meta['name'] == 'mean of 0.75 light + 0.25 wide'
+    assert torch.equal(own['bins.weight'], new['bins.weight']) and torch.equal(own['bins.bias'], new['bins.bias'])
+    assert torch.equal(own['head.weight'], (3*old['head.weight'] + new['head.weight'])/4)
+    stem = next(k for k, v in new.items() if v.ndim == 4 and v.shape[1] == 4)
+    assert torch.equal(own[stem][:, :1], (3*old[stem] + new[stem][:, :1])/4)
+    assert torch.equal(own[stem][:, 1:], new[stem][:, 1:]) # who takes no hints has nothing to say of them
+
+@pytest.mark.parametrize('words', ['default', 'default=', 'default=-1', 'default=x', '=1'])
+def test_a_share_that_is_none_is_refused(words, tmp_path):
+    with pytest.raises(SystemExit, match='expected MODEL=SHARE'):
+        average_models.main([words, '--out', str(tmp_path/'mean')])
+    assert not (tmp_path/'mean').exists()
+
+def test_models_of_different_networks_have_no_mean(tmp_path):
+    a, b = saved(lite_generator(nf=[16]*4), tmp_path/'a'), saved(lite_generator(nf=[8]*4), tmp_path/'b')
+    with pytest.raises(SystemExit, match='weights of different shapes'):
+        average_models.main([f'{a}=1', f'{b}=1', '--out', str(tmp_path/'mean')])
