@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,10 +20,12 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from skimage import color as skcolor
 from starlette.testclient import TestClient
 
 from colorize_nb.app.server import create_app
 from colorize_nb.app.sessions import AppLimits
+from colorize_nb.color.grid import grid_colors, mean_color
 from colorize_nb.colorizer.batch import colorize_files
 from colorize_nb.colorizer.core import Colorizer
 from colorize_nb.io.samples import sample
@@ -85,6 +89,51 @@ def test_hostile_files(app, client, what):
         assert reply.headers['content-type'] == 'application/json'
     assert client.get(session).json() == dict(pictures=[])
     assert len(files_below(app.state.sessions.folder)) == before
+
+def send_broken(app, client, first, count):
+    "Send broken files of every kind, by the API and by the page; each is coloured or refused in a sentence"
+    from random import Random
+
+    from fuzz_io import broken, seeds
+    files, codes, session = seeds(), Counter(), begin(client)
+    for i in range(first, first + count):
+        name, data = broken(Random(i), files)
+        replies = [api(client, data, f'{name}.jpg'), upload(client, session, data, f'{name}.png')]
+        for r in replies:
+            codes[r.status_code] += 1
+            assert r.status_code in (200, 201, 413, 415, 422), (i, name, r.status_code, r.text[:300])
+            if r.status_code > 201:
+                message = r.json()['error']
+                assert '\n' not in message and str(app.state.sessions.folder) not in message, (i, name, message)
+        if replies[1].status_code == 201: client.delete(f"{session}/pictures/{replies[1].json()['id']}")
+    assert client.get(session).json() == dict(pictures=[])
+    assert not [f for f in files_below(app.state.sessions.get(session[3:]).folder)]
+    return codes
+
+def test_some_broken_files(app, client):
+    assert send_broken(app, client, 0, 60)[415]
+
+@pytest.mark.slow
+def test_many_broken_files(app, client):
+    codes = send_broken(app, client, 1000, 1500)
+    assert codes[415] and codes[200] # some are good enough
+
+@pytest.mark.slow
+def test_a_hundred_megapixels(tmp_path):
+    "A TIFF of 10,000 by 10,000 pixels through the API: same size, and the lightness of the original"
+    l = np.add.outer(np.arange(10_000, dtype=np.uint16), np.arange(10_000, dtype=np.uint16))//79
+    out = BytesIO()
+    tifffile.imwrite(out, l.astype(np.uint8), photometric='minisblack', compression='zlib', rowsperstrip=64)
+    app = create_app(limits=AppLimits(seconds=3600))
+    try: reply = api(TestClient(app, base_url=LOCAL), out.getvalue(), 'map.tif')
+    finally: app.state.close()
+    assert reply.status_code == 200, reply.text[:300]
+    new = tifffile.imread(BytesIO(reply.content))
+    assert new.shape == (10_000, 10_000, 3) and new.dtype == np.uint8
+    at = np.random.default_rng(0).integers(0, 10_000, (500, 2))
+    gray, colour = (skcolor.rgb2lab(np.atleast_3d(a)[:, None]/255*np.ones(3))[:, 0, 0]
+                    for a in (l[at[:, 0], at[:, 1]][:, None], new[at[:, 0], at[:, 1]][:, None]))
+    assert np.abs(gray - colour).max() < 1.5 # a step of gray is .4 of L*, and colours are rounded
 
 @pytest.mark.parametrize('name,kept', [
     ('../../../etc/cron.d/x.png', 'x.png'), ('..\\..\\x.png', 'x.png'), ('/etc/passwd', 'passwd.png'),
@@ -387,7 +436,7 @@ class Painter(Colorizer):
     def __init__(self):
         super().__init__(type('Engine', (), dict(predict=None, takes_hints=True, device='cpu'))(), dict(name='painter'))
 
-    def predict_ab(self, pictures, size=None, tta=False, vivid=None, hints=None):
+    def predict_ab(self, pictures, size=None, tta=False, vivid=None, hints=None, saturation=None):
         ab = np.zeros((2, 2, 2), np.float32)
         for h in hints[0] if hints else []:
             w, hgt = pictures[0].size
@@ -397,21 +446,20 @@ class Painter(Colorizer):
 
     def suggest(self, picture, x, y, n=9): return [((180, 40, 40), .6), ((40, 60, 180), .3)]
 
-@pytest.fixture
-def painted(monkeypatch):
-    "The page with a model that takes hints, served from here"
+@contextmanager
+def page_of(colorizer, monkeypatch):
+    "The page with one colorizer, served from here"
     import uvicorn
 
     import colorize_nb.app.server as server
     import colorize_nb.app.work as work
-    painter = Painter()
+    name = colorizer.name
     class One(work.Models):
-        "The painter alone."
-        def __init__(self, *args): self.default, self.names, self.loaded = 'painter', ['painter'], {'painter': painter}
-        def __call__(self, name=None): return painter
+        "The colorizer alone."
+        def __init__(self, *args): self.default, self.names, self.loaded = name, [name], {name: colorizer}
+        def __call__(self, name=None): return colorizer
         def rows(self): return [row | dict(hints=True) for row in super().rows()]
     monkeypatch.setattr(server, 'Models', One)
-    monkeypatch.setattr(work, 'as_hints', lambda hints, size: list(hints))
     app = create_app()
     run = uvicorn.Server(uvicorn.Config(app, port=0, log_level='warning', lifespan='off'))
     thread = threading.Thread(target=run.run, daemon=True)
@@ -421,6 +469,130 @@ def painted(monkeypatch):
     run.should_exit = True
     thread.join(30)
     app.state.close()
+
+@pytest.fixture
+def painted(monkeypatch):
+    import colorize_nb.app.work as work
+    monkeypatch.setattr(work, 'as_hints', lambda hints, size: list(hints))
+    with page_of(Painter(), monkeypatch) as url: yield url
+
+class Undecided:
+    "An engine for which all is red or blue: it has suggestions, several answers, and takes hints"
+    takes_hints, device, name = True, 'cpu', 'undecided'
+    meta = dict(name='undecided', size=64, saturation=1., inputs=['l', 'hints'], outputs=['ab', 'logits'])
+    def answer(self, l, hints=None):
+        logits = np.full((len(l), 313, *l.shape[1:]), -9, np.float32)
+        for (a, b), v in {(30, 20): 1.5, (10, -30): 1}.items():
+            logits[:, np.abs(grid_colors() - [a, b]).sum(1).argmin()] = v
+        ab = mean_color(logits)
+        return ab if hints is None else np.where(hints[:, 2:] > 0, 110*hints[:, :2], ab), logits
+    def predict(self, l, hints=None): return self.answer(l, hints)[0]
+
+@pytest.fixture
+def undecided(monkeypatch):
+    with page_of(Colorizer(Undecided()), monkeypatch) as url: yield url
+
+def drop(page, data, name='cat.png'):
+    "Drop a file on the page, as from the desktop"
+    page.evaluate("""([text, name]) => {
+        const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0)), data = new DataTransfer()
+        data.items.add(new File([bytes], name, {type: 'image/png'}))
+        for (const kind of ['dragenter', 'dragover', 'drop']) {
+            document.body.dispatchEvent(new DragEvent(kind, {dataTransfer: data, bubbles: true, cancelable: true}))
+        } }""", [b64encode(data).decode(), name])
+
+def ab_at(path, x, y): return skcolor.rgb2lab(np.asarray(Image.open(path).convert('RGB'))/255)[y, x, 1:]
+def ab_of(rgb): return skcolor.rgb2lab(np.array(rgb)/255)[1:]
+
+@pytest.mark.slow
+@pytest.mark.parametrize('width,height', [(1280, 900), (360, 740)])
+def test_drop_click_change_save(browser, undecided, tmp_path, width, height):
+    "A picture is dropped, one of several answers taken, a place clicked, its colour changed, and the file has it there"
+    page = open_page(browser, undecided, width, height, has_touch=width < 600)
+    drop(page, PNG)
+    version = wait_color(page)
+    assert page.is_hidden('#drop')
+    # one of several answers
+    page.click('#show-answers')
+    page.wait_for_selector('.answer')
+    assert page.locator('.answer').count() == 7 and page.get_attribute('.answer >> nth=0', 'aria-pressed') == 'true'
+    shot(page, f'answers-{width}')
+    looks = page.evaluate("[...document.querySelectorAll('.answer img')].map(i => i.src)")
+    assert len(set(looks)) == 7
+    page.locator('.answer').nth(3).click()
+    version = wait_color(page, version)
+    assert page.get_attribute('.answer >> nth=3', 'aria-pressed') == 'true'
+    page.keyboard.press('Control+z')
+    version = wait_color(page, version)
+    assert page.get_attribute('.answer >> nth=0', 'aria-pressed') == 'true'
+    page.locator('.answer').nth(3).click()
+    version = wait_color(page, version)
+    # a colour by hand: the second suggestion
+    box = page.locator('#stage').bounding_box()
+    at = dict(x=box['width']*.25, y=box['height']*.25)
+    page.tap('#stage', position=at) if width < 600 else page.click('#stage', position=at)
+    page.wait_for_selector('.swatch')
+    version = wait_color(page, version)
+    page.locator('.swatch').nth(1).click()
+    version = wait_color(page, version)
+    rgb = [int(v) for v in re.findall(r'\d+', page.locator('.swatch').nth(1).evaluate('e => e.style.backgroundColor'))]
+    with page.expect_download() as got: page.click('#download')
+    got.value.save_as(tmp_path/'cat.png')
+    assert np.hypot(*(ab_at(tmp_path/'cat.png', 56, 37) - ab_of(rgb))) < 5
+    assert b'answer 3 of 6' in (tmp_path/'cat.png').read_bytes()
+    # the rest is the answer that was chosen, and more of it is wanted; the hint's colour stays
+    page.focus('#saturation')
+    page.keyboard.press('End')
+    wait_color(page, version)
+    with page.expect_download() as got: page.click('#download')
+    got.value.save_as(tmp_path/'strong.png')
+    assert np.hypot(*(ab_at(tmp_path/'strong.png', 56, 37) - ab_of(rgb))) < 5
+    assert np.hypot(*ab_at(tmp_path/'strong.png', 180, 120)) > 1.5*np.hypot(*ab_at(tmp_path/'cat.png', 180, 120))
+    with page.expect_download() as got: page.click('#layers')
+    assert got.value.suggested_filename == 'cat.ora'
+    with ZipFile(got.value.path()) as z: original = np.asarray(Image.open(BytesIO(z.read('data/original.png'))))
+    assert np.array_equal(original[..., 0], np.asarray(CAT))
+    assert page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'wider than the screen'
+    assert not page.errors, page.errors
+    page.context.close()
+
+def tab_to(page, id):
+    "Press Tab until an element has the focus"
+    for _ in range(60):
+        if page.evaluate('document.activeElement.id') == id: return
+        page.keyboard.press('Tab')
+    raise AssertionError(f'{id} cannot be reached by Tab')
+
+@pytest.mark.slow
+def test_by_the_keyboard_alone(browser, undecided, tmp_path):
+    "Choose a file, take an answer, set a colour, save: no pointer at all"
+    page = open_page(browser, undecided, 1280, 900)
+    tab_to(page, 'choose')
+    with page.expect_file_chooser() as chooser: page.keyboard.press('Enter')
+    chooser.value.set_files([dict(name='cat.png', mimeType='image/png', buffer=PNG)])
+    version = wait_color(page)
+    tab_to(page, 'stage')
+    for key in ['ArrowUp']*5 + ['ArrowLeft']*5 + ['Enter']: page.keyboard.press(key)
+    wait_until(page, "document.activeElement.className === 'swatch'")
+    page.keyboard.press('Tab')
+    page.keyboard.press('Enter') # the second suggestion
+    rgb = [int(v) for v in re.findall(r'\d+', page.evaluate('document.activeElement.style.backgroundColor'))]
+    version = wait_color(page, version)
+    page.keyboard.press('Escape')
+    assert page.evaluate('document.activeElement.className') == 'hint'
+    tab_to(page, 'show-answers')
+    page.keyboard.press('Enter')
+    wait_until(page, "document.activeElement.className === 'answer'") # the first of them has the focus
+    page.keyboard.press('Tab')
+    page.keyboard.press('Enter')
+    wait_until(page, "document.activeElement.getAttribute('aria-pressed') === 'true'")
+    tab_to(page, 'download')
+    with page.expect_download() as got: page.keyboard.press('Enter')
+    got.value.save_as(tmp_path/'cat.png')
+    x, y = round((.5 - 5*.025)*225 - .5), round((.5 - 5*.025)*150 - .5)
+    assert np.hypot(*(ab_at(tmp_path/'cat.png', x, y) - ab_of(rgb))) < 5
+    assert b'answer 1 of 6' in (tmp_path/'cat.png').read_bytes() and not page.errors
+    page.context.close()
 
 @pytest.mark.slow
 @pytest.mark.parametrize('width,height', [(1280, 900), (360, 740)])

@@ -74,6 +74,48 @@ def test_changed_hints_make_a_result_due_again(box, tmp_path, colorizer):
     assert statuses() == ['done', 'skipped']
     assert np.allclose(ab_of(tmp_path/'new'/'a.png', 4, 30), 0, atol=1) # kept gray
 
+def test_removed_hints_make_a_result_due_again(box, tmp_path, colorizer):
+    "In a folder; what was given by `--hints` is not undone by a later run over the folder"
+    def statuses(**kw): return [r.status for r in colorize_files(box, tmp_path/'new', colorizer, **kw)]
+    assert statuses() == ['done', 'done']
+    (box/'a.hints.json').rename(tmp_path/'mine.json')
+    assert statuses() == ['done', 'skipped'] and statuses() == ['skipped', 'skipped']
+    assert np.array_equal(ab_of(tmp_path/'new'/'a.png', 4, 30), ab_of(tmp_path/'new'/'b.png', 4, 30))
+    one = dict(hints=tmp_path/'mine.json', overwrite=True)
+    assert [r.status for r in colorize_files(box/'a.png', tmp_path/'new', colorizer, **one)] == ['done']
+    assert statuses() == ['skipped', 'skipped']
+    assert np.allclose(ab_of(tmp_path/'new'/'a.png', 4, 30), COAT_AB, atol=2)
+
+class Weak(Half):
+    "Makes half of what a hint says, on its pixel alone"
+    def answer(self, l, hints=None):
+        ab, logits = super().answer(l)
+        ab = ab/2 # as lively as photographs are
+        if hints is not None: ab = np.where(hints[:, 2:] > 0, (ab + 110*hints[:, :2])/2, ab)
+        return ab, logits
+
+@pytest.mark.parametrize('saturation', [None, .4, 1, 1.7])
+@pytest.mark.parametrize('format', ['png', 'tif', 'jpg'])
+def test_a_hints_colour_holds(tmp_path, saturation, format):
+    "Within 5 ab units at its point, whatever the network makes of it; far away nothing changes"
+    old = tmp_path/'old'
+    old.mkdir()
+    Image.linear_gradient('L').resize((200, 150)).point(lambda v: 60 + v/2).save(old/f'a.{format}')
+    points = [(60, 40, COAT), (140, 40, (150, 60, 60)), (60, 110, (120, 120, 120)), (100, 110, (60, 120, 60))]
+    hints = Hints((200, 150), [Hint(x, y, rgb, 3) for x, y, rgb in points])
+    results = {}
+    for name in 'free', 'new':
+        if name == 'new': hints.write(old/'a.hints.json')
+        c = Colorizer(Weak(), dict(name='weak', size=64))
+        r, = colorize_files(old, tmp_path/name, c, saturation=saturation)
+        assert r.status == 'done', r.message
+        results[name] = skcolor.rgb2lab(np.asarray(Image.open(r.target).convert('RGB'))/255)
+    for x, y, rgb in points:
+        wanted = skcolor.rgb2lab(np.array(rgb)/255)[1:] # all of them within sRGB at the lightness there
+        most = 10 if format == 'jpg' else 5 # JPEG stores chroma at half the size and rounds it
+        assert np.hypot(*(results['new'][y, x, 1:] - wanted)) < most, (rgb, results['new'][y, x])
+    assert np.abs(results['new'][75, 190] - results['free'][75, 190]).max() < 1.5
+
 def test_broken_hints_stop_their_photograph_alone(box, tmp_path, colorizer):
     Hints((63, 64)).write(box/'a.hints.json')
     results = list(colorize_files(box, tmp_path/'new', colorizer))

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
-from starlette.datastructures import Headers, MutableHeaders, UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
@@ -26,7 +26,8 @@ from starlette.routing import Route
 from .. import __version__
 from .sessions import AppError, AppLimits, Incoming, Sessions, StoredPicture, clean_name
 from .work import (Models, Previews, WorkQueue, gray_preview, inspect_picture, read_settings,
-    suggest_colors, write_result, write_zip)
+    small_answers, suggest_colors, write_result, write_zip)
+from ..io.asgi import add_headers, from_elsewhere, limit_body
 
 # %% ../../nbs/app/02_server.ipynb #c005
 def is_loopback(
@@ -41,13 +42,6 @@ def _host_name(value):
     "The host in a `Host` header, without its port."
     try: return urlsplit(f'//{value}').hostname or ''
     except ValueError: return ''
-
-def _from_elsewhere(headers):
-    "Whether another site made the browser send this, by what the browser says."
-    site, origin = headers.get('sec-fetch-site'), headers.get('origin')
-    if site is not None: return site not in ('same-origin', 'none')
-    hosts = {headers.get(k, '').lower() for k in ('host', 'x-forwarded-host')} - {''}
-    return origin is not None and urlsplit(origin).netloc.lower() not in hosts
 
 # %% ../../nbs/app/02_server.ipynb #c009
 class Access:
@@ -113,28 +107,19 @@ class _Guard:
         "Raise for a request that is refused by its head."
         if self.site.access.token is None and not is_loopback(_host_name(headers.get('host', ''))):
             raise AppError(403, "this page is open at the address of this machine only: http://127.0.0.1")
-        if scope['method'] not in ('GET', 'HEAD') and _from_elsewhere(headers):
+        if scope['method'] not in ('GET', 'HEAD') and from_elsewhere(headers):
             raise AppError(403, "this was sent from another web site")
 
     async def __call__(self, scope, receive, send): # as ASGI has them
         if scope['type'] != 'http': return await self.app(scope, receive, send)
-        headers, got, path = Headers(scope=scope), 0, scope['path']
+        headers, path = Headers(scope=scope), scope['path']
         large = path == '/api/colorize' or path.endswith('/pictures')
         most = self.site.limits.upload + 64*1024 if large else _SMALL
-        async def counted():
-            nonlocal got
-            message = await receive()
-            got += len(message.get('body', b''))
-            if got > most: raise AppError(413, f"expected at most {most/1e6:.1f} MB: send a smaller picture")
-            return message
-        async def with_headers(message): # on its way to the browser
-            if message['type'] == 'http.response.start':
-                out = MutableHeaders(scope=message)
-                for k, v in _HEADERS.items(): out.setdefault(k, v)
-            await send(message)
+        def too_long(): return AppError(413, f"expected at most {most/1e6:.1f} MB: send a smaller picture")
+        limited, with_headers = limit_body(receive, most, too_long), add_headers(send, _HEADERS)
         try:
             self._check(scope, headers)
-            await self.app(scope, counted, with_headers)
+            await self.app(scope, limited, with_headers)
         except AppError as e: await _error(e)(scope, receive, with_headers)
         except ClientDisconnect: pass # whoever asked has gone
         except RecursionError: await _error(AppError(400, "expected settings, got brackets in brackets"))(
@@ -208,7 +193,7 @@ def _row(p):
     s = p.settings
     return dict(id=p.id, name=p.name, width=p.width, height=p.height, bits=p.bits, pages=p.pages, colored=p.colored,
                 notes=list(p.notes), settings=dict(model=s.model, vivid=s.vivid, saturation=s.saturation, size=s.size,
-                                                   force=s.force, hints=list(s.hints)))
+                                                   force=s.force, answer=s.answer, hints=list(s.hints)))
 
 async def _json(req):
     "The JSON of a request."
@@ -216,8 +201,8 @@ async def _json(req):
     try: return json.loads(body)
     except ValueError: raise AppError(400, "expected JSON") from None
 
-class _Pages(_Site):
-    "The routes of the page."
+class _Stored(_Site):
+    "The routes of sessions and of the pictures in them."
     def _picture(self, req):
         "The picture that a request is about, if it may ask."
         self.allow(req)
@@ -264,6 +249,9 @@ class _Pages(_Site):
         shutil.rmtree(p.folder, ignore_errors=True)
         return Response(status_code=204)
 
+# %% ../../nbs/app/02_server.ipynb #c0r2
+class _Pages(_Stored):
+    "The routes of what is made of a picture."
     async def gray(self, req): # a request
         "The preview of the original."
         return Response(await self.looks.run(gray_preview, self._picture(req)), media_type='image/jpeg')
@@ -285,10 +273,14 @@ class _Pages(_Site):
         if not (0 <= x < p.width and 0 <= y < p.height): raise AppError(400, "expected a place inside of the picture")
         return JSONResponse(await self.looks.run(suggest_colors, p, self.models, x, y))
 
+    async def answers(self, req): # a request
+        "Small copies in several colourings."
+        return JSONResponse(await self.looks.run(small_answers, self._picture(req), self.models))
+
     async def result(self, req): # a request
         "The full-size result; POST makes it and tells its size."
         p = self._picture(req)
-        path = await self.files.run(write_result, p, p.settings, self.models)
+        path = await self.files.run(write_result, p, p.settings, self.models, req.query_params.get('format', 'keep'))
         if req.method == 'POST': return JSONResponse(dict(name=path.name, bytes=path.stat().st_size))
         return FileResponse(path, filename=path.name)
 
@@ -307,13 +299,13 @@ class _Pages(_Site):
         return FileResponse(folder/'colorized.zip', filename='colorized.zip', background=BackgroundTask(clean))
 
 # %% ../../nbs/app/02_server.ipynb #c021
-_NUMBERS = dict(vivid=float, saturation=float, size=int)
+_NUMBERS = dict(vivid=float, saturation=float, size=int, answer=int)
 
 def _fields(form):
     "Settings from the fields of a form, unchecked; hints are JSON, a list or a whole file of hints."
     data = {}
     for k, v in form.multi_items():
-        if k == 'picture': continue
+        if k in ('picture', 'format'): continue
         if not isinstance(v, str): raise AppError(400, f"expected one file, picture, got another as {k[:40]!r}")
         try:
             if k in _NUMBERS: data[k] = _NUMBERS[k](v)
@@ -352,12 +344,12 @@ class _Api(_Pages):
 
     async def _colorize(self, req, folder):
         "The file of the result, in `folder`."
-        async def receive(): return await req.form(max_files=1, max_fields=8, max_part_size=_SMALL)
+        async def receive(): return await req.form(max_files=1, max_fields=10, max_part_size=_SMALL)
         try: form = await asyncio.wait_for(receive(), self.limits.seconds)
         except HTTPException as e: raise AppError(400, f"expected a form with a picture: {e.detail}") from None
         except (asyncio.TimeoutError, TimeoutError): raise AppError(408, "the picture did not arrive in time") from None
         try:
-            file, data = form.get('picture'), _fields(form)
+            file, data, format = form.get('picture'), _fields(form), str(form.get('format', 'keep'))
             if not isinstance(file, UploadFile): raise AppError(400, "expected a file in the field picture")
             (folder/'original').mkdir()
             stored = StoredPicture('api', folder/'original'/clean_name(file.filename or ''))
@@ -366,7 +358,7 @@ class _Api(_Pages):
                 inspect_picture(stored, self.limits)
                 size = stored.width, stored.height
                 if 'hints' in data: data['hints'] = _hints_of(data['hints'], size)
-                return write_result(stored, read_settings(data, *size, self.limits), self.models)
+                return write_result(stored, read_settings(data, *size, self.limits), self.models, format)
             return await self.api.run(work)
         finally: await form.close()
 
@@ -387,7 +379,8 @@ def create_app(
         ('/s', site.begin, 'POST'), ('/s/{session}', site.show, 'GET'), ('/s/{session}', site.clear, 'DELETE'),
         ('/s/{session}/pictures', site.upload, 'POST'), ('/s/{session}/all.zip', site.archive, 'GET'),
         (one, site.remove, 'DELETE'), (f'{one}/gray', site.gray, 'GET'), (f'{one}/color', site.color, 'GET POST'),
-        (f'{one}/suggest', site.suggest, 'GET'), (f'{one}/file', site.result, 'GET POST')]
+        (f'{one}/suggest', site.suggest, 'GET'), (f'{one}/answers', site.answers, 'GET'),
+        (f'{one}/file', site.result, 'GET POST')]
     def refused(req, e): return _error(AppError(e.status_code, str(e.detail)))
     app = Starlette(routes=[Route(path, f, methods=m.split()) for path, f, m in routes],
                     middleware=[Middleware(_Guard, site=site)], exception_handlers={HTTPException: refused})

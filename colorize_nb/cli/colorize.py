@@ -8,7 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/cli/colorize.html.md"""
 __all__ = ['Format', 'OnnxIO', 'colorize', 'demo', 'models', 'export']
 
 # %% ../../nbs/cli/01_colorize.ipynb #c003
-import json, sys, time
+import json, signal, sys, time
 from enum import Enum
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +28,7 @@ class Format(str, Enum):
     jpg = 'jpg'
     tif = 'tif'
     webp = 'webp'
+    ora = 'ora'
 
 def _row(r):
     "A result as a row of the JSON document."
@@ -39,8 +40,8 @@ def _message(r):
     text = r.message.replace('`force`', '--force').replace('`allow_private`', '--allow-private')
     return text if r.status == 'failed' else f'note: {text}'
 
-def _report(results, total, out, as_json=False):
-    "Go through the results of `colorize_files`, report them, and exit with the right code."
+def _report(results, total, out, as_json=False, endless=False):
+    "Go through the results of `colorize_files`, report them, and exit with the right code; of an `endless` run each."
     start, code = time.perf_counter(), 0
     counts, rows = dict(done=0, copied=0, skipped=0, failed=0), []
     def summary():
@@ -52,17 +53,18 @@ def _report(results, total, out, as_json=False):
                 counts[r.status] += 1
                 if as_json: rows.append(_row(r))
                 done_before = r.status == 'skipped' and r.target is not None
+                if endless and r.status in ('done', 'copied'): echo(f'{r.source} -> {r.target}')
                 if r.message and not done_before: echo(_message(r))
                 step()
-        if counts['failed']: code = 1
     except KeyboardInterrupt:
-        echo(f'interrupted: {summary()}; start it again to do the rest')
-        code = 130
+        if not endless: code = 130
+        echo(f'ended: {summary()}' if endless else f'interrupted: {summary()}; start it again to do the rest')
+    if counts['failed'] and not code: code = 1
     if as_json:
         seconds = round(time.perf_counter() - start, 3)
         report = counts | dict(interrupted=code == 130, seconds=seconds, out=str(out), pictures=rows)
         typer.echo(json.dumps(report, indent=1))
-    elif code != 130: typer.echo(summary())
+    elif code != 130 and not endless: typer.echo(summary())
     if code: raise typer.Exit(code)
 
 # %% ../../nbs/cli/01_colorize.ipynb #c007
@@ -82,6 +84,24 @@ def _to_stdout(inputs, colorize):
             if r.status not in ('done', 'copied'): raise typer.Exit(1)
             sys.stdout.buffer.write(Path(r.target).read_bytes())
     sys.stdout.buffer.flush()
+
+def _check_watch(inputs, out, hints, workers):
+    "Refuse what cannot be done for ever."
+    from colorize_nb.colorizer.plan import shard_from_env
+    if out == '-': raise _wrong_usage('the standard output takes one picture: give a folder for the results', '--out')
+    if hints: raise _wrong_usage('a file of hints is for one picture: put photo.hints.json beside each', '--hints')
+    if workers > 1 or shard_from_env() != (0, 1):
+        raise _wrong_usage('one process watches a folder: leave --workers out', '--workers')
+    if missing := [i for i in inputs if not Path(i).is_dir()]:
+        raise _wrong_usage(f'expected a folder to watch, got {missing[0]}: name one that is there', 'INPUT')
+
+def _watch(inputs, out, colorizer, options, as_json):
+    "Colorize what arrives in folders until Ctrl-C, or until the system asks to end."
+    from colorize_nb.colorizer.watch import watch_folders
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with wrong_usage(): results = watch_folders(inputs, out, colorizer, **options)
+    echo(f'watching {", ".join(inputs)}, results in {out} (Ctrl-C ends it)')
+    _report(results, None, out, as_json, endless=True)
 
 def _parse_sizes(text):
     "Working sizes in a list with commas."
@@ -152,7 +172,8 @@ def colorize(
         help='Average over mirror images and sizes: six times the work, calmer colours.')]=False,
     device:Annotated[Device, Option(help='Where to compute.')]=Device.auto,
     batch_size:Annotated[int, Option(min=1, help='Pictures that go through the network together.')]=8,
-    format:Annotated[Format, Option(help="Format of the results; keep: the input's.")]=Format.keep,
+    format:Annotated[Format, Option(help="Format of the results; keep: the input's; ora: layers, "
+        'the gray original below its colours.')]=Format.keep,
     overwrite:Annotated[bool, Option('--overwrite', help='Make again what is there already.')]=False,
     compare:Annotated[bool, Option('--compare',
         help='Also write NAME_compare: gray and colorized side by side.')]=False,
@@ -160,12 +181,15 @@ def colorize(
         help='Colorize also what has colours already, which is otherwise copied.')]=False,
     exact:Annotated[bool, Option('--exact',
         help='Compute every pixel by formula instead of by table: slower, hardly visible.')]=False,
+    watch:Annotated[bool, Option('--watch',
+        help='Go on: colorize what arrives in the folders, once it is whole, until Ctrl-C.')]=False,
     workers:Annotated[int, Option(min=1, help='Number of processes.')]=1,
     allow_private:Annotated[bool, Option('--allow-private',
         help='Also fetch from addresses inside of this network.')]=False,
     as_json:Annotated[bool, Option('--json', help='For programs: one document with a row for each picture.')]=False,
 ):
     "Colorize pictures, folders of pictures, and pictures on the net."
+    if watch: _check_watch(inputs, out, hints, workers)
     if out == '-':
         if as_json: raise _wrong_usage('--json and --out - both want the standard output: leave one out', '--json')
         if compare or sizes or answers or uncertainty:
@@ -191,7 +215,7 @@ def colorize(
         n = total()
         results = colorize_in_processes(workers, inputs, out, model, device, shard=shard, **options)
         return _report(results, n, out, as_json)
-    if out != '-': n = total() # what is wrong with the inputs is told before a model is loaded
+    if out != '-' and not watch: n = total() # what is wrong with the inputs is told before a model is loaded
     from colorize_nb.colorizer.batch import colorize_files
     from colorize_nb.colorizer.core import Colorizer
     colorizer = Colorizer.from_pretrained(model, device)
@@ -201,6 +225,7 @@ def colorize(
     if hints and not colorizer.takes_hints:
         raise _wrong_usage(f'{colorizer.name} takes no hints: give a model that does', '--hints')
     if out == '-': return _to_stdout(inputs, lambda folder: colorize_files(inputs, folder, colorizer, **options))
+    if watch: return _watch(inputs, out, colorizer, options, as_json)
     _report(colorize_files(inputs, out, colorizer, shard=shard, **options), n, out, as_json)
 
 # %% ../../nbs/cli/01_colorize.ipynb #c023

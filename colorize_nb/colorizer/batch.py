@@ -29,8 +29,9 @@ from .plan import files_to_write, plan_share, sweep_targets, with_batch_options
 from ..io.download import fetch_url, is_url
 from ..io.files import open_image
 from ..io.image import LIMITS, decoding
+from ..io.layers import RESULT_FORMATS, has_layers, save_layers
 from ..io.read import open_pages, open_picture, read_colours
-from ..io.write import WRITERS, atomic_path, keeps_alpha, save_picture, writing
+from ..io.write import atomic_path, keeps_alpha, save_picture, writing
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c006
 def _fetch(job, options):
@@ -75,7 +76,12 @@ def _run_step(step, job, options, seconds, *args):
     seconds += time.perf_counter() - start
     return res._replace(seconds=seconds) if isinstance(res, Result) else (*res, seconds)
 
-def _format(path): return WRITERS[path.suffix.lower()][0]
+def _format(path): return RESULT_FORMATS[path.suffix.lower()][0]
+
+def _save(picture, colour, path, metadata, model=''):
+    "Write the colours of a picture; over its gray, where the format has layers."
+    if has_layers(path): return save_layers(picture, colour, path, metadata, model)
+    return save_picture(colour, path, metadata=metadata, model=model)
 
 def _read_image(job, options, files):
     "Read an image, or pass it on if it has colours: the picture, what opens a TIFF of many pages again, its hints."
@@ -109,14 +115,14 @@ def _note_settings(job, options, picture, hints, colorizer):
     if hints is not None and getattr(colorizer, 'takes_hints', False):
         n, path = len(hints), job.hints_file(options.hints)
         picture.notes = *picture.notes, f"{picture.name} has {n} hint{'s' if n != 1 else ''} from {path.name}"
-        settings.append(hints_note(hints))
+        settings.append(hints_note(hints, given=options.hints is not None))
     if options.palette: settings.append(f"palette {', '.join(os.path.basename(p) for p in options.palette)}")
     if settings and picture.metadata is not None: picture.metadata.settings = '; '.join(settings)
 
 def _copy(x, picture, target):
     "Pass on an image with colours, byte for byte if its format may stay; tell whether it did."
     if picture.metadata is None or picture.metadata.format != _format(target):
-        save_picture(read_colours(x, picture), target, metadata=picture.metadata)
+        _save(picture, read_colours(x, picture), target, picture.metadata)
         return False
     with writing(target), atomic_path(target) as part:
         if isinstance(x, bytes): part.write_bytes(x)
@@ -132,7 +138,7 @@ def _describe(picture, target, copied=False, whole=False):
     if whole: return '; '.join(notes)
     for note in getattr(picture.metadata, 'notes', ()): # what came up while it was saved
         if (text := f'{picture.name}: {note}') not in notes: notes.append(text)
-    if picture.alpha is not None and not keeps_alpha(target):
+    if picture.alpha is not None and not (has_layers(target) or keeps_alpha(target)):
         notes.append(f'{target.name} has its transparent parts on white: its format knows no transparency')
     return '; '.join(notes)
 
@@ -142,7 +148,7 @@ _SMOOTH = Image.Resampling.BILINEAR
 def _merge(colorizer, picture, ab, path, options):
     "`picture` with the chroma `ab`, in the way that suits the file at `path`."
     fmt = _format(path)
-    if picture.bits == 16 and fmt in ('PNG', 'TIFF'): target = 'rgb16'
+    if picture.bits == 16 and fmt in ('PNG', 'TIFF', 'ORA'): target = 'rgb16'
     elif fmt == 'JPEG' and picture.alpha is None and not options.exact: target = 'jpeg'
     else: target = 'rgb'
     return colorizer.merge_chroma(picture, ab, target=target, saturation=options.saturation, exact=options.exact)
@@ -156,8 +162,7 @@ def _write_more(job, options, files, picture, more, colorizer):
             continue
         meta, count = picture.metadata, f'answer {i} of {options.answers}'
         if meta is not None: meta = replace(meta, settings='; '.join(filter(None, [meta.settings, count])))
-        save_picture(_merge(colorizer, picture, plane, path, options), path, metadata=meta,
-                     model=getattr(colorizer, 'name', ''))
+        _save(picture, _merge(colorizer, picture, plane, path, options), path, meta, getattr(colorizer, 'name', ''))
 
 def _write_image(job, options, files, picture, ab, sheet, colorizer, hints=None, more=None):
     "Colour an image and write its files."
@@ -168,7 +173,7 @@ def _write_image(job, options, files, picture, ab, sheet, colorizer, hints=None,
     if sizes in files: save_picture(sheet, sizes)
     _write_more(job, options, files, picture, more or {}, colorizer)
     if result in files:
-        save_picture(colour, result, metadata=picture.metadata, model=getattr(colorizer, 'name', ''))
+        _save(picture, colour, result, picture.metadata, getattr(colorizer, 'name', ''))
         picture.notes += _bring_sidecars(job, picture, options, getattr(colorizer, 'name', ''))
     return job.result('done', _describe(picture, result))
 
@@ -183,6 +188,7 @@ def _predict_batch(colorizer, pictures, options, hints=()):
     if not pictures: return []
     try:
         more = dict(hints=list(hints)) if any(hints) else {}
+        if more and options.saturation is not None: more['saturation'] = options.saturation
         return colorizer.predict_ab(pictures, size=options.size, tta=options.tta, **_knobs(options), **more)
     except Exception as e: # an engine raises what it likes
         if len(pictures) == 1: return [e]
@@ -208,7 +214,7 @@ def _predict_more(colorizer, picture, job, options, files, hints=None):
     more, answers = {}, job.files(answers=options.answers)[1:]
     if any(f in files for f in answers):
         abs_ = colorizer.predict_answers(picture, options.answers, size=options.size, tta=options.tta, hints=hints,
-                                         **_knobs(options))
+                                         saturation=options.saturation, **_knobs(options))
         more |= dict(zip(answers, abs_))
     if options.uncertainty and (path := job.files(uncertainty=True)[1]) in files:
         more[path] = colorizer.uncertainty(picture, size=options.size, hints=hints)

@@ -19,7 +19,7 @@ from PIL import Image
 from colorize_nb.colorizer.choices import (answer_engines, color_entropy, color_shares, palette_engine, read_palette,
     suggest_colors)
 from .engines import TorchEngine, load_engine
-from .hints import Hints, hint_planes
+from .hints import Hints, hint_planes, hold_hints
 from .upsample import merge_chroma, resize_planes
 from ..io.image import Picture
 from ..io.read import open_picture
@@ -50,13 +50,14 @@ def predict_chroma(
     size:int=256, # working size, pixels
     mirror:bool=False, # show the images mirrored left to right
     hints:list|None=None, # of `Hints` or None, one for each image
+    saturation:float=1., # that the chroma will be multiplied by: hints keep their colours through it
     **kwargs # more for `predict`
 )->list: # one (2,h',w') float32 for each image, Lab units, at a size that the network chooses
     "Predict chroma; images of one working shape go through the network together."
     groups, res, step = {}, [None]*len(pictures), -1 if mirror else 1
     for i, p in enumerate(pictures): groups.setdefault(working_shape(*p.size, size), []).append(i)
     for shape, idxs in groups.items():
-        planes = hints and [hint_planes(hints[i], *shape)[..., ::step] for i in idxs]
+        planes = hints and [hint_planes(hints[i], *shape, saturation)[..., ::step] for i in idxs]
         more = kwargs | dict(hints=np.stack(planes)) if planes else kwargs
         answers = engine.predict(np.stack([pictures[i].small(*shape)[:, ::step] for i in idxs]), **more)
         for i, ab in zip(idxs, answers): res[i] = ab[:, :, ::step]
@@ -78,6 +79,11 @@ def average_chroma(
 def _as_palette(x):
     "A palette as shares of the bins; it may be one already."
     return x if x is None or isinstance(x, np.ndarray) and x.ndim == 1 else read_palette(x)
+
+def _check_saturation(times):
+    "`times` if chroma can be multiplied by it."
+    if 0 <= times <= 100: return times
+    raise ValueError(f"expected a saturation of 0 (gray) to 100, got {times}: 1 is as predicted")
 
 class ChromaModel:
     "A model with its settings: predicts the chroma of images."
@@ -131,16 +137,21 @@ class ChromaModel:
         vivid:float|None=None, # 0 calm to 1 vivid, where the model has that knob; None: the attribute `vivid`
         hints:list|None=None, # of `Hints` or None, one for each picture; where the model takes them
         palette=None, # colour photographs, or what `read_palette` made of them; where the model has a distribution
+        saturation:float|None=None, # that `merge_chroma` will be given: hints keep their colours; None: the model's
     )->list: # one (2,h,w) float32 each, Lab units
         "Predict the chroma of `pictures` (see `open_picture`) at the working `size`; `tta` averages over six views."
-        return self._predict(self._engine(palette), pictures, size, tta, vivid, self._taken_hints(pictures, hints))
+        taken = self._taken_hints(pictures, hints)
+        return self._predict(self._engine(palette), pictures, size, tta, vivid, taken, saturation)
 
-    def _predict(self, engine, pictures, size, tta, vivid, hints):
+    def _predict(self, engine, pictures, size, tta, vivid, hints, saturation=None):
         "`predict_ab` of an engine, with hints that have been checked."
         predict, vivid = average_chroma if tta else predict_chroma, self.vivid if vivid is None else vivid
         more = {} if vivid is None else dict(vivid=vivid)
-        if hints: more['hints'] = hints
         size = self.size if size is None else size
+        if hints:
+            times = _check_saturation(self.saturation if saturation is None else saturation)
+            abs_ = predict(engine, pictures, size, hints=hints, saturation=times, **more)
+            return [hold_hints(ab, p.small(*ab.shape[1:]), h, times) for ab, p, h in zip(abs_, pictures, hints)]
         if hasattr(engine, 'parts'): return engine.blend(predict, pictures, size, **more)
         return predict(engine, pictures, size, **more)
 
@@ -227,18 +238,14 @@ class ChoiceModel(ChromaModel):
         vivid:float|None=None, # 0 calm to 1 vivid, where the model has that knob; None: the attribute `vivid`
         hints:Hints|str|Path|None=None, # that all answers keep to
         palette=None, # as in `predict_ab`
+        saturation:float|None=None, # as in `predict_ab`
     )->list: # of `n` (2,h,w) float32, Lab units
         "Predict `n` different, coherent maps of chroma for one `picture`; `seed` draws them."
         taken = self._taken_hints([picture], None if hints is None else [hints])
         engines = answer_engines(self._engine(palette), n, seed)
-        return [self._predict(e, [picture], size, tta, vivid, taken)[0] for e in engines]
+        return [self._predict(e, [picture], size, tta, vivid, taken, saturation)[0] for e in engines]
 
 # %% ../../nbs/colorizer/02_core.ipynb #n048
-def _check_saturation(times):
-    "`times` if chroma can be multiplied by it."
-    if 0 <= times <= 100: return times
-    raise ValueError(f"expected a saturation of 0 (gray) to 100, got {times}: 1 is as predicted")
-
 def _batches(xs, n):
     "Lists of `n` opened pictures; what is no series of images is refused at once."
     if n < 1: raise ValueError(f"expected a batch size of at least 1, got {n}: 8 is usual")
@@ -288,7 +295,7 @@ class Colorizer(ChoiceModel):
     )->list: # of `n` PIL images
         "Colorize one `picture` in `n` ways, each coherent; the same `seed` gives the same ways."
         picture = open_picture(picture)
-        abs_ = self.predict_answers(picture, n, seed, **kwargs)
+        abs_ = self.predict_answers(picture, n, seed, saturation=saturation, **kwargs)
         return [self.merge_chroma(picture, ab, 'rgb', saturation, exact) for ab in abs_]
 
     def colorize(self,
@@ -306,7 +313,7 @@ class Colorizer(ChoiceModel):
         if bits not in (8, 16): raise ValueError(f"expected 8 or 16 bits, got {bits}: no other images are made")
         picture = open_picture(x)
         given, target = None if hints is None else [hints], 'rgb' if bits == 8 else 'rgb16'
-        ab, = self.predict_ab([picture], size, tta, vivid, given, palette)
+        ab, = self.predict_ab([picture], size, tta, vivid, given, palette, saturation)
         return self.merge_chroma(picture, ab, target, saturation, exact)
 
     def __call__(self,
@@ -347,7 +354,7 @@ class Colorizer(ChoiceModel):
         palette = _as_palette(palette)
         def predict(pictures):
             its = None if given is None else list(islice(given, len(pictures)))
-            return self.predict_ab(pictures, size, tta, vivid, its, palette)
+            return self.predict_ab(pictures, size, tta, vivid, its, palette, saturation)
         return (self.merge_chroma(picture, ab, 'rgb', saturation, exact) for pictures in batches
                 for picture, ab in zip(pictures, predict(pictures)))
 

@@ -15,19 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterable, Mapping, NamedTuple
 from urllib.parse import unquote, urlsplit
+from zipfile import BadZipFile
 
 from .core import working_shape
-from .hints import hints_path, is_hints_name
+from .hints import applied_hints, hints_path, is_hints_name
 from ..io.download import is_url
 from ..io.files import SUFFIXES
-from ..io.write import WRITERS, sweep
+from ..io.layers import RESULT_FORMATS, has_layers
+from ..io.write import sweep
 
 # %% ../../nbs/colorizer/04_plan.ipynb #c008
 @dataclass
 class BatchOptions:
     "How to colorize a batch of images."
     batch_size:int=4 # images that go through the network together
-    format:str='keep' # of the results: keep, or a suffix of `WRITERS` without its dot: png, jpg...
+    format:str='keep' # of the results: keep, or a suffix of `RESULT_FORMATS` without its dot: png, jpg...
     overwrite:bool=False # make again what is there already
     compare:bool=False # also write NAME_compare: gray and colour side by side
     sizes:tuple=() # also write NAME_sizes.png: the image at these working sizes, pixels
@@ -151,10 +153,12 @@ def _with_format(rel, format):
     "Path `rel` with the suffix of `format`."
     suffix = rel.suffix.lower()
     new = '.png' if format == 'keep' else f'.{format}'
-    if suffix in WRITERS and (format == 'keep' or WRITERS[suffix] == WRITERS[new]): return rel
+    same = format == 'keep' or RESULT_FORMATS.get(suffix) == RESULT_FORMATS[new]
+    if suffix in RESULT_FORMATS and same: return rel
     return rel.with_name(rel.stem + new)
 
 def _tagged(path, tag): return path.with_name(f'{path.stem}{tag}{path.suffix}')
+def _flat(path): return path.with_suffix('.png') if has_layers(path) else path
 
 # %% ../../nbs/colorizer/04_plan.ipynb #c025
 class Job(NamedTuple):
@@ -173,7 +177,7 @@ class Job(NamedTuple):
         "List the files that this job writes."
         if self.target is None: return []
         files = [self.target]
-        if compare: files.append(_tagged(self.target, '_compare'))
+        if compare: files.append(_flat(_tagged(self.target, '_compare')))
         if sizes: files.append(_tagged(self.target, '_sizes').with_suffix('.png'))
         files += [_tagged(self.target, f'-{i}') for i in range(1, answers + 1)]
         if uncertainty: files.append(_tagged(self.target, '_uncertainty').with_suffix('.png'))
@@ -266,11 +270,11 @@ def _expand_all(inputs, out):
 
 def _is_file_name(out):
     "Whether `out` names the result's file, not a folder: it ends like an image that can be written."
-    return Path(out).suffix.lower() in WRITERS and not os.path.isdir(out)
+    return Path(out).suffix.lower() in RESULT_FORMATS and not os.path.isdir(out)
 
 def _name_one(jobs, out, format):
     "The plan of a single image whose result is the file `out`."
-    if format != 'keep' and WRITERS[f'.{format}'] != WRITERS[out.suffix.lower()]:
+    if format != 'keep' and RESULT_FORMATS[f'.{format}'] != RESULT_FORMATS[out.suffix.lower()]:
         raise ValueError(f"{out} is no {format} by its name: leave the format out, or give a folder for the results")
     if len(jobs) != 1:
         raise ValueError(f"{out} holds one image, and there are {len(jobs)}: give a folder for the results")
@@ -279,7 +283,7 @@ def _name_one(jobs, out, format):
 def plan_files(
     inputs:str|Path|Iterable, # images, folders, patterns, http(s) URLs, and - for standard input
     out:str|Path, # folder for the results; or the result's file, for one image
-    format:str='keep', # keep, or a suffix of `WRITERS` without its dot: png, jpg...
+    format:str='keep', # keep, or a suffix of `RESULT_FORMATS` without its dot: png, jpg...
     compare:bool=False, # a second file with gray and colour side by side
     sizes:bool=False, # one more with a sheet of working sizes
     answers:int=0, # so many more with different colourings
@@ -287,8 +291,8 @@ def plan_files(
 )->list: # of `Job`, in order, each input once
     "Plan which input goes where; nothing is read or written."
     inputs = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
-    if format != 'keep' and f'.{format}' not in WRITERS:
-        raise ValueError(f"no format {format!r} to write: take keep, {', '.join(o[1:] for o in WRITERS)}")
+    if format != 'keep' and f'.{format}' not in RESULT_FORMATS:
+        raise ValueError(f"no format {format!r} to write: take keep, {', '.join(o[1:] for o in RESULT_FORMATS)}")
     if out == '': raise ValueError("the folder for the results has no name: give one, . is this folder")
     single = _is_file_name(out)
     if os.path.exists(out) and not os.path.isdir(out) and not single:
@@ -315,13 +319,19 @@ def input_ids(
     "Collect what identifies the files that no result may overwrite."
     return {_file_id(j.source) for j in jobs if not is_url(j.source)} - {None}
 
+def _had_hints(path):
+    "Whether a result was made with a file of hints beside its image."
+    try: return applied_hints(path, given=False) is not None
+    except (OSError, ValueError, KeyError, BadZipFile): return False # not written by us
+
 def _missing_files(job, options):
     "Files of `job` that are still to be written."
     files = job.files(options.compare, options.sizes, options.answers, options.uncertainty)
     hints = job.hints_file(options.hints)
     changed = hints.stat().st_mtime_ns if hints else 0
     def done(f): return f.is_file() and f.stat().st_size and f.stat().st_mtime_ns >= changed
-    return [f for f in files if options.overwrite or not done(f)]
+    missing = [f for f in files if options.overwrite or not done(f)]
+    return files if not hints and files and not missing and _had_hints(files[0]) else missing
 
 def files_to_write(
     job:Job, # of a plan

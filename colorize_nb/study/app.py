@@ -14,16 +14,16 @@ from functools import lru_cache
 from importlib import import_module
 from ipaddress import ip_network
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from fastcore import xml as h
 from fastcore.basics import patch
 from fasthtml.core import FastHTML
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from ..io.asgi import add_headers, from_elsewhere, limit_body
 from .design import Study, StudyError, check_own, load_study
 from .responses import AnswerError, Answers, AnswersLost, answer_table, new_token
 
@@ -237,13 +237,6 @@ _INLINE = ("default-src 'none'; img-src data:; style-src 'unsafe-inline'; script
            "'none'; form-action 'none'; frame-ancestors 'none'")
 _FOREVER = 'private, max-age=31536000, immutable'
 
-def _from_elsewhere(headers):
-    "Whether another site made the browser send this, by what the browser says."
-    site, origin = headers.get('sec-fetch-site'), headers.get('origin')
-    if site is not None: return site not in ('same-origin', 'none')
-    hosts = {headers.get(k, '').lower() for k in ('host', 'x-forwarded-host')} - {''}
-    return origin is not None and urlsplit(origin).netloc.lower() not in hosts
-
 @lru_cache(64)
 def _tell_once(message): logging.getLogger('uvicorn.error').error(message)
 def _tell(error): _tell_once(str(error)) # each sentence once: browsers ask again and again
@@ -254,21 +247,11 @@ class _Guard:
 
     async def __call__(self, scope, receive, send): # as ASGI has them
         if scope['type'] != 'http': return await self.app(scope, receive, send)
-        headers, got = Headers(scope=scope), 0
-        async def counted():
-            nonlocal got
-            message = await receive()
-            got += len(message.get('body', b''))
-            if got > _LIMIT: raise HTTPException(413, f'expected at most {_LIMIT} bytes')
-            return message
-        async def with_headers(message): # on its way to the browser
-            if message['type'] == 'http.response.start':
-                out = MutableHeaders(scope=message)
-                for k, v in _HEADERS.items(): out.setdefault(k, v)
-            await send(message)
-        if scope['method'] == 'POST' and _from_elsewhere(headers):
+        limited = limit_body(receive, _LIMIT, lambda: HTTPException(413, f'expected at most {_LIMIT} bytes'))
+        with_headers = add_headers(send, _HEADERS)
+        if scope['method'] == 'POST' and from_elsewhere(Headers(scope=scope)):
             return await Response('sent from another site', 403)(scope, receive, with_headers)
-        try: await self.app(scope, counted, with_headers)
+        try: await self.app(scope, limited, with_headers)
         except AnswersLost as e:
             _tell(e)
             reply = Response(scope['app'].state.site.texts['unavailable'], 503, {'retry-after': '30'})

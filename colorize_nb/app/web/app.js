@@ -145,6 +145,7 @@ function open(p) {
   if (p.url) $('color').src = p.url
   else $('color').removeAttribute('src')
   $('stage').setAttribute('aria-label', text('stage', {name: p.name}))
+  hideAnswers()
   showAll()
   fit()
   showSettings()
@@ -204,6 +205,7 @@ async function render() { // one preview at a time; the newest settings win
 // `keep` is false while a slider or a point is dragged: the whole movement is one step to take back
 function change(settings, keep = true) {
   const p = current, before = JSON.stringify(p.settings)
+  if (!('answer' in settings)) hideAnswers() // they show the settings before
   if (p.moving === undefined) p.moving = before
   p.settings = {...p.settings, ...settings}
   if (keep) {
@@ -217,8 +219,10 @@ function change(settings, keep = true) {
 function step(from, to) {
   const p = current
   if (!p || !p[from].length) return
+  const rest = s => JSON.stringify({...s, answer: null}), before = rest(p.settings)
   p[to].push(JSON.stringify(p.settings))
   p.settings = JSON.parse(p[from].pop())
+  if (rest(p.settings) !== before) hideAnswers() // they show the settings before
   p.moving = undefined
   selected = Math.min(selected, p.settings.hints.length - 1)
   showSettings()
@@ -242,8 +246,46 @@ function showSettings() {
   $('size').value = s.size ?? ''
   $('undo').disabled = !p.past.length
   $('redo').disabled = !p.future.length
+  $('answers-row').hidden = !m.answers || p.colored && !s.force
+  for (const b of $('answers').children) b.setAttribute('aria-pressed', b.dataset.answer === String(s.answer))
   $('hint-help').textContent = text(m.hints ? 'hintsOn' : 'hintsOff', {model: m.name})
   showHints()
+}
+
+// ---------------------------------------------------------------- several answers to start from
+
+function hideAnswers() {
+  $('answers').hidden = true
+  $('answers').replaceChildren()
+  $('show-answers').setAttribute('aria-expanded', false)
+}
+
+async function showAnswers() {
+  if (!$('answers').hidden) return hideAnswers()
+  const p = current
+  let rows = []
+  $('show-answers').disabled = true
+  tell('coloring')
+  try {
+    await settled() // the server has the newest settings
+    tell('coloring')
+    rows = await (await ask(pathOf(p, '/answers'))).json()
+  } catch (e) { complain(e.message) }
+  tell()
+  $('show-answers').disabled = false
+  if (p !== current || !rows.length) return
+  $('answers').replaceChildren(...rows.map(({answer, image}) => {
+    const label = text(answer === null ? 'asPredicted' : 'answer', {n: answer, of: rows.length - 1})
+    const attributes = {type: 'button', class: 'answer', 'aria-label': label}
+    const b = element('button', attributes, element('img', {src: image, alt: ''}))
+    b.dataset.answer = answer
+    b.addEventListener('click', () => change({answer}))
+    return b
+  }))
+  $('answers').hidden = false
+  $('show-answers').setAttribute('aria-expanded', true)
+  showSettings()
+  $('answers').firstChild.focus({preventScroll: true})
 }
 
 // ---------------------------------------------------------------- a person's colours
@@ -467,18 +509,18 @@ function fetchFile(path) {
 
 async function settled() { while (busy || again) await new Promise(r => setTimeout(r, 20)) }
 
-async function download() {
-  const p = current
-  $('download').disabled = true
+async function download(what = '') {
+  const p = current, path = pathOf(p, '/file' + what)
+  for (const id of ['download', 'layers']) $(id).disabled = true
   tell('making')
   try {
     await settled()
     tell('making')
-    const made = await (await ask(pathOf(p, '/file'), {method: 'POST'})).json()
-    fetchFile(pathOf(p, '/file'))
+    const made = await (await ask(path, {method: 'POST'})).json()
+    fetchFile(path)
     tell('made', made)
   } catch (e) { complain(e.message); tell() }
-  $('download').disabled = false
+  for (const id of ['download', 'layers']) $(id).disabled = false
 }
 
 async function downloadAll() {
@@ -497,10 +539,10 @@ async function downloadAll() {
 }
 
 async function forAll() {
-  const {model, vivid, saturation, size} = current.settings
+  const {model, vivid, saturation, size, answer} = current.settings
   for (const p of pictures.filter(o => o.id && o !== current)) {
     p.past.push(JSON.stringify(p.settings))
-    p.settings = {...p.settings, model, vivid, saturation, size}
+    p.settings = {...p.settings, model, vivid, saturation, size, answer}
     try {
       const reply = await ask(pathOf(p, '/color'), asJson(p.settings))
       if (p.url) URL.revokeObjectURL(p.url)
@@ -534,11 +576,18 @@ function watchControls() {
   $('model').addEventListener('change', () => {
     const m = models.find(o => o.name === $('model').value)
     selected = -1
-    change({model: m.name, vivid: null, saturation: null, hints: m.hints ? current.settings.hints : []})
+    const {hints} = current.settings
+    change({model: m.name, vivid: null, saturation: null, answer: null, hints: m.hints ? hints : []})
+    hideAnswers()
   })
   const clicks = {
-    undo: () => step('past', 'future'), redo: () => step('future', 'past'), done: closePoint, download, forAll,
-    reset: () => { selected = -1; change({vivid: null, saturation: null, size: null, hints: []}) },
+    undo: () => step('past', 'future'), redo: () => step('future', 'past'), done: closePoint, forAll,
+    download: () => download(), layers: () => download('?format=ora'), showAnswers,
+    reset: () => {
+      selected = -1
+      change({vivid: null, saturation: null, size: null, answer: null, hints: []})
+      hideAnswers()
+    },
     removePoint: () => removeHint(selected), remove: () => removePicture(current), downloadAll, clear: clearAll,
     take: () => setColor(reference.rgb)}
   for (const [name, f] of Object.entries(clicks)) {
