@@ -434,7 +434,7 @@ def test_the_whole_path_in_a_browser(browser, served, tmp_path, width, height, s
 class Painter(Colorizer):
     "Takes hints, whatever the packaged model can: each colours the quarter of the picture that it lies in"
     def __init__(self):
-        super().__init__(type('Engine', (), dict(predict=None, takes_hints=True, device='cpu'))(), dict(name='painter'))
+        super().__init__(type('Engine', (), dict(predict=None, takes_hints=True, device='cpu'))(), dict(name='painter', outputs=['ab', 'logits']))
 
     def predict_ab(self, pictures, size=None, tta=False, vivid=None, hints=None, saturation=None):
         ab = np.zeros((2, 2, 2), np.float32)

@@ -2,6 +2,7 @@
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +55,11 @@ def test_a_folder_uses_each_photographs_hints(box, tmp_path, colorizer):
     results = list(colorize_files(box, tmp_path/'new', colorizer))
     assert [(Path(r.source).name, r.status) for r in results] == [('a.png', 'done'), ('b.png', 'done')]
     assert '1 hint from a.hints.json' in results[0].message and 'hint' not in results[1].message
-    assert np.allclose(ab_of(tmp_path/'new'/'a.png', 4, 30), COAT_AB, atol=2)
+    assert np.allclose(ab_of(tmp_path/'new'/'a.png', 8, 30), COAT_AB, atol=2)
     free = .75*np.array([60, 40]) + .25*np.array([20, -60])
-    for path, x in [(tmp_path/'new'/'a.png', 60), (tmp_path/'new'/'b.png', 4)]:
-        assert np.allclose(ab_of(path, x, 30), free, atol=2)
+    assert np.allclose(ab_of(tmp_path/'new'/'b.png', 4, 30), free, atol=2)
+    def far(x): return np.hypot(*(ab_of(tmp_path/'new'/'a.png', x, 30) - COAT_AB))
+    assert far(4) < 8 < 30 < far(60) # the other half is little changed
 
 def test_a_result_says_which_hints_made_it(box, tmp_path, colorizer):
     list(colorize_files(box, tmp_path/'new', colorizer))
@@ -97,7 +99,7 @@ class Weak(Half):
 @pytest.mark.parametrize('saturation', [None, .4, 1, 1.7])
 @pytest.mark.parametrize('format', ['png', 'tif', 'jpg'])
 def test_a_hints_colour_holds(tmp_path, saturation, format):
-    "Within 5 ab units at its point, whatever the network makes of it; far away nothing changes"
+    "Within 5 ab units at its point, whatever the network makes of it; far away less changes"
     old = tmp_path/'old'
     old.mkdir()
     Image.linear_gradient('L').resize((200, 150)).point(lambda v: 60 + v/2).save(old/f'a.{format}')
@@ -114,7 +116,8 @@ def test_a_hints_colour_holds(tmp_path, saturation, format):
         wanted = skcolor.rgb2lab(np.array(rgb)/255)[1:] # all of them within sRGB at the lightness there
         most = 10 if format == 'jpg' else 5 # JPEG stores chroma at half the size and rounds it
         assert np.hypot(*(results['new'][y, x, 1:] - wanted)) < most, (rgb, results['new'][y, x])
-    assert np.abs(results['new'][75, 190] - results['free'][75, 190]).max() < 1.5
+    changed = np.hypot(*np.moveaxis(results['new'] - results['free'], -1, 0)[1:])
+    assert changed[75, 190] < .6*max(changed[y, x] for x, y, _ in points)
 
 def test_broken_hints_stop_their_photograph_alone(box, tmp_path, colorizer):
     Hints((63, 64)).write(box/'a.hints.json')
@@ -146,16 +149,19 @@ def test_a_palette_lends_its_colours(box, tmp_path, colorizer):
     with pytest.raises(ValueError, match='no colours to lend'):
         colorize_files(box/'b.png', tmp_path/'n2', colorizer, palette=str(box/'a.png'))
 
-def test_a_model_without_hints_says_so(box, tmp_path):
+def test_a_model_that_is_shown_no_hints_is_corrected(box, tmp_path):
     deaf = Colorizer(Deaf(), dict(name='deaf', size=32))
-    with pytest.warns(UserWarning, match='deaf takes no hints'):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
         results = list(colorize_files(box, tmp_path/'new', deaf))
     assert [r.status for r in results] == ['done', 'done']
-    assert applied_hints(tmp_path/'new'/'a.png') is None
+    hints = applied_hints(tmp_path/'new'/'a.png')
+    h = hints.hints[0]
+    assert np.allclose(ab_of(tmp_path/'new'/'a.png', h.x, h.y), skcolor.rgb2lab(np.array(h.rgb)/255)[1:], atol=3)
 
 def test_calls_take_hints(box, colorizer):
     photo, hints = box/'b.png', Hints((64, 64), [Hint(60, 1, COAT)])
-    def right(im): return skcolor.rgb2lab(np.asarray(im)/255)[30, 60, 1:]
+    def right(im): return skcolor.rgb2lab(np.asarray(im)/255)[1, 60, 1:]
     for im in (colorizer(photo, hints=hints), *colorizer.batch([photo, photo], hints=[hints, hints])):
         assert np.allclose(right(im), COAT_AB, atol=2)
     free, hinted = colorizer.batch([photo, photo], batch_size=1, hints=[None, hints])
@@ -170,7 +176,7 @@ def test_the_simulated_user(tmp_path, colorizer):
     truth = np.full((32, 32, 3), COAT, np.uint8) # one colour all over: one hint a half makes it right
     rows = [user.measure_picture(colorizer, truth, [0, 1, 50], seed) for seed in range(2)]
     for r in rows:
-        assert r[50]['ab'] < 1 and r[0]['ab'] > 20 and r[50]['psnr'] > 40
+        assert r[50]['ab'] < 1 and r[0]['ab'] > 20 and r[50]['psnr'] > 38
         assert r[50]['point'] < 1 and r[50]['bleeding'] is None # there is no other colour
         assert abs(r[50]['spread'] - (r[0]['ab'] - r[50]['ab'])) < 2
     found = user.summarize(rows)

@@ -42,7 +42,7 @@ def _description(name, path):
 def _described(name, meta):
     return dict(name=name, description=meta.get('description', ''), size=meta.get('size', 256),
                 saturation=meta.get('saturation', 1.), vivid=meta.get('vivid', {}).get('value'),
-                hints='hints' in meta.get('inputs', ()), answers='logits' in meta.get('outputs', ()))
+                hints=True, answers='logits' in meta.get('outputs', ()))
 
 def _usable(path):
     "Whether a packaged model can be computed with what is installed."
@@ -136,10 +136,9 @@ def read_settings(
 # %% ../../nbs/app/01_work.ipynb #c013
 def takes_hints(
     colorizer:Colorizer, # of any model
-)->bool: # False: hints would have no effect
+)->bool: # True for each of ours, whatever its network is shown
     "Tell whether a colorizer takes a person's hints."
-    able = getattr(getattr(colorizer, 'engine', None), 'takes_hints', False)
-    return bool(able) and 'hints' in inspect.signature(colorizer.predict_ab).parameters
+    return 'hints' in inspect.signature(colorizer.predict_ab).parameters
 
 def scale_hints(
     hints:tuple, # as in `Settings`
@@ -285,7 +284,7 @@ def suggest_colors(
 )->list: # dicts, most plausible first: rgb (sRGB, 0 to 255) and share (of 1); empty if the model has none to offer
     "Suggest colours for a place of a picture."
     c = models(stored.settings.model)
-    if not takes_hints(c) or not hasattr(c, 'suggest'): return []
+    if 'logits' not in c.meta.get('outputs', ()): return [] # it has one answer only
     with open_image(stored.folder/'gray.png') as im: small = Picture(np.asarray(im.convert('L')), name=stored.name)
     kx, ky = (n/whole for n, whole in zip(small.size, (stored.width, stored.height)))
     at = [min(int((v + .5)*k), n - 1) for v, k, n in zip((x, y), (kx, ky), small.size)]

@@ -222,8 +222,6 @@ def colorize(
     if vivid is not None and colorizer.vivid is None:
         raise _wrong_usage(f'{colorizer.name} has no vividness to set: give --saturation, or a model that has it',
                            '--vivid')
-    if hints and not colorizer.takes_hints:
-        raise _wrong_usage(f'{colorizer.name} takes no hints: give a model that does', '--hints')
     if out == '-': return _to_stdout(inputs, lambda folder: colorize_files(inputs, folder, colorizer, **options))
     if watch: return _watch(inputs, out, colorizer, options, as_json)
     _report(colorize_files(inputs, out, colorizer, shard=shard, **options), n, out, as_json)

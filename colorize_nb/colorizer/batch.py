@@ -112,7 +112,7 @@ def _read_hints(job, options, picture):
 def _note_settings(job, options, picture, hints, colorizer):
     "Say in the picture's notes and metadata what its colours were made with."
     settings = []
-    if hints is not None and getattr(colorizer, 'takes_hints', False):
+    if hints is not None:
         n, path = len(hints), job.hints_file(options.hints)
         picture.notes = *picture.notes, f"{picture.name} has {n} hint{'s' if n != 1 else ''} from {path.name}"
         settings.append(hints_note(hints, given=options.hints is not None))

@@ -9,6 +9,7 @@ __all__ = ['working_shape', 'predict_chroma', 'average_chroma', 'ChromaModel', '
 
 # %% ../../nbs/colorizer/02_core.ipynb #c003
 import warnings
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Iterable, Iterator
@@ -98,7 +99,6 @@ class ChromaModel:
         self.meta = dict(getattr(self.engine, 'meta', {}) if meta is None else meta)
         self.size, self.saturation = self.meta.get('size', 256), self.meta.get('saturation', 1.)
         self.vivid = self.meta['vivid']['value'] if 'vivid' in self.meta else None
-        self._warned = False # that hints are left out
 
     @classmethod
     def from_pretrained(cls,
@@ -135,7 +135,7 @@ class ChromaModel:
         size:int|None=None, # working size, pixels; None: the model's
         tta:bool=False, # average over mirror images and sizes, see `average_chroma`
         vivid:float|None=None, # 0 calm to 1 vivid, where the model has that knob; None: the attribute `vivid`
-        hints:list|None=None, # of `Hints` or None, one for each picture; where the model takes them
+        hints:list|None=None, # of `Hints` or None, one for each picture
         palette=None, # colour photographs, or what `read_palette` made of them; where the model has a distribution
         saturation:float|None=None, # that `merge_chroma` will be given: hints keep their colours; None: the model's
     )->list: # one (2,h,w) float32 each, Lab units
@@ -148,12 +148,16 @@ class ChromaModel:
         predict, vivid = average_chroma if tta else predict_chroma, self.vivid if vivid is None else vivid
         more = {} if vivid is None else dict(vivid=vivid)
         size = self.size if size is None else size
-        if hints:
-            times = _check_saturation(self.saturation if saturation is None else saturation)
-            abs_ = predict(engine, pictures, size, hints=hints, saturation=times, **more)
-            return [hold_hints(ab, p.small(*ab.shape[1:]), h, times) for ab, p, h in zip(abs_, pictures, hints)]
-        if hasattr(engine, 'parts'): return engine.blend(predict, pictures, size, **more)
-        return predict(engine, pictures, size, **more)
+        def answer(**more):
+            if hasattr(engine, 'parts'): return engine.blend(predict, pictures, size, **more)
+            return predict(engine, pictures, size, **more)
+        abs_ = answer(**more)
+        if not hints: return abs_
+        times = _check_saturation(self.saturation if saturation is None else saturation)
+        if getattr(engine, 'takes_hints', False): # their mean with the answer without hints spreads further than either
+            predict = partial(predict, saturation=times)
+            abs_ = [(a + b)/2 if h else a for a, b, h in zip(abs_, answer(hints=hints, **more), hints)]
+        return [hold_hints(ab, p.small(*ab.shape[1:]), h, times) for ab, p, h in zip(abs_, pictures, hints)]
 
     def _engine(self, palette=None):
         "The engine, drawn to a palette if there is one."
@@ -161,22 +165,18 @@ class ChromaModel:
         return palette_engine(self.engine, _as_palette(palette))
 
     def _taken_hints(self, pictures, hints):
-        "The hints of each picture, read and checked; None if there are none that the model takes."
+        "The hints of each picture, read and checked; None if there are none."
         if hints is None: return None
         hints = [Hints.read(h) if isinstance(h, (str, Path)) else h for h in hints]
         if len(hints) != len(pictures):
             raise ValueError(f"expected hints or None for each of {len(pictures)} images, got {len(hints)}")
         for h, picture in zip(hints, pictures):
             if h is not None: h.check(picture)
-        if not any(hints): return None
-        if self.takes_hints: return hints
-        if not self._warned: warnings.warn(f"{self.name} takes no hints, so they are left out: take a model that does",
-                                           stacklevel=3)
-        self._warned = True
+        return hints if any(hints) else None
 
     @property
-    def takes_hints(self)->bool: # False: they are left out, with a warning
-        "Whether the model takes a person's hints."
+    def takes_hints(self)->bool: # False: its answer is corrected by them, see `hold_hints`
+        "Whether the network itself is shown a person's hints."
         return getattr(self.engine, 'takes_hints', False)
 
     @property
@@ -198,7 +198,7 @@ class ChoiceModel(ChromaModel):
         "(lightness at the working shape (h,w), probabilities of the bins (1,313,h',w')) of a picture."
         shape = working_shape(*picture.size, self.size if size is None else size)
         l, hints = picture.small(*shape), self._taken_hints([picture], None if hints is None else [hints])
-        planes = None if hints is None else hint_planes(hints[0], *shape)[None]
+        planes = hint_planes(hints[0], *shape)[None] if hints and self.takes_hints else None
         return l, color_shares(self.engine, l[None], planes)
 
     def suggest(self,
@@ -323,7 +323,7 @@ class Colorizer(ChoiceModel):
         tta:bool=False, # average over mirror images and sizes
         exact:bool=False, # by formula instead of by table: slower, and hardly to be seen
         vivid:float|None=None, # 0 calm to 1 vivid colours, where the model has that knob; None: the model's
-        hints:Hints|str|Path|None=None, # points and their colours, or their file; where the model takes them
+        hints:Hints|str|Path|None=None, # points and their colours, or their file
         palette=None, # a colour photograph, or a list of them, that lends its colours
     )->Image.Image: # RGB, or RGBA if there is an alpha; same size as the (upright) image
         "Colorize one image `x`: path, URL, PIL image, bytes, array (h,w) or (h,w,3), tensor (1,h,w) or (3,h,w)."

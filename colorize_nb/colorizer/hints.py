@@ -215,22 +215,31 @@ def hint_planes(
     return planes
 
 # %% ../../nbs/colorizer/11_hints.ipynb #hld2
-_REACH = .05 # standard deviation of a correction over the picture, of the root of its area. Ours
-_STEP = 8. # and over lightness, L*. Ours
-_LEAST = 3. # working pixels, least radius of a disc: a smaller one is smoothed away when chroma is enlarged
-_NEAR = 1e-4 # added to squared distances, pixels: on its own pixel a hint outweighs all others
+_REACH, _STEP, _HUE = .5, 20., 14. # s in units of the longer side, tau in L*, kappa in ab units
+_NOISE = 1e-4 # epsilon: keeps the system solvable when two points are nearly the same
+_RIM, _MOST = 8, 400 # points on the rim of a disc that is more than a pixel, as long as there are no more in all
 
-def _reach_of(h, l, size):
-    "How far a hint reaches (h',w'), the squared distance from its pixel, the window that they fill, and that pixel."
-    (height, width), sigma = l.shape, _REACH*math.sqrt(l.size)
-    sx, sy = width/size[0], height/size[1]
-    x, y, r = (h.x + .5)*sx, (h.y + .5)*sy, h.radius*(sx + sy)/2
-    row, col, far = min(int(y), height - 1), min(int(x), width - 1), int(4*sigma + r) + 1
-    rows, cols = (slice(max(0, i - far), i + far + 1) for i in (row, col))
-    ys, xs = np.arange(height)[rows, None], np.arange(width)[cols]
-    outside = np.maximum(np.hypot(ys + .5 - y, xs + .5 - x) - max(r, _LEAST), 0)
-    unlike = (l[rows, cols] - l[row, col])/_STEP
-    return np.exp(-(outside/sigma)**2/2 - unlike**2/2), (ys - row)**2 + (xs - col)**2, (rows, cols), (row, col)
+def _marks(hints, shape):
+    "Pixel (row, col) -> hint, of each point and of the rims of large discs; of several on one pixel the last."
+    height, width = shape
+    sx, sy = width/hints.size[0], height/hints.size[1]
+    angles = np.arange(_RIM)*2*np.pi/_RIM
+    rims = len(hints.hints)*(_RIM + 1) <= _MOST
+    res = {}
+    for h in hints.hints:
+        large = rims and h.radius*min(sx, sy) > 1
+        r = .8*h.radius*np.array([0, *[1]*_RIM]) if large else np.zeros(1)
+        t = np.array([0, *angles]) if large else np.zeros(1)
+        for x, y in zip((h.x + .5 + r*np.cos(t))*sx, (h.y + .5 + r*np.sin(t))*sy):
+            if 0 <= x < width + .5 and 0 <= y < height + .5:
+                res[min(int(y), height - 1), min(int(x), width - 1)] = h
+    for h in hints.hints: # a rim never covers another's point
+        res[min(int((h.y + .5)*sy), height - 1), min(int((h.x + .5)*sx), width - 1)] = h
+    return res
+
+def _likeness(a, b):
+    "Likeness (n,m), 1 for the same, of features (5,n) and (5,m): place, lightness, chroma, each over its reach."
+    return np.exp(-np.sqrt(((a[:, :, None] - b[:, None])**2).sum(0)))
 
 def hold_hints(
     ab:np.ndarray, # (2,h,w) chroma that a model predicted, Lab units
@@ -238,18 +247,21 @@ def hold_hints(
     hints:Hints|None, # of the image; None for none
     saturation:float=1., # that the chroma will be multiplied by
 )->np.ndarray: # (2,h,w) float32 chroma, Lab units, that has each hint's colour where it lies
-    "Correct chroma so that hints hold, on and around them."
+    "Correct chroma so that hints hold, on and around them and on what is like them."
     if not hints or not saturation: return ab
-    lacks, most = np.zeros((2, *l.shape), np.float32), np.zeros(l.shape, np.float32)
-    weights = np.zeros(l.shape, np.float32)
-    marked = {_reach_of(h, l, hints.size)[3]: h for h in hints.hints} # of several on one pixel the last
-    for (row, col), h in marked.items():
-        g, d2, window, _ = _reach_of(h, l, hints.size)
-        w = g/(d2 + _NEAR)
-        lacks[(slice(None), *window)] += w*(h.ab/np.float32(saturation) - ab[:, row, col])[:, None, None]
-        weights[window] += w
-        most[window] = np.maximum(most[window], g)
-    return (ab + most*lacks/np.maximum(weights, 1e-12)).astype(np.float32)
+    marks = _marks(hints, l.shape)
+    rows, cols = np.array(list(marks)).T
+    reach = _REACH*max(l.shape)
+    ys, xs = (o.ravel()/reach for o in np.indices(l.shape))
+    features = np.stack([ys, xs, l.ravel()/_STEP, *ab.reshape(2, -1)/_HUE]).astype(np.float32)
+    points = features[:, np.ravel_multi_index((rows, cols), l.shape)]
+    lacks = np.array([h.ab for h in marks.values()]).T/saturation - ab[:, rows, cols] # (2,n)
+    K = _likeness(points, points).astype(np.float64) + _NOISE*np.eye(len(rows))
+    weights = np.linalg.solve(K, lacks.T).T.astype(np.float32) # (2,n)
+    res = ab.reshape(2, -1).astype(np.float32)
+    for i in range(0, l.size, 8192): # so many pixels at once: memory
+        res[:, i:i + 8192] += weights@_likeness(points, features[:, i:i + 8192])
+    return res.reshape(ab.shape)
 
 # %% ../../nbs/colorizer/11_hints.ipynb #c037
 def hints_note(
