@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 
 from ..color.icc import profile_of, to_srgb
 from ..color.lab import rgb2lab
-from ..io.files import find_pictures, flatten_alpha, format_of, open_image
+from ..io.files import find_pictures, flatten_alpha, format_of, open_8bit
 from ..io.write import atomic_path, sweep
 from .augment import Augment
 
@@ -40,7 +40,7 @@ def read_small(
     longest:float=1.5, # long side in units of the short one, at most: more is cut off at both ends
 )->ndarray: # (h,w,3) sRGB, uint8
     "Read an image upright, with a short side of `side`, decoding no more than is needed."
-    opened = open_image(src)
+    opened = open_8bit(src)
     w, h = opened.size
     size, box = _stored_size(w, h, side, longest)
     shrink = min(1, side/min(w, h))
