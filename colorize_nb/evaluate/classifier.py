@@ -128,7 +128,8 @@ def _check_fields(info, path):
     classes, size, std = (info[k] for k in ('classes', 'size', 'std'))
     good = dict(arch=_is_text(info['arch']), size=type(size) is int and 16 <= size <= 2048,
         classes=isinstance(classes, list) and len(classes) > 0 and all(map(_is_text, classes)),
-        resize=info['resize'] in ('squish', 'crop'), mean=_is_triple(info['mean']), std=_is_triple(std) and min(std) > 0)
+        resize=info['resize'] in ('squish', 'crop'), mean=_is_triple(info['mean']),
+        std=_is_triple(std) and min(std) > 0)
     for k, ok in good.items():
         if not ok: raise ValueError(f"{path} has a `{k}` that no classifier has, {str(info[k])[:40]!r}: "
                                     "copy the classifier again")

@@ -86,11 +86,13 @@ _SIGNATURES = ((0, b'%PDF', 'a PDF document'), (0, b'%!', 'a PostScript file'),
     (0, b'gimp xcf', 'a GIMP file'), (0, b'qoif', 'a QOI picture'), (0, b'DDS ', 'a DDS picture'),
     (0, b'P7\n', 'a PAM picture'), (0, b'PF\n', 'a PFM picture in colour'), (0, b'\x8bJNG', 'a JNG picture'),
     (0, b'\x8aMNG', 'an animation (MNG)'), (8, b'ILBM', 'an Amiga picture (ILBM)'),
-    (8, b'PBM ', 'an Amiga picture (PBM)'), (0, b'\xab\1', 'a Khoros picture (VIFF)'), (0, b'#define ', 'a bitmap in C (XBM)'),
-    (0, b'/* XPM */', 'a picture in C (XPM)'), (0, b'Paint Shop Pro', 'a Paint Shop Pro file'),
+    (8, b'PBM ', 'an Amiga picture (PBM)'), (0, b'\xab\1', 'a Khoros picture (VIFF)'),
+    (0, b'#define ', 'a bitmap in C (XBM)'), (0, b'/* XPM */', 'a picture in C (XPM)'),
+    (0, b'Paint Shop Pro', 'a Paint Shop Pro file'),
     (0, b'\0\0\2\0', 'a cursor of Windows'), *((0, b, 'an icon of OS/2') for b in (b'BA', b'CI', b'IC', b'CP', b'PT')),
     (522, b'\0\x11\2\xff', 'a PICT picture'), (522, b'\x11\1', 'a PICT picture'), (0, b'SDPX', 'a DPX picture'),
-    (0, b'XPDS', 'a DPX picture'), (0, b'\x80\x2a\x5f\xd7', 'a Cineon picture'), (0, b'Y\xa6j\x95', 'a Sun raster picture'),
+    (0, b'XPDS', 'a DPX picture'), (0, b'\x80\x2a\x5f\xd7', 'a Cineon picture'),
+    (0, b'Y\xa6j\x95', 'a Sun raster picture'),
     (0, b'<?xpacket', 'an XMP file'), (0, b'<x:xmpmeta', 'an XMP file'),
     (0, b'8BPS\0\2', 'a large Photoshop file (PSB)'),
     (0, b'FUJIFILMCCD-RAW', _RAW), (0, b'IIRO', _RAW), (0, b'IIRS', _RAW), (0, b'MMOR', _RAW), (0, b'IIU\0', _RAW),
@@ -131,8 +133,9 @@ class UnreadableImage(UnidentifiedImageError):
         super().__init__(f'{name} {what}')
         self.what = what
 
-_KIND = re.compile('unsupported|not supported|cannot handle|unknown .*(mode|compression|filter|format|depth)|not implemented|'
-    r'requires the|^\(?\d+', re.I) # what readers say of a file that is whole
+_KIND = re.compile('unsupported|not supported|cannot handle|unknown .*(mode|compression|filter|format|depth)|'
+    'not implemented|'
+    r'requires the|unable to determine .* mode|^\(?\d+', re.I) # what readers say of a file that is whole
 _COMPRESSIONS = { # tag 259, by libtiff's list
     6: 'old JPEG', 9: 'JBIG', 10: 'JBIG', 22610: 'JPEG XR', 32766: 'NeXT', 32809: 'ThunderScan', 33003: 'JPEG 2000',
     33005: 'JPEG 2000', 34661: 'JBIG', 34676: 'SGILog', 34677: 'SGILog', 34712: 'JPEG 2000', 34887: 'LERC',
@@ -165,6 +168,8 @@ def _describe_tiff(f):
 
 # %% ../../nbs/io/06_files.ipynb #n075
 _NO_SIZE = 'its header states no size, or no kind of colours' # what Pillow means by not identified by this driver
+
+_LOST = 'broken data stream when reading', 'buffer overrun when reading' # what a decoder says that came to no end
 
 def _is_targa(f):
     "Whether a file ends like a TGA of its second version, which has no mark at its beginning."
@@ -219,6 +224,9 @@ def explain_unreadable(
         f.seek(0)
         tiff = _describe_tiff(f) if is_tiff(f) else ''
         jpeg = _jpeg_process(f) if head[:2] == b'\xff\xd8' else ''
+    strict = head[:2] == b'\xff\xd8' or head[:4] in (b'\x89PNG', b'GIF8')
+    if not strict and reason.startswith(_LOST): # of other formats Pillow's decoders know a part only
+        return f'is broken, or of a kind that is not read here ({reason}): {_SAVE_ANEW}'
     if tiff:
         return f'is a TIFF {tiff}, which cannot be read here, or broken: save it uncompressed, with 8 or 16 bits'
     if jpeg: return f'is a {jpeg} JPEG, which is not read here: {_SAVE_ANEW}'

@@ -21,7 +21,7 @@ from .. import __version__
 from ..color.icc import SRGB
 from .exif import (PIXEL_TAGS, ExifTag, first_number, pack_exif, pack_slots, pack_table, read_slots,
     read_tags, swap_tags, tidy_exif, tiff_header)
-from .png import png_chunks, png_text, raw_profile, to_raw_profile
+from .png import one_line, png_chunks, png_text, raw_profile, to_raw_profile
 from .xmp import SOURCE_TYPE, merge_xmp
 
 # %% ../../nbs/io/03_metadata.ipynb #c005
@@ -188,6 +188,7 @@ class Metadata:
         message:str, # without the picture's name
     ):
         "Add a message to `notes`, once."
+        message = one_line(message)
         if message not in self.notes: self.notes.append(message)
 
     @classmethod
@@ -240,9 +241,26 @@ def _read_jpeg(meta, im):
     tables, layers = getattr(im, 'quantization', {}), getattr(im, 'layer', [])
     if tables: meta.luma_table = list(tables.get(layers[0][3] if layers else 0, tables[min(tables)]))
 
+_SDR = 1, 2, 5, 6, 13, 14, 15 # transfer characteristics near sRGB's (ITU-T H.273, table 3), and 2: unknown
+_TRANSFERS = {4: 'a gamma of 2.2', 8: 'linear light', 16: 'PQ, for HDR', 18: 'HLG, for HDR'}
+
+def _note_coding(meta, im, transfer):
+    "Note a coding of light that Pillow does not undo; a profile says it in a way that is understood."
+    if transfer in _SDR or im.info.get('icc_profile') or 'gamma' in im.info: return
+    how = _TRANSFERS.get(transfer, f'transfer {transfer}')
+    meta.note(f"its light is coded in another way ({how}), which is not undone: its values are taken as sRGB")
+
+def _read_avif(meta, im):
+    "How light is coded: a box of colour (ISO 14496-12, 12.1.5) near the beginning."
+    with file_of(im) as f:
+        head = f.read(1 << 16) if f and not f.seek(0) else b''
+    at = head.find(b'colrnclx') + 8
+    if at > 7 and len(head) >= at + 4: _note_coding(meta, im, int.from_bytes(head[at + 2:at + 4], 'big'))
+
 def _read_png(meta, im):
     "EXIF and texts, of which some are not texts."
-    with file_of(im) as f: chunks = png_chunks(f) if f else []
+    kinds = b'tEXt', b'zTXt', b'iTXt', b'eXIf', b'caBX', b'cICP'
+    with file_of(im) as f: chunks = png_chunks(f, kinds) if f else []
     left = getattr(im, 'left_out', ())
     for o in left: meta.note(str(o))
     gone = {(o.kind, o.data) for o in left}
@@ -250,6 +268,7 @@ def _read_png(meta, im):
         key = data.partition(b'\0')[0]
         if kind == b'eXIf': meta.exif = data
         elif kind == b'caBX': meta.note(_CREDENTIALS)
+        elif kind == b'cICP': _note_coding(meta, im, data[1] if len(data) == 4 else 2)
         elif key == b'XML:com.adobe.xmp' or key.startswith(b'Raw profile type '):
             name, text = png_text(kind, data)
             if text is None: meta.note(f"its text '{name}' cannot be unpacked and was left out")
@@ -283,7 +302,7 @@ def _read_psd(meta, im):
     meta.resources = fresh_resources(pack_resources([(k, b'\0\0', v) for k, _, v in im.resources])) or None
 
 # %% ../../nbs/io/03_metadata.ipynb #c031
-_READERS = dict(JPEG=_read_jpeg, PNG=_read_png, TIFF=_read_tiff, PSD=_read_psd)
+_READERS = dict(JPEG=_read_jpeg, PNG=_read_png, TIFF=_read_tiff, PSD=_read_psd, AVIF=_read_avif, HEIF=_read_avif)
 
 def _as_bytes(v):
     if isinstance(v, str): return v.encode('utf-8', 'replace')

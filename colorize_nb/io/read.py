@@ -27,8 +27,9 @@ from .files import explaining, open_image
 from .image import (COLORED, Picture, PictureError, color_spread, decoding, is_colored, nearest8,
     picture_of_array, picture_of_tensor, plane_of_rgb, row_strips)
 from .metadata import Metadata, file_of
-from .tiff import (dropped_channels, is_tiff, open_source, read_layout, read_samples, scale_floats,
-    scale_whole, tiff_tables)
+from .png import one_line
+from .tiff import (UnreadTiff, dropped_channels, is_tiff, open_source, read_layout, read_samples,
+    scale_floats, scale_whole, tiff_tables)
 
 # %% ../../nbs/io/08_read.ipynb #c005
 def developed(
@@ -378,6 +379,10 @@ def _decode_tiff(source, at, name):
     except Exception as e:
         if not l: raise
         try: return _samples(source, l, name)
+        except UnreadTiff:
+            if isinstance(e, UnidentifiedImageError): raise
+            raise UnreadTiff(f"{name} is a {l} that is broken, or of a kind that is not read ({one_line(str(e))}): "
+                "convert it to RGB or gray of 8 or 16 bits") from None
         except (PictureError, Image.DecompressionBombError, MemoryError): raise
         except Exception: raise e from None
 

@@ -6,7 +6,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/io/tiff.html.md"""
 
 # %% auto #0
 __all__ = ['open_source', 'is_tiff', 'tiff_tables', 'TiffLayout', 'read_layout', 'scale_floats', 'scale_whole', 'TiffSamples',
-           'dropped_channels', 'decoding_memory', 'read_samples', 'tiff_file']
+           'dropped_channels', 'UnreadTiff', 'decoding_memory', 'read_samples', 'tiff_file']
 
 # %% ../../nbs/io/07_tiff.ipynb #t003
 import logging, math, threading
@@ -424,6 +424,9 @@ def _assembled(a, l, name):
     if premultiplied: _divide(colours, alpha)
     return TiffSamples(colours, alpha, (*notes, *dropped_channels(len(l.extra) - (alpha is not None), name)))
 
+class UnreadTiff(PictureError):
+    "The samples of a TIFF are of a kind that no code here decodes."
+
 def decoding_memory(
     l:TiffLayout, # of a page
 )->int: # bytes
@@ -440,7 +443,7 @@ def read_samples(
 )->TiffSamples: # gray or RGB, alpha, messages
     "Read a page of gray, RGB or palette, of whatever depth; raise if its kind or its size is too much."
     refuse_bomb(l.width*l.height)
-    if l.photometric > 3 or len(l.bits) < l.colours or _unreadable(l): raise PictureError(
+    if l.photometric > 3 or len(l.bits) < l.colours or _unreadable(l): raise UnreadTiff(
         f"{name} is a {l}, which is not read: convert it to RGB or gray of 8 or 16 bits")
     refuse_memory(decoding_memory(l), name)
     if l.compression not in _UNPACKED: a = _by_tifffile(source, l, name)
