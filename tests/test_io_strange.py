@@ -104,6 +104,49 @@ def test_xmp_with_leftovers(tmp_path, name, left):
     said = [e.get('{http://purl.org/dc/elements/1.1/}source') for e in root.iter()]
     assert 'Görlitz 7' in said and not [n for n in p.metadata.notes if 'XMP' in n]
 
+def jpeg(*segments, behind=b''):
+    Image.fromarray(GRAY).save(f := BytesIO(), 'JPEG')
+    data = f.getvalue()
+    assert data[2:4] == b'\xff\xe0' # JFIF's own comes first
+    at = 4 + int.from_bytes(data[4:6], 'big')
+    parts = [struct.pack('>BBH', 0xff, 0xe0 + n, len(d) + 2) + d for n, d in segments]
+    return data[:at] + b''.join(parts) + data[at:] + behind
+
+def test_a_segment_0_of_another_program_stays(tmp_path):
+    "Canon's first digital cameras wrote all that they knew into a CIFF block in an APP0 of its own"
+    ciff = b'II\x1a\0\0\0HEAPJPGM\0\0\1\0' + bytes(range(200))
+    p = open_picture(jpeg((0, ciff), (14, b'Other\0x')))
+    got = saved(p, tmp_path/'out.jpg').read_bytes()
+    assert ciff in got and b'Other\0x' in got and got.count(b'JFIF\0') == 1
+    assert not p.notes
+
+@pytest.mark.parametrize('behind,said', [(b'', 0), (bytes(500), 0), (b'\r\n', 0),
+    (b'\0\0\0\x18ftypmp42' + bytes(range(99)), 1), (bytes([1, 2, 3])*50_000, 1)])
+def test_what_stands_behind_a_jpeg_is_said(behind, said):
+    p = open_picture(jpeg(behind=behind), 'x')
+    n = sum('stand behind its pixels, and are not kept' in o for o in p.notes)
+    assert n == said and len(p.notes) == said and np.abs(p.gray.astype(int) - GRAY).max() < 8
+    if said: assert f'{len(behind):,} bytes' in p.notes[0]
+
+@pytest.mark.skipif(not features.check('jpg_2000'), reason='Pillow was built without JPEG 2000')
+def test_boxes_of_jpeg_2000(tmp_path):
+    "The UUIDs are those of Adobe's XMP specification, part 3 (1.1.5), and of the JpgTiffExif->JP2 convention"
+    Image.fromarray(GRAY).save(f := BytesIO(), 'JPEG2000')
+    exif = Image.Exif()
+    exif[0x010e], exif[0x0112] = 'Harbour, 1931', 6
+    def box(uuid, data): return struct.pack('>I', 24 + len(data)) + b'uuid' + uuid + data
+    xmp = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/" dc:source="G\xc3\xb6rlitz 7"/>'
+        b'</rdf:RDF></x:xmpmeta>')
+    data = f.getvalue() + box(bytes.fromhex('BE7ACFCB97A942E89C71999491E3AFAC'), xmp) + box(b'JpgTiffExif->JP2',
+        exif.tobytes().removeprefix(b'Exif\0\0'))
+    p = open_picture(data, 'x')
+    assert p.size == (64, 96) and np.array_equal(p.gray, np.rot90(GRAY, -1)) # it lies on its side, and is stood up once
+    with Image.open(saved(p, tmp_path/'out.png')) as im:
+        im.load()
+        assert im.getexif()[0x010e] == 'Harbour, 1931' and im.getexif().get(0x0112, 1) == 1
+        assert 'Görlitz 7' in im.text['XML:com.adobe.xmp']
+
 PNG = b'\x89PNG\r\n\x1a\n'
 
 def chunk(kind, data, checksum=None): # PNG 1.2, section 3.2
@@ -223,6 +266,14 @@ def test_a_segment_without_length_is_no_trap():
     for size in 0, 1:
         data = b'\xff\xd8\xff\xe1' + struct.pack('>H', size) + bytes(400)
         with pytest.raises(PictureError, match='broken'): open_picture(data, 'x')
+
+@pytest.mark.skipif(os.name != 'posix', reason='no named pipes')
+def test_a_pipe_among_pictures(tmp_path):
+    "Nobody writes into it, so whoever opens it waits for ever"
+    os.mkfifo(tmp_path/'x.jpg')
+    good, ((path, why),) = check_pictures([tmp_path/'x.jpg'])
+    assert not good and 'a device or a pipe' in why
+    with pytest.raises(PictureError, match='a device or a pipe'): open_picture(tmp_path/'x.jpg')
 
 @pytest.mark.parametrize('order', '<>')
 def test_a_place_that_no_disk_has(tmp_path, order):

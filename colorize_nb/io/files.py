@@ -6,13 +6,13 @@ Docs: https://colorize-nb.github.io/colorize_nb/io/files.html.md"""
 
 # %% auto #0
 __all__ = ['FORMATS', 'SUFFIXES', 'ImageFormat', 'format_of', 'name_kind', 'UnreadableImage', 'explain_unreadable', 'explaining',
-           'open_image', 'center_box', 'whole_box', 'random_box', 'open_8bit', 'flatten_alpha', 'read_picture',
-           'read_whole', 'find_pictures', 'split_name', 'mean_chroma', 'check_pictures', 'ab_histogram',
+           'open_image', 'center_box', 'whole_box', 'random_box', 'open_8bit', 'flatten_alpha', 'upright_srgb',
+           'read_picture', 'read_whole', 'find_pictures', 'split_name', 'mean_chroma', 'check_pictures', 'ab_histogram',
            'show_ab_histogram', 'rank_pictures', 'split_pictures', 'classes_of', 'split_classes', 'write_split',
            'read_split']
 
 # %% ../../nbs/io/06_files.ipynb #c003
-import hashlib, json, math, os, random, re, threading, unicodedata
+import hashlib, json, math, os, random, re, stat, threading, unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from io import BytesIO
@@ -290,6 +290,11 @@ def _opened(source):
         raise
     return _mended(source) or im
 
+def _refuse_pipes(source):
+    "Refuse what could wait for its first byte for ever."
+    if isinstance(source, (str, Path)) and not (stat.S_ISREG(m := os.stat(source).st_mode) or stat.S_ISDIR(m)):
+        raise UnreadableImage('is not a file but a device or a pipe: read it and hand over its bytes', source)
+
 _LOADING = threading.Lock() # two threads that load Pillow's formats at once may each go on without some
 
 def open_image(
@@ -297,6 +302,7 @@ def open_image(
     page:int=0, # place of the page in the file, from 0
 )->Image.Image: # not loaded yet; `left_out` lists the chunks of a PNG that had to be left out
     "Open a PIL image of a path or bytes, if its format is one of `FORMATS`."
+    _refuse_pipes(source)
     with _LOADING: Image.init()
     with explaining(source): im = _opened(source)
     if page: im.seek(page)
@@ -347,6 +353,7 @@ def open_8bit(
     source:str|Path|bytes, # path, or a file's bytes
 )->Image.Image: # not loaded yet, if Pillow reads it as it is meant
     "Open an image for a reader of 8 bits, whatever depth and colour space its file has."
+    _refuse_pipes(source)
     if not _is_odd_tiff(source):
         im = open_image(source)
         inverted = im.mode == 'CMYK' and im.format == 'JPEG' and 'adobe' not in im.info
@@ -379,9 +386,12 @@ def flatten_alpha(
         return Image.alpha_composite(Image.new('RGBA', (im.width, im.height), 'white'), im).convert('RGB')
     return im if im.mode in ('RGB', 'L', 'CMYK') else im.convert('RGB')
 
-def _finish(im, opened):
-    "An image upright, in sRGB, as an array; `opened` is its file."
-    if 'exif' in opened.info: im = ImageOps.exif_transpose(im)
+def upright_srgb(
+    im:Image.Image, # of `flatten_alpha`, perhaps resized
+    opened:Image.Image, # its file's, loaded: orientation and profile stand there
+)->np.ndarray: # (h,w,3) sRGB, uint8
+    "Turn an image upright and convert it to sRGB."
+    if {'exif', 'xmp', 'XML:com.adobe.xmp'} & opened.info.keys(): im = ImageOps.exif_transpose(im)
     im = to_srgb(im, profile_of(opened))[0]
     return np.asarray(im if im.mode == 'RGB' else im.convert('RGB'))
 
@@ -399,7 +409,7 @@ def read_picture(
     im.draft(im.mode, (math.ceil(w*size/(x1 - x0)), math.ceil(h*size/(y1 - y0))))
     with _explained(src): im.load()
     fx, fy = im.width/w, im.height/h
-    return _finish(flatten_alpha(im).resize((size, size), resample, box=(x0*fx, y0*fy, x1*fx, y1*fy)), im)
+    return upright_srgb(flatten_alpha(im).resize((size, size), resample, box=(x0*fx, y0*fy, x1*fx, y1*fy)), im)
 
 # %% ../../nbs/io/06_files.ipynb #c025
 def read_whole(
@@ -414,7 +424,7 @@ def read_whole(
     if shrink < 1:
         size = max(1, round(im.width*shrink)), max(1, round(im.height*shrink))
         im = im.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
-    return _finish(im, opened)
+    return upright_srgb(im, opened)
 
 # %% ../../nbs/io/06_files.ipynb #c028
 def find_pictures(
