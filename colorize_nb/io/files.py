@@ -28,7 +28,7 @@ from ..color.icc import profile_of, to_srgb
 from .exif import first_number, read_tags, tiff_header
 from .image import PictureError, nearest8, refuse_bomb
 from .metadata import file_of
-from .png import mend_png, png_needs_mending
+from .png import mend_png, one_line, png_needs_mending
 from .tiff import is_tiff, read_layout
 
 # %% ../../nbs/io/06_files.ipynb #c005
@@ -594,10 +594,15 @@ def read_split(
     root:str|Path='.', # names count from here on
 )->tuple: # (train, valid, dropped): paths, paths, (path, reason) pairs
     "Read a split, and find its pictures again."
-    d = json.loads(Path(path).read_text(encoding='utf-8'))
-    train, valid = ([Path(root)/f for f in d[k]] for k in ('train', 'valid'))
-    gone = [f for f in train + valid if not f.exists()]
+    try:
+        d = json.loads(Path(path).read_text(encoding='utf-8'))
+        train, valid = ([Path(root)/f for f in d[k]] for k in ('train', 'valid'))
+        dropped = [(Path(root)/f, str(why)) for f, why in d['dropped']]
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
+        raise ValueError(f"{path} is not the list of a run's pictures ({one_line(str(e), 80) or type(e).__name__}): "
+            "make the split again") from None
+    gone = [f for f in train + valid if not os.path.exists(f)] # False also for what no system takes for a name
     if gone:
         raise ValueError(f"expected the {len(train + valid)} pictures of {path} in {root}, {len(gone)} are not there "
-            f"(first: {gone[0]}): give the folder that the split was made in")
-    return train, valid, [(Path(root)/f, why) for f, why in d['dropped']]
+            f"(first: {one_line(str(gone[0]))}): give the folder that the split was made in")
+    return train, valid, dropped
