@@ -12,7 +12,8 @@ from pathlib import Path
 from fuzz_io import broken, peak
 
 SECONDS, MEGABYTES = 20, 1200 # for one file at most; of address space beyond what the imports take
-ODD = (None, True, -1, 0, 2**40, 10**400, 1e308, float('nan'), '', 'x'*300, '\x1b[2J', [], {}, [[[[]]]], ['a']*200, '\n')
+ODD = (None, True, -1, 0, 2**40, 10**400, 1e308, float('nan'), '', 'x'*300, '\x1b[2J', '\n', [], {}, [[[[]]]],
+    ['a']*200)
 
 def replaced(rng, value):
     "JSON's value with something odd in one of its places"
@@ -109,7 +110,8 @@ def run(first, count, folder):
     for i in range(first, first + count):
         rng = random.Random(i)
         kind = sorted(good)[i % len(good)]
-        if good[kind][:1] == b'{' and rng.random() < .7: data = json.dumps(replaced(rng, json.loads(good[kind]))).encode()
+        if good[kind][:1] == b'{' and rng.random() < .7:
+            data = json.dumps(replaced(rng, json.loads(good[kind]))).encode()
         else: data = broken(rng, {kind: good[kind]})[1]
         for k in ('weights', 'description'): (folder/NAMES[k]).write_bytes(good[k])
         (folder/NAMES[kind]).write_bytes(data)

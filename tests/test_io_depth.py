@@ -144,6 +144,7 @@ def check(kind, bits, photometric, extra, planar, layout, order, big):
     if a is not None: assert np.abs(p.alpha/(255 if eight else 65535) - a).max() < (1/255 if eight else 1/4000)
     assert any('neither colour nor transparency' in o for o in p.notes) == (len(extra) > (alpha is not None)), p.notes
     assert any('none of them below zero' in o for o in p.notes) == (kind == 'p')
+    assert any('signed samples' in o for o in p.notes) == (kind in 'ip')
     if n == 3: # passed on as they are, they are the same colours
         got = np.asarray(read_colours(data, p), float)[..., :3]/(255 if eight else 65535)
         assert np.abs(got - np.stack(real, -1)).max() < (2/255 if eight else 1/4000)
@@ -282,6 +283,13 @@ def test_unknown_white(top):
     "Floats whose white cannot be known are refused, not guessed"
     planes = [np.where(UP > .9, top, UP)]
     with pytest.raises(PictureError, match='scale them to'): open_picture(make(planes, 32, 'f', 1))
+
+@pytest.mark.parametrize('kind', 'up')
+def test_sixteen_bits_in_thirty_two(kind):
+    "Pillow's and NumPy's users store such: by the standard all of it is black, which nobody means"
+    data = make([np.full((3, 4), 40_000)], 32, kind, 1)
+    with pytest.raises(PictureError, match='up to 40000, where white is .*to 16 bits'): open_picture(data, 'x')
+    assert open_picture(make([np.zeros((3, 4), int)], 32, 'u', 1), 'x').lightness().max() == 0
 
 def test_overshoot():
     "A resampled picture exceeds white a little: it is clipped, and said"

@@ -342,6 +342,8 @@ def scale_floats(
     outside = low < 0 or top > white
     return out, f"{name} has values outside [0,{white}] ({low:.4g} to {top:.4g}), which are clipped" if outside else ''
 
+_LEAST = 2**-12 # of white: where nothing is lighter, a program has put numbers of 16 bits into wider ones
+
 def scale_whole(
     a:np.ndarray, # (h,w) whole numbers; signed ones have their sign
     bits:int, # that they were stored with
@@ -349,10 +351,15 @@ def scale_whole(
 )->tuple: # (uint8, or uint16 where there are more bits, of the same shape; message or '')
     "Bring whole numbers to 8 or 16 bits: white is `2**bits - 1`, or what a sign leaves of it."
     note, shift, top = '', 0, 2**bits - 1
-    if a.dtype.kind == 'i' and a.min() < 0: shift = 1 << bits - 1
+    if a.dtype.kind == 'i' and a.min() < 0:
+        shift = 1 << bits - 1
+        note = f"{name} has signed samples: {-shift} is taken for black, {shift - 1} for white"
     elif a.dtype.kind == 'i':
         top >>= 1
         note = f"{name} has signed samples, none of them below zero: 0 is taken for black, {top} for white"
+    if bits > 16 and not shift and 0 < (most := int(a.max())) < top*_LEAST: raise PictureError(
+        f"{name} has samples of {bits} bits up to {most}, where white is {top}, so that all of it would be black: scale "
+        "them to 16 bits")
     full, dtype = (255, np.uint8) if bits <= 8 else (65535, np.uint16)
     if top == full and not shift: return a.astype(dtype, copy=False), note
     out = np.empty(a.shape, dtype)
