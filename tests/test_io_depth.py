@@ -14,9 +14,11 @@ from PIL import Image, TiffImagePlugin
 from skimage.color import rgb2lab
 
 from colorize_nb.io import tiff
+from colorize_nb.io.files import check_pictures, read_whole
 from colorize_nb.io.image import LIMITS, PictureError
 from colorize_nb.io.metadata import Metadata
 from colorize_nb.io.read import open_pages, open_picture, read_colours
+from colorize_nb.train.store import read_small
 
 H, W = 19, 37
 UP = np.tile(np.linspace(0, 1, W), (H, 1)) # shares of white
@@ -142,6 +144,7 @@ def check(kind, bits, photometric, extra, planar, layout, order, big):
     if a is not None: assert np.abs(p.alpha/(255 if eight else 65535) - a).max() < (1/255 if eight else 1/4000)
     assert any('neither colour nor transparency' in o for o in p.notes) == (len(extra) > (alpha is not None)), p.notes
     assert any('none of them below zero' in o for o in p.notes) == (kind == 'p')
+    assert any('signed samples' in o for o in p.notes) == (kind in 'ip')
     if n == 3: # passed on as they are, they are the same colours
         got = np.asarray(read_colours(data, p), float)[..., :3]/(255 if eight else 65535)
         assert np.abs(got - np.stack(real, -1)).max() < (2/255 if eight else 1/4000)
@@ -174,6 +177,32 @@ def test_many_samples(part):
     assert len(chosen) == 1750
     bad = failures(chosen)
     assert not bad, (len(bad), bad[:5])
+
+def test_training_and_evaluation_see_the_same():
+    "Both read 8 bits, over white; a premultiplied sample is divided first, which here nearly comes to the same"
+    for kind, bits, photometric, extra, planar, layout, order, big in some(90, seed=5):
+        n = 3 if photometric == 2 else 1
+        seen = [1 - s for s in SHARES[:n]] if photometric == 0 else SHARES[:n]
+        planes, real = zip(*(stored(s, bits, kind) for s in seen))
+        real = np.stack([1 - r for r in real] if photometric == 0 else real, -1)
+        alpha = next((i for i, e in enumerate(extra) if e), None)
+        if alpha is not None and extra[alpha] == 1: continue # see test_premultiplied
+        others, shares = zip(*(stored(ALPHA if i == alpha else OTHER, bits, kind) for i in range(len(extra)))
+            ) if extra else ((), ())
+        data = make([*planes, *others], bits, kind, photometric, order, big, extra, planar, **layout)
+        a = 1 if alpha is None else shares[alpha][..., None]
+        want = real*a + 1 - a
+        for got in read_whole(data), read_small(data, H, 2.):
+            # one rounding of a colour, one of alpha, one of their product
+            assert np.abs(got/255 - want).max() < 2.5/255, (kind, bits, photometric, extra, planar, layout, order, big)
+
+def test_training_calls_no_good_file_broken(tmp_path):
+    rng = np.random.default_rng(0)
+    files = {'12.tif': make([rng.integers(0, 4096, (9, 9)) for _ in range(3)], 12, 'u', 2),
+        'complex.tif': make([np.zeros((9, 9), int)]*3, 8, 'u', 2, tags={339: (3, [5]*3)})}
+    for name, data in files.items(): (tmp_path/name).write_bytes(data)
+    good, ((path, why),) = check_pictures([tmp_path/f for f in files])
+    assert good == [tmp_path/'12.tif'] and why.startswith('not read:') and 'complex' in why and 'broken' not in why
 
 def test_twelve_bits_by_hand():
     "TIFF 6.0: two samples of 12 bits in three bytes, high bits first, in both byte orders; white is 4095"
@@ -254,6 +283,13 @@ def test_unknown_white(top):
     "Floats whose white cannot be known are refused, not guessed"
     planes = [np.where(UP > .9, top, UP)]
     with pytest.raises(PictureError, match='scale them to'): open_picture(make(planes, 32, 'f', 1))
+
+@pytest.mark.parametrize('kind', 'up')
+def test_sixteen_bits_in_thirty_two(kind):
+    "Pillow's and NumPy's users store such: by the standard all of it is black, which nobody means"
+    data = make([np.full((3, 4), 40_000)], 32, kind, 1)
+    with pytest.raises(PictureError, match='up to 40000, where white is .*to 16 bits'): open_picture(data, 'x')
+    assert open_picture(make([np.zeros((3, 4), int)], 32, 'u', 1), 'x').lightness().max() == 0
 
 def test_overshoot():
     "A resampled picture exceeds white a little: it is clipped, and said"

@@ -9,11 +9,12 @@ import struct
 import subprocess
 import sys
 import zlib
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 from typer.testing import CliRunner
 
@@ -103,6 +104,49 @@ def test_xmp_with_leftovers(tmp_path, name, left):
     said = [e.get('{http://purl.org/dc/elements/1.1/}source') for e in root.iter()]
     assert 'Görlitz 7' in said and not [n for n in p.metadata.notes if 'XMP' in n]
 
+def jpeg(*segments, behind=b''):
+    Image.fromarray(GRAY).save(f := BytesIO(), 'JPEG')
+    data = f.getvalue()
+    assert data[2:4] == b'\xff\xe0' # JFIF's own comes first
+    at = 4 + int.from_bytes(data[4:6], 'big')
+    parts = [struct.pack('>BBH', 0xff, 0xe0 + n, len(d) + 2) + d for n, d in segments]
+    return data[:at] + b''.join(parts) + data[at:] + behind
+
+def test_a_segment_0_of_another_program_stays(tmp_path):
+    "Canon's first digital cameras wrote all that they knew into a CIFF block in an APP0 of its own"
+    ciff = b'II\x1a\0\0\0HEAPJPGM\0\0\1\0' + bytes(range(200))
+    p = open_picture(jpeg((0, ciff), (14, b'Other\0x')))
+    got = saved(p, tmp_path/'out.jpg').read_bytes()
+    assert ciff in got and b'Other\0x' in got and got.count(b'JFIF\0') == 1
+    assert not p.notes
+
+@pytest.mark.parametrize('behind,said', [(b'', 0), (bytes(500), 0), (b'\r\n', 0),
+    (b'\0\0\0\x18ftypmp42' + bytes(range(99)), 1), (bytes([1, 2, 3])*50_000, 1)])
+def test_what_stands_behind_a_jpeg_is_said(behind, said):
+    p = open_picture(jpeg(behind=behind), 'x')
+    n = sum('stand behind its pixels, and are not kept' in o for o in p.notes)
+    assert n == said and len(p.notes) == said and np.abs(p.gray.astype(int) - GRAY).max() < 8
+    if said: assert f'{len(behind):,} bytes' in p.notes[0]
+
+@pytest.mark.skipif(not features.check('jpg_2000'), reason='Pillow was built without JPEG 2000')
+def test_boxes_of_jpeg_2000(tmp_path):
+    "The UUIDs are those of Adobe's XMP specification, part 3 (1.1.5), and of the JpgTiffExif->JP2 convention"
+    Image.fromarray(GRAY).save(f := BytesIO(), 'JPEG2000')
+    exif = Image.Exif()
+    exif[0x010e], exif[0x0112] = 'Harbour, 1931', 6
+    def box(uuid, data): return struct.pack('>I', 24 + len(data)) + b'uuid' + uuid + data
+    xmp = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/" dc:source="G\xc3\xb6rlitz 7"/>'
+        b'</rdf:RDF></x:xmpmeta>')
+    data = f.getvalue() + box(bytes.fromhex('BE7ACFCB97A942E89C71999491E3AFAC'), xmp) + box(b'JpgTiffExif->JP2',
+        exif.tobytes().removeprefix(b'Exif\0\0'))
+    p = open_picture(data, 'x')
+    assert p.size == (64, 96) and np.array_equal(p.gray, np.rot90(GRAY, -1)) # it lies on its side, and is stood up once
+    with Image.open(saved(p, tmp_path/'out.png')) as im:
+        im.load()
+        assert im.getexif()[0x010e] == 'Harbour, 1931' and im.getexif().get(0x0112, 1) == 1
+        assert 'Görlitz 7' in im.text['XML:com.adobe.xmp']
+
 PNG = b'\x89PNG\r\n\x1a\n'
 
 def chunk(kind, data, checksum=None): # PNG 1.2, section 3.2
@@ -143,6 +187,26 @@ def test_png_with_a_bad_chunk(tmp_path, name, behind):
         im.load() # what was written is no trap for the next program
         assert im.text['Author'] == 'Anna'
 
+def test_a_name_out_of_a_file_stays_in_its_line():
+    p = open_picture(png_with(chunk(b'tEXt', b'Title\nof\x1b[2J\0x', 7)), 'x')
+    assert p.notes == ("x: its text 'Title of?[2J' was left out (its checksum is wrong)",)
+
+@pytest.mark.parametrize('chunks,said', [ # PNG 3, 11.3.2.6; numbers by ITU-T H.273
+    ([chunk(b'cICP', bytes([9, 16, 0, 1]))], 'PQ'), ([chunk(b'cICP', bytes([9, 18, 0, 1]))], 'HLG'),
+    ([chunk(b'cICP', bytes([1, 8, 0, 1]))], 'linear light'), ([chunk(b'cICP', bytes([1, 13, 0, 1]))], ''),
+    ([chunk(b'cICP', bytes([9, 16, 0, 1])), chunk(b'gAMA', struct.pack('>I', 45455))], ''), ([], '')])
+def test_light_that_is_coded_for_hdr_is_said(chunks, said):
+    notes = open_picture(png_with(*chunks), 'x').notes
+    assert len(notes) == bool(said) and all(f'({said}' in n and 'taken as sRGB' in n for n in notes)
+
+@pytest.mark.skipif(not features.check('avif'), reason='Pillow was built without AVIF')
+@pytest.mark.parametrize('transfer,said', [(13, 0), (16, 1)])
+def test_an_avif_that_is_coded_for_hdr_is_said(transfer, said):
+    Image.fromarray(GRAY).convert('RGB').save(f := BytesIO(), 'AVIF')
+    at = f.getvalue().index(b'colrnclx') + 10
+    data = f.getvalue()[:at] + struct.pack('>H', transfer) + f.getvalue()[at + 2:]
+    assert sum('PQ' in n for n in open_picture(data, 'x').notes) == said
+
 def test_many_texts_and_a_text_named_like_a_setting(tmp_path):
     texts = [chunk(b'zTXt', b'T%d\0\0' % i + zlib.compress(bytes(1_000_000))) for i in range(70)] # Pillow takes 64 MB
     assert np.array_equal(open_picture(png_with(*texts)).gray, GRAY)
@@ -167,13 +231,17 @@ def tiff(bits, compression, photometric=1):
 
 KINDS = { # from the formats' own specifications
     'HEIC': ftyp(b'heic', b'mif1', b'heic') + bytes(300), "camera's raw": ftyp(b'crx ', b'isom') + bytes(300),
-    'film': ftyp(b'isom', b'mp41') + bytes(300), 'PDF': b'%PDF-1.7\n' + bytes(300), 'JPEG XL': b'\xff\x0a' + bytes(300),
+    'film': ftyp(b'isom', b'mp41') + bytes(300), 'PDF': b'%PDF-1.7\n' + bytes(300),
+    'JPEG XL picture': b'\xff\x0a' + bytes(300),
     'PostScript': b'%!PS-Adobe-3.0 EPSF-3.0\n' + b' '*300, 'web page': b'<!DOCTYPE html><html>' + b' '*300,
     'zeros': bytes(5000), 'OpenEXR': b'v/1\1' + bytes(300), 'FITS': b'SIMPLE  =' + b' '*300,
     'SVG': b'<svg xmlns="x">' + b' '*300,
     'DICOM': bytes(128) + b'DICM' + bytes(300), 'pixel depth (64)': bitmap(64, 0), 'compression (4)': bitmap(24, 4),
     'header type (41)': bitmap(24, 0, 41), 'JPEG XL': tiff(8, 50002), 'LERC': tiff(8, 34887),
-    'PSB': b'8BPS\0\2' + bytes(300), 'archive': b'PK\3\4' + bytes(300)}
+    'PSB': b'8BPS\0\2' + bytes(300), 'archive': b'PK\3\4' + bytes(300), 'JNG': b'\x8bJNG\r\n\x1a\n' + bytes(300),
+    'MNG': b'\x8aMNG\r\n\x1a\n' + bytes(300), 'Amiga': b'FORM\0\0\1\x2cILBMBMHD' + bytes(300),
+    'cursor': b'\0\0\2\0\1\0' + bytes(300), 'OS/2': b'BA(\0\0\0' + bytes(300), 'XBM': b'#define x_width 8\n' + b' '*300,
+    'PICT': bytes(522) + b'\0\x11\2\xff\x0c\0' + bytes(300), 'XMP': b'<x:xmpmeta xmlns:x="adobe:ns:meta/">' + b' '*300}
 
 @pytest.mark.skipif(bool(importlib.util.find_spec('pillow_heif')), reason='pillow-heif reads HEIC')
 @pytest.mark.parametrize('suffix', ['.jpg', '.heic'])
@@ -189,9 +257,47 @@ def test_true_sentences(tmp_path, kind):
     said = str(e.value)
     assert kind in said and 'not a picture' not in said and 'cut short' not in said and '\n' not in said
     assert said.count(str(tmp_path/'x.jpg')) == 1 and ('save' in said or 'fetch' in said or 'look for' in said
-        or 'unpack' in said or 'develop' in said or 'convert' in said)
+        or 'unpack' in said or 'develop' in said or 'convert' in said or 'hand over' in said)
     good, ((path, why),) = check_pictures([tmp_path/'x.jpg']) # training says the same
     assert not good and kind in why and 'not a picture' not in why
+
+def test_a_segment_without_length_is_no_trap():
+    "Each JPEG segment holds its length's two bytes at least (ITU-T T.81, B.1.1.4): with 0 one would read in a circle"
+    for size in 0, 1:
+        data = b'\xff\xd8\xff\xe1' + struct.pack('>H', size) + bytes(400)
+        with pytest.raises(PictureError, match='broken'): open_picture(data, 'x')
+
+@pytest.mark.skipif(os.name != 'posix', reason='no named pipes')
+def test_a_pipe_among_pictures(tmp_path):
+    "Nobody writes into it, so whoever opens it waits for ever"
+    os.mkfifo(tmp_path/'x.jpg')
+    good, ((path, why),) = check_pictures([tmp_path/'x.jpg'])
+    assert not good and 'a device or a pipe' in why
+    with pytest.raises(PictureError, match='a device or a pipe'): open_picture(tmp_path/'x.jpg')
+
+@pytest.mark.parametrize('order', '<>')
+def test_a_place_that_no_disk_has(tmp_path, order):
+    "BigTIFF's places have 64 bits: a system refuses them with an error that sounds like the disk's"
+    head = (b'II' if order == '<' else b'MM') + struct.pack(f'{order}HHH', 43, 8, 0)
+    (tmp_path/'x.tif').write_bytes(head + struct.pack(f'{order}Q', 2**64 - 2**20) + bytes(99))
+    with pytest.raises(PictureError) as e: open_picture(tmp_path/'x.tif', 'x')
+    assert 'disk' not in str(e.value) and 'permissions' not in str(e.value)
+
+def test_broken_or_of_another_kind():
+    "CMYK in LZW is read, but this one's data is none; nobody can know which of the two it is"
+    Image.new('CMYK', (64, 64), (9, 9, 9, 9)).save(f := BytesIO(), 'TIFF', compression='tiff_lzw')
+    with Image.open(f) as im: at, n = im.tag_v2[273][0], im.tag_v2[279][0]
+    data = f.getvalue()[:at] + b'\xff'*n + f.getvalue()[at + n:]
+    with pytest.raises(PictureError, match='is a TIFF of .* CMYK .*broken, or of a kind that is not read') as e:
+        open_picture(data, 'x')
+    assert ': convert it' in str(e.value)
+
+def test_sixteen_bits_a_pixel_are_not_a_channels():
+    masks = struct.pack('<III', 0xf800, 0x7e0, 0x1f)
+    head = struct.pack('<IiiHHIIiiII', 40, 8, 8, 1, 16, 3, 128, 0, 0, 0, 0)
+    data = b'BM' + struct.pack('<IHHI', 54 + 12 + 128, 0, 0, 66) + head + masks + b'\xff\xff'*64
+    p = open_picture(data, 'x')
+    assert p.notes == () and p.lightness().min() > 99.9
 
 def test_what_the_disk_says_is_not_the_files_fault(tmp_path, monkeypatch):
     (tmp_path/'x.png').write_bytes(png_with())

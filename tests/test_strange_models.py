@@ -316,3 +316,20 @@ def test_packaged_models_pass():
         path = find_model(name)
         load_generator(path.with_suffix('.safetensors'))
         if path.with_suffix('.onnx').exists(): onnx_meta(path.with_suffix('.onnx'))
+
+# All of them, broken at random
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='reads how much memory is taken as Linux tells it')
+@pytest.mark.parametrize('count', [180, pytest.param(3600, marks=pytest.mark.slow)])
+def test_broken_files(tmp_path, count):
+    "Models, ONNX, checkpoints, EXIF, XMP, hints, lists: each is read or refused in one sentence; no crash, no hang"
+    script = Path(__file__).with_name('fuzz_files.py')
+    env = os.environ | dict(OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore')
+    done = subprocess.run([sys.executable, script, '0', str(count), tmp_path], cwd=ROOT, env=env, capture_output=True,
+        text=True, timeout=1800)
+    last = (tmp_path/'last').read_text() if (tmp_path/'last').exists() else 'none'
+    assert done.returncode == 0, f'ended with {done.returncode} at file {last}: {done.stderr[-3000:]}'
+    got = json.loads(done.stdout.splitlines()[-1])
+    assert not got['wrong'], got['wrong'][:5]
+    assert sum(got['made'].values()) + sum(got['refused'].values()) == count
+    assert set(got['refused']) >= set(got['kinds']) - {'xmp'} # what is wrong with XMP is a note

@@ -69,7 +69,8 @@ def make(
     contact:Annotated[str, Option(help='Whom participants may ask: a name and an address.')]='',
     saturation:Annotated[float|None, Option(min=0, help="Times the models' chroma; default: each model's.")]=None,
     device:Annotated[Device, Option(help='Where to compute.')]=Device.auto,
-    seed:Annotated[int, Option(help='Of every random choice.')]=42,
+    seed:Annotated[int, Option(
+        help="Of the choice of pictures; what is asked of whom depends on the study's own secret too.")]=42,
 ):
     "Make a study of true pictures and what models make of them."
     from colorize_nb.study.make import StudyOptions, make_study

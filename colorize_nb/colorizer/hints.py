@@ -23,6 +23,7 @@ from ..io.files import open_image
 from ..io.image import Picture, decoding
 from ..io.layers import has_layers
 from ..io.metadata import Metadata
+from ..io.png import one_line
 from ..io.write import atomic_path, writing
 
 # %% ../../nbs/colorizer/11_hints.ipynb #c005
@@ -38,7 +39,8 @@ def srgb2ab(
 # %% ../../nbs/colorizer/11_hints.ipynb #c009
 def _number(value, what, least=None):
     "`value` as an int or a float, if it is a finite number of at least `least`."
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    wide = isinstance(value, Integral) and abs(value) > 2**53 # JSON's whole numbers have no end
+    if isinstance(value, bool) or not isinstance(value, Real) or wide or not math.isfinite(value):
         raise ValueError(f"expected a number for {what}, got {value!r}")
     if least is not None and value < least: raise ValueError(f"expected at least {least} for {what}, got {value!r}")
     return int(value) if isinstance(value, Integral) else float(value)
@@ -114,7 +116,7 @@ class Hints:
     frame:int|None=None # of a film, or page of a TIFF, from 0; None: a single image
 
     def __post_init__(self):
-        size = tuple(_whole(v, 'width and height', 1) for v in _several(self.size, 2, "'size'"))
+        size = tuple(_whole(v, 'width and height', 1, 2**31) for v in _several(self.size, 2, "'size'"))
         frame = self.frame if self.frame is None else _whole(self.frame, 'the frame', 0)
         hints = tuple(self.hints)
         if len(hints) > _MOST_HINTS: raise ValueError(f"expected at most {_MOST_HINTS} hints, got {len(hints)}")
@@ -149,7 +151,7 @@ class Hints:
             if not isinstance(d['hints'], list): raise ValueError("expected a list for 'hints'")
             return cls(d['size'], [_hint_of(i, h) for i, h in enumerate(d['hints'], 1)], d.get('frame'))
         except (ValueError, RecursionError) as e:
-            why = 'it is nested too deeply' if isinstance(e, RecursionError) else ' '.join(str(e).split())
+            why = 'it is nested too deeply' if isinstance(e, RecursionError) else one_line(str(e))
             raise ValueError(f"{name} cannot be used as hints: {why}") from None
 
     @classmethod

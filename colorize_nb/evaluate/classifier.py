@@ -19,16 +19,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
-from PIL import ImageOps
 from torch import Tensor, nn
 from torchvision.transforms.v2 import InterpolationMode, functional as T
 
 from .networks import PartlyFrozen, build_network, classifier_network, find_head, input_format
-from ..io.files import classes_of, find_pictures, flatten_alpha, open_image, split_classes
+from ..io.files import classes_of, find_pictures, read_whole, split_classes
 from ..io.image import decoding
 from ..io.write import atomic_path
 from ..metrics.image import check_rgb8, gray_rgb
-from ..models.registry import fill_weights, pack_tensor, pick_device
+from ..models.registry import check_file, fill_weights, pack_tensor, pick_device
 
 _all_ = ['PartlyFrozen', 'classes_of', 'classifier_network'] # also found here: a classifier's labels and its network
 
@@ -118,16 +117,49 @@ def save(self:Classifier,
     with atomic_path(path.with_suffix('.json')) as tmp: tmp.write_text(text, encoding='utf-8')
     return path
 
+_MOST_JSON, _MOST_WEIGHTS = 1 << 20, 4 << 30 # bytes of the two files
+
+def _is_text(s): return isinstance(s, str) and 0 < len(s) <= 200 and s.isprintable()
+def _is_triple(v):
+    return isinstance(v, list) and len(v) == 3 and all(type(o) in (int, float) and abs(o) < 1e3 for o in v)
+
+def _check_fields(info, path):
+    "Refuse values that no classifier has."
+    classes, size, std = (info[k] for k in ('classes', 'size', 'std'))
+    good = dict(arch=_is_text(info['arch']), size=type(size) is int and 16 <= size <= 2048,
+        classes=isinstance(classes, list) and len(classes) > 0 and all(map(_is_text, classes)),
+        resize=info['resize'] in ('squish', 'crop'), mean=_is_triple(info['mean']),
+        std=_is_triple(std) and min(std) > 0)
+    for k, ok in good.items():
+        if not ok: raise ValueError(f"{path} has a `{k}` that no classifier has, {str(info[k])[:40]!r}: "
+                                    "copy the classifier again")
+
 def _read_info(path):
     "What the .json at `path` tells of a classifier."
+    if path.exists(): check_file(path, _MOST_JSON)
     try: info = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise ValueError(f"{path} cannot be read ({e}): a classifier is both files, copy both") from None
     known = isinstance(info, dict) and info.get('kind') == 'classifier' and info.get('format') == 1
     if not known or set(_FIELDS) - set(info):
         raise ValueError(f"{path} does not describe a classifier of format 1: "
                          "it may be another kind of model, or come from a newer version")
+    _check_fields(info, path)
     return info
+
+
+# %% ../../nbs/evaluate/02_classifier.ipynb #n032
+def _check_plan(arch, n_classes, path):
+    "Refuse a description that the header of the weights does not fit, before anything is allocated."
+    from safetensors import safe_open
+    with safe_open(path, 'pt') as f: have = {k: tuple(f.get_slice(k).get_shape()) for k in f.keys()}
+    try:
+        with torch.device('meta'): net = build_network(arch, n_classes, pretrained=False)
+    except ValueError: raise # there is no such network
+    except Exception: return # some compute with values while they are built, which the meta device cannot
+    if have != {f'net.{k}': tuple(v.shape) for k, v in net.state_dict().items()}:
+        raise ValueError(f"{path} holds other weights than {arch} with {n_classes} classes has: the two files of this "
+                         "classifier do not belong together")
 
 @patch(cls_method=True)
 def load(cls:Classifier,
@@ -141,14 +173,18 @@ def load(cls:Classifier,
     if path.is_dir(): path = path/'classifier.safetensors'
     _check_suffix(path, 'a .safetensors file or its folder')
     if not path.exists(): raise FileNotFoundError(f"no classifier at {path}: check the path")
+    check_file(path, _MOST_WEIGHTS)
     info = _read_info(path.with_suffix('.json'))
     fields = {k: info.pop(k) for k in _FIELDS}
-    clf = cls(build_network(fields['arch'], len(fields['classes']), pretrained=False), **fields, meta=info)
-    try: state = load_file(path)
+    try:
+        _check_plan(fields['arch'], len(fields['classes']), path)
+        state = load_file(path)
     except SafetensorError as e:
         raise ValueError(f"{path} is broken or cut short ({e}): copy the classifier again") from None
+    clf = cls(build_network(fields['arch'], len(fields['classes']), pretrained=False), **fields, meta=info)
     fill_weights(clf, state, path)
     return clf.to(pick_device(device)).eval().requires_grad_(False)
+
 
 # %% ../../nbs/evaluate/02_classifier.ipynb #c032
 def imagenet_classifier(
@@ -208,8 +244,8 @@ class TrainOptions:
 
 # %% ../../nbs/evaluate/02_classifier.ipynb #c042
 def _read(fn):
-    "A file as (1,3,h,w) uint8 RGB, upright."
-    with decoding(str(fn)), open_image(fn) as im: rgb = flatten_alpha(ImageOps.exif_transpose(im)).convert('RGB')
+    "A file as (1,3,h,w) uint8 sRGB, upright."
+    with decoding(str(fn)): rgb = read_whole(fn)
     return torch.from_numpy(np.array(rgb)).permute(2,0,1)[None]
 
 class _Inputs:

@@ -192,7 +192,8 @@ def _parts(url):
 def _pool(scheme, host, end, allow_private):
     "An httpcore pool that connects to checked addresses, or to the proxy that the environment names."
     import httpcore
-    context, via = ssl.create_default_context(), _proxy(scheme, host)
+    via = _proxy(scheme, host)
+    context = ssl.create_default_context() if scheme == 'https' else None # reading the certificates takes a while
     if not via: return httpcore.ConnectionPool(context, network_backend=_Backend(end, allow_private))
     if not allow_private: _refuse_private(host)
     proxy_host, proxy_port, login = via

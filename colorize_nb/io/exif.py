@@ -45,6 +45,10 @@ def tiff_header(
     big = version == 43
     return order, big, _unpack(f, order + ('4xQ' if big else 'I'))[0]
 
+def _go(f, at):
+    "Go to a place of a file, or to its end: a system refuses one that no file can have, as if its disk were at fault."
+    f.seek(min(at, f.seek(0, 2)))
+
 def read_slots(
     f, # binary file
     at:int, # where the table begins
@@ -52,7 +56,7 @@ def read_slots(
     big:bool=False, # BigTIFF?
 )->tuple: # (slots, next): (tag, type, count, bytes of the values or their place) each; where the next table is
     "Read a table without its values."
-    f.seek(at)
+    _go(f, at)
     n = _unpack(f, order + ('Q' if big else 'H'))[0]
     if n > 65535: raise ValueError(f'a table of {n} entries')
     step, fmt = (20, 'HHQ8s') if big else (12, 'HHI4s')
@@ -91,7 +95,7 @@ def read_tags(
         if tag in skip or not size or size > left: continue
         far = size > len(slot)
         if far:
-            f.seek(struct.unpack(order + ('Q' if big else 'I'), slot)[0] & 2**62 - 1)
+            _go(f, struct.unpack(order + ('Q' if big else 'I'), slot)[0])
             slot = f.read(size)
         if len(slot) < size: continue
         if far: left -= size

@@ -6,12 +6,13 @@ Docs: https://colorize-nb.github.io/colorize_nb/io/files.html.md"""
 
 # %% auto #0
 __all__ = ['FORMATS', 'SUFFIXES', 'ImageFormat', 'format_of', 'name_kind', 'UnreadableImage', 'explain_unreadable', 'explaining',
-           'open_image', 'center_box', 'whole_box', 'random_box', 'flatten_alpha', 'read_picture', 'read_whole',
-           'find_pictures', 'split_name', 'mean_chroma', 'check_pictures', 'ab_histogram', 'show_ab_histogram',
-           'rank_pictures', 'split_pictures', 'classes_of', 'split_classes', 'write_split', 'read_split']
+           'open_image', 'center_box', 'whole_box', 'random_box', 'open_8bit', 'flatten_alpha', 'upright_srgb',
+           'read_picture', 'read_whole', 'find_pictures', 'split_name', 'mean_chroma', 'check_pictures', 'ab_histogram',
+           'show_ab_histogram', 'rank_pictures', 'split_pictures', 'classes_of', 'split_classes', 'write_split',
+           'read_split']
 
 # %% ../../nbs/io/06_files.ipynb #c003
-import hashlib, json, math, os, random, re, threading, unicodedata
+import hashlib, json, math, os, random, re, stat, threading, unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from io import BytesIO
@@ -25,9 +26,10 @@ if TYPE_CHECKING: from torch import Tensor
 
 from ..color.icc import profile_of, to_srgb
 from .exif import first_number, read_tags, tiff_header
-from .image import refuse_bomb
+from .image import PictureError, nearest8, refuse_bomb
 from .metadata import file_of
-from .png import mend_png, png_needs_mending
+from .png import mend_png, one_line, png_needs_mending
+from .tiff import is_tiff, read_layout
 
 # %% ../../nbs/io/06_files.ipynb #c005
 class ImageFormat(NamedTuple):
@@ -73,6 +75,7 @@ _TODO = {_RAW: 'develop it, and save it as TIFF or JPEG', _FILM: 'save the frame
     'a web page': 'it may have been saved instead of a picture, so fetch that again',
     'a pointer of Git LFS': 'fetch the file itself with git lfs pull',
     'nothing but zeros': 'the disk that it came from may have failed, so look for another copy',
+    'an XMP file': 'it describes a picture, so hand over the picture beside it',
     'a HEIC picture': 'pip install "colorize_nb[heif]", or save it as JPEG first'}
 _SIGNATURES = ((0, b'%PDF', 'a PDF document'), (0, b'%!', 'a PostScript file'),
     (0, b'\xc5\xd0\xd3\xc6', 'a PostScript file'),
@@ -81,7 +84,16 @@ _SIGNATURES = ((0, b'%PDF', 'a PDF document'), (0, b'%!', 'a PostScript file'),
     (0, b'#?R', 'a Radiance picture'),
     (0, b'SIMPLE  =', 'a FITS file'), (128, b'DICM', 'a DICOM file'), (0, b'AT&TFORM', 'a DjVu document'),
     (0, b'gimp xcf', 'a GIMP file'), (0, b'qoif', 'a QOI picture'), (0, b'DDS ', 'a DDS picture'),
-    (0, b'P7\n', 'a PAM picture'), (0, b'PF\n', 'a PFM picture in colour'),
+    (0, b'P7\n', 'a PAM picture'), (0, b'PF\n', 'a PFM picture in colour'), (0, b'\x8bJNG', 'a JNG picture'),
+    (0, b'\x8aMNG', 'an animation (MNG)'), (8, b'ILBM', 'an Amiga picture (ILBM)'),
+    (8, b'PBM ', 'an Amiga picture (PBM)'), (0, b'\xab\1', 'a Khoros picture (VIFF)'),
+    (0, b'#define ', 'a bitmap in C (XBM)'), (0, b'/* XPM */', 'a picture in C (XPM)'),
+    (0, b'Paint Shop Pro', 'a Paint Shop Pro file'),
+    (0, b'\0\0\2\0', 'a cursor of Windows'), *((0, b, 'an icon of OS/2') for b in (b'BA', b'CI', b'IC', b'CP', b'PT')),
+    (522, b'\0\x11\2\xff', 'a PICT picture'), (522, b'\x11\1', 'a PICT picture'), (0, b'SDPX', 'a DPX picture'),
+    (0, b'XPDS', 'a DPX picture'), (0, b'\x80\x2a\x5f\xd7', 'a Cineon picture'),
+    (0, b'Y\xa6j\x95', 'a Sun raster picture'),
+    (0, b'<?xpacket', 'an XMP file'), (0, b'<x:xmpmeta', 'an XMP file'),
     (0, b'8BPS\0\2', 'a large Photoshop file (PSB)'),
     (0, b'FUJIFILMCCD-RAW', _RAW), (0, b'IIRO', _RAW), (0, b'IIRS', _RAW), (0, b'MMOR', _RAW), (0, b'IIU\0', _RAW),
     (8, b'CR\2', _RAW), (0, b'\0MRM', _RAW), (0, b'FOVb', _RAW), (0, b'\xd7\xcd\xc6\x9a', 'a Windows metafile'),
@@ -101,7 +113,7 @@ def _by_brands(head):
     return _RAW if b'crx ' in brands else _FILM
 
 def name_kind(
-    head:bytes, # a file's first 512 bytes
+    head:bytes, # a file's first 1024 bytes
 )->str: # 'a HEIC picture'; '' for what is read, and for what nobody knows
     "Name the kind of a file that is not read."
     if head[4:8] == b'ftyp': return _by_brands(head)
@@ -121,8 +133,9 @@ class UnreadableImage(UnidentifiedImageError):
         super().__init__(f'{name} {what}')
         self.what = what
 
-_KIND = re.compile('unsupported|not supported|cannot handle|unknown .*(mode|compression|filter|format)|not implemented|'
-    r'requires the|not identified by this driver|^\(?\d+', re.I) # what readers say of a file that is whole
+_KIND = re.compile('unsupported|not supported|cannot handle|unknown .*(mode|compression|filter|format|depth)|'
+    'not implemented|'
+    r'requires the|unable to determine .* mode|^\(?\d+', re.I) # what readers say of a file that is whole
 _COMPRESSIONS = { # tag 259, by libtiff's list
     6: 'old JPEG', 9: 'JBIG', 10: 'JBIG', 22610: 'JPEG XR', 32766: 'NeXT', 32809: 'ThunderScan', 33003: 'JPEG 2000',
     33005: 'JPEG 2000', 34661: 'JBIG', 34676: 'SGILog', 34677: 'SGILog', 34712: 'JPEG 2000', 34887: 'LERC',
@@ -154,18 +167,29 @@ def _describe_tiff(f):
     return f'of {bits} bits a channel{form}' if bits not in (1, 2, 4, 8, 16, 32) or 'complex' in form else ''
 
 # %% ../../nbs/io/06_files.ipynb #n075
+_NO_SIZE = 'its header states no size, or no kind of colours' # what Pillow means by not identified by this driver
+
+_LOST = 'broken data stream when reading', 'buffer overrun when reading' # what a decoder says that came to no end
+
+def _is_targa(f):
+    "Whether a file ends like a TGA of its second version, which has no mark at its beginning."
+    f.seek(max(0, f.seek(0, 2) - 18))
+    return f.read() == b'TRUEVISION-XFILE.\0'
+
 def _refusal(f):
     "(format, what its reader says) of a file that Pillow could not identify; ('', '') if nobody takes it for its own."
     head = f.read(16)
     if len(head) < 16: return '', ''
     for name in FORMATS:
         read, accept = Image.OPEN.get(name, (None, None))
-        taken = accept and accept(head)
+        taken = accept(head) if accept else name == 'TGA' and _is_targa(f)
         if isinstance(taken, str): return name, taken # Pillow was built without it
         if not taken: continue
         f.seek(0)
         try: read(f, '').close()
-        except Exception as e: return name, ' '.join(str(e).split()) or type(e).__name__
+        except Exception as e:
+            reason = ' '.join(str(e).split()) or type(e).__name__
+            return name, _NO_SIZE if 'not identified by this driver' in reason else reason
     return '', ''
 
 def _jpeg_process(f):
@@ -175,8 +199,15 @@ def _jpeg_process(f):
         if mark[1] in (0xc3, 0xc7, 0xcb, 0xcf): return 'lossless' # ITU-T T.81, table B.1
         if mark[1] in (0xc5, 0xc6, 0xcd, 0xce): return 'hierarchical'
         if 0xc0 <= mark[1] <= 0xcf and mark[1] not in (0xc4, 0xc8, 0xcc): return ''
-        f.seek(int.from_bytes(f.read(2), 'big') - 2, 1)
+        size = int.from_bytes(f.read(2), 'big')
+        if size < 2: return '' # no segment is shorter
+        f.seek(size - 2, 1)
     return ''
+
+def _is_zero(f):
+    "Whether there is nothing but zeros in a file."
+    f.seek(0)
+    return not any(any(part) for part in iter(lambda: f.read(1 << 16), b''))
 
 def explain_unreadable(
     source:str|Path|bytes, # path, or a file's bytes
@@ -184,13 +215,18 @@ def explain_unreadable(
 )->str: # 'is a PDF document, which is not read here: ...', without its subject; '' if it is just broken
     "Say what a file is that cannot be read."
     with _reading(source) as f:
-        head = f.read(512)
-        if kind := name_kind(head): return f'is {kind}, which is not read here: {_TODO.get(kind, _SAVE_ANEW)}'
+        head = f.read(1024)
+        kind = name_kind(head)
+        if kind == 'nothing but zeros' and not _is_zero(f): kind = ''
+        if kind: return f'is {kind}, which is not read here: {_TODO.get(kind, _SAVE_ANEW)}'
         f.seek(0)
         name, reason = _refusal(f) if isinstance(error, UnidentifiedImageError) else ('', ' '.join(str(error).split()))
         f.seek(0)
-        tiff = _describe_tiff(f) if head[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+') else ''
+        tiff = _describe_tiff(f) if is_tiff(f) else ''
         jpeg = _jpeg_process(f) if head[:2] == b'\xff\xd8' else ''
+    strict = head[:2] == b'\xff\xd8' or head[:4] in (b'\x89PNG', b'GIF8')
+    if not strict and reason.startswith(_LOST): # of other formats Pillow's decoders know a part only
+        return f'is broken, or of a kind that is not read here ({reason}): {_SAVE_ANEW}'
     if tiff:
         return f'is a TIFF {tiff}, which cannot be read here, or broken: save it uncompressed, with 8 or 16 bits'
     if jpeg: return f'is a {jpeg} JPEG, which is not read here: {_SAVE_ANEW}'
@@ -248,11 +284,16 @@ def _opened(source):
     except Image.DecompressionBombError: raise
     except Exception as e:
         if isinstance(e, OSError) and e.errno is not None: raise
-        with _reading(source) as f: head = f.read(512)
+        with _reading(source) as f: head = f.read(1024)
         if head[:8] == b'\x89PNG\r\n\x1a\n' and (im := _mended(source)): return im
         if name_kind(head) == 'a HEIC picture' and _register_heif(): return _pillow(source)
         raise
     return _mended(source) or im
+
+def _refuse_pipes(source):
+    "Refuse what could wait for its first byte for ever."
+    if isinstance(source, (str, Path)) and not (stat.S_ISREG(m := os.stat(source).st_mode) or stat.S_ISDIR(m)):
+        raise UnreadableImage('is not a file but a device or a pipe: read it and hand over its bytes', source)
 
 _LOADING = threading.Lock() # two threads that load Pillow's formats at once may each go on without some
 
@@ -261,6 +302,7 @@ def open_image(
     page:int=0, # place of the page in the file, from 0
 )->Image.Image: # not loaded yet; `left_out` lists the chunks of a PNG that had to be left out
     "Open a PIL image of a path or bytes, if its format is one of `FORMATS`."
+    _refuse_pipes(source)
     with _LOADING: Image.init()
     with explaining(source): im = _opened(source)
     if page: im.seek(page)
@@ -300,11 +342,30 @@ def random_box(
     return x, y, x + bw, y + bh
 
 # %% ../../nbs/io/06_files.ipynb #c018
+def _is_odd_tiff(source):
+    "Whether a file is a TIFF whose samples Pillow takes wrongly or not at all."
+    if not is_tiff(source): return False
+    with _reading(source) as f:
+        try: return not read_layout(f).plain
+        except ValueError: return False
+
+def open_8bit(
+    source:str|Path|bytes, # path, or a file's bytes
+)->Image.Image: # not loaded yet, if Pillow reads it as it is meant
+    "Open an image for a reader of 8 bits, whatever depth and colour space its file has."
+    _refuse_pipes(source)
+    if not _is_odd_tiff(source):
+        im = open_image(source)
+        inverted = im.mode == 'CMYK' and im.format == 'JPEG' and 'adobe' not in im.info
+        if im.mode != 'LAB' and not inverted: return im
+    from colorize_nb.io.read import open_picture, read_colours # which is built on this page
+    a = read_colours(source, open_picture(source))
+    return a if isinstance(a, Image.Image) else Image.fromarray(nearest8(a))
+
 def _open(src):
     "A lazily opened PIL image of a file, bytes, an array or an image."
     if isinstance(src, Image.Image): return src
-    if isinstance(src, np.ndarray): return Image.fromarray(src)
-    return open_image(src)
+    return Image.fromarray(src) if isinstance(src, np.ndarray) else open_8bit(src)
 
 def _explained(src):
     "`explaining` for what has a file's bytes, nothing for others."
@@ -314,16 +375,23 @@ def flatten_alpha(
     im:Image.Image, # any mode
 )->Image.Image: # RGB, L or CMYK, 8 bits, over white
     "Return an 8-bit image without palette or transparency."
-    if im.mode.startswith('I'): # 16 bits: 65535 = 255*257
-        return Image.fromarray((np.asarray(im)//257).clip(0, 255).astype(np.uint8))
+    if im.mode == 'F' or im.mode.startswith('I'):
+        from colorize_nb.io.read import wide_gray
+        gray, key = wide_gray(im, 'the image')[0], im.info.get('transparency')
+        if key is not None: gray = np.where(np.asarray(im) == key, 65535, gray)
+        return Image.fromarray((gray//257).astype(np.uint8)) # 65535 = 255*257
+    if im.mode == 'La': im = im.convert('LA')
     if im.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in im.info:
         im = im.convert('RGBA')
         return Image.alpha_composite(Image.new('RGBA', (im.width, im.height), 'white'), im).convert('RGB')
     return im if im.mode in ('RGB', 'L', 'CMYK') else im.convert('RGB')
 
-def _finish(im, opened):
-    "An image upright, in sRGB, as an array; `opened` is its file."
-    if 'exif' in opened.info: im = ImageOps.exif_transpose(im)
+def upright_srgb(
+    im:Image.Image, # of `flatten_alpha`, perhaps resized
+    opened:Image.Image, # its file's, loaded: orientation and profile stand there
+)->np.ndarray: # (h,w,3) sRGB, uint8
+    "Turn an image upright and convert it to sRGB."
+    if {'exif', 'xmp', 'XML:com.adobe.xmp'} & opened.info.keys(): im = ImageOps.exif_transpose(im)
     im = to_srgb(im, profile_of(opened))[0]
     return np.asarray(im if im.mode == 'RGB' else im.convert('RGB'))
 
@@ -341,7 +409,7 @@ def read_picture(
     im.draft(im.mode, (math.ceil(w*size/(x1 - x0)), math.ceil(h*size/(y1 - y0))))
     with _explained(src): im.load()
     fx, fy = im.width/w, im.height/h
-    return _finish(flatten_alpha(im).resize((size, size), resample, box=(x0*fx, y0*fy, x1*fx, y1*fy)), im)
+    return upright_srgb(flatten_alpha(im).resize((size, size), resample, box=(x0*fx, y0*fy, x1*fx, y1*fy)), im)
 
 # %% ../../nbs/io/06_files.ipynb #c025
 def read_whole(
@@ -356,7 +424,7 @@ def read_whole(
     if shrink < 1:
         size = max(1, round(im.width*shrink)), max(1, round(im.height*shrink))
         im = im.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
-    return _finish(im, opened)
+    return upright_srgb(im, opened)
 
 # %% ../../nbs/io/06_files.ipynb #c028
 def find_pictures(
@@ -400,6 +468,7 @@ def _small(fn):
     "A file's pixels, small, or the reason why there are none."
     try: return read_picture(fn, 64, whole_box)
     except UnreadableImage as e: return f'not read: it {e.what}'
+    except PictureError as e: return f'not read: {e}'
     except UnidentifiedImageError: return 'broken: not a picture'
     except Exception as e: return f"broken: {e}" # Pillow passes on whatever a decoder meets
 
@@ -525,10 +594,15 @@ def read_split(
     root:str|Path='.', # names count from here on
 )->tuple: # (train, valid, dropped): paths, paths, (path, reason) pairs
     "Read a split, and find its pictures again."
-    d = json.loads(Path(path).read_text(encoding='utf-8'))
-    train, valid = ([Path(root)/f for f in d[k]] for k in ('train', 'valid'))
-    gone = [f for f in train + valid if not f.exists()]
+    try:
+        d = json.loads(Path(path).read_text(encoding='utf-8'))
+        train, valid = ([Path(root)/f for f in d[k]] for k in ('train', 'valid'))
+        dropped = [(Path(root)/f, str(why)) for f, why in d['dropped']]
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
+        raise ValueError(f"{path} is not the list of a run's pictures ({one_line(str(e), 80) or type(e).__name__}): "
+            "make the split again") from None
+    gone = [f for f in train + valid if not os.path.exists(f)] # False also for what no system takes for a name
     if gone:
         raise ValueError(f"expected the {len(train + valid)} pictures of {path} in {root}, {len(gone)} are not there "
-            f"(first: {gone[0]}): give the folder that the split was made in")
-    return train, valid, [(Path(root)/f, why) for f, why in d['dropped']]
+            f"(first: {one_line(str(gone[0]))}): give the folder that the split was made in")
+    return train, valid, dropped

@@ -10,7 +10,7 @@ __all__ = ['COLORED', 'LIMITS', 'row_strips', 'nearest8', 'Picture', 'color_spre
            'picture_of_tensor']
 
 # %% ../../nbs/io/04_image.ipynb #c003
-import math, threading, warnings
+import errno, math, threading, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..color.srgb import rgb2gray16, lightness
 from .metadata import Metadata
+from .png import one_line
 
 # %% ../../nbs/io/04_image.ipynb #c005
 _STRIP = 1 << 22 # pixels worked on at once
@@ -166,7 +167,7 @@ class _NoWarnings:
             _NoWarnings.inside -= 1
             if not _NoWarnings.inside: _NoWarnings.filters.__exit__(None, None, None)
 
-def _words(e): return ' '.join(str(e).split()).rstrip('.') or type(e).__name__
+def _words(e): return one_line(str(e)).rstrip('.') or type(e).__name__
 
 @contextmanager
 def decoding(
@@ -186,7 +187,7 @@ def decoding(
     except MemoryError:
         raise PictureError(f"{name} is too large for this machine's memory: make it smaller first") from None
     except OSError as e:
-        if e.errno is None: raise PictureError(f'{name} is broken or cut short ({_words(e)})') from None
+        if e.errno in (None, errno.EINVAL): raise PictureError(f'{name} is broken or cut short ({_words(e)})') from None
         todo = 'look at its permissions, and at the disk that it lies on'
         raise PictureError(f'{name} cannot be read ({e.strerror}): {todo}') from None
     except Exception as e: # decoders raise SyntaxError, struct.error, zlib.error, EOFError and more

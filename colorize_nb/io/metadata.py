@@ -21,7 +21,7 @@ from .. import __version__
 from ..color.icc import SRGB
 from .exif import (PIXEL_TAGS, ExifTag, first_number, pack_exif, pack_slots, pack_table, read_slots,
     read_tags, swap_tags, tidy_exif, tiff_header)
-from .png import png_chunks, png_text, raw_profile, to_raw_profile
+from .png import one_line, png_chunks, png_text, raw_profile, to_raw_profile
 from .xmp import SOURCE_TYPE, merge_xmp
 
 # %% ../../nbs/io/03_metadata.ipynb #c005
@@ -188,6 +188,7 @@ class Metadata:
         message:str, # without the picture's name
     ):
         "Add a message to `notes`, once."
+        message = one_line(message)
         if message not in self.notes: self.notes.append(message)
 
     @classmethod
@@ -218,12 +219,27 @@ class Metadata:
 _EXTENSION = b'http://ns.adobe.com/xmp/extension/\0'
 _CREDENTIALS = 'its content credentials (C2PA) are not kept: they vouch for the picture as it was'
 _READ_ELSEWHERE = b'Exif\0\0', b'http://ns.adobe.com/xap/1.0/\0', b'ICC_PROFILE\0'
+_OF_THE_PIXELS = b'JFIF\0', b'JFXX\0', b'Adobe' # segments that the new file gets anew
 _OTHER_PIXELS = b'MPF\0', b'FPXR\0' # describe further pictures in the file
 
 def _jpeg_dpi(im):
     unit, density = im.info.get('jfif_unit'), im.info.get('jfif_density')
     if unit not in (1, 2): return None
     return tuple(d*(1 if unit == 1 else 2.54) for d in density)
+
+_TAIL = 1 << 16 # bytes
+
+def _jpeg_trailer(im):
+    "How many bytes stand behind the mark that ends a JPEG; 0 for a few of padding, and for further pictures."
+    with file_of(im) as f:
+        n = f.seek(0, 2) if f else 0
+        tail = f.read() if n and f.seek(max(0, n - _TAIL)) >= 0 else b''
+        if tail.rfind(b'\xff\xd9') < 0 and n > _TAIL:
+            f.seek(0)
+            tail = f.read()
+    rest = tail.rstrip(b'\0\r\n\x1a ')
+    size = len(rest) - rest.rfind(b'\xff\xd9') - 2 if b'\xff\xd9' in rest else 0
+    return size if size >= 16 else 0
 
 def _read_jpeg(meta, im):
     "Density, comments, Photoshop's resources, further XMP and other segments."
@@ -234,15 +250,34 @@ def _read_jpeg(meta, im):
         elif data.startswith(b'Photoshop 3.0\0'): resources += data[14:]
         elif data.startswith(_EXTENSION): extension += data[len(_EXTENSION) + 40:] # after GUID, length and offset
         elif n == 11 and b'jumb' in data[:32]: meta.note(_CREDENTIALS)
-        elif n in (0, 14) or data.startswith(_READ_ELSEWHERE + _OTHER_PIXELS): pass
-        elif n > 0: meta.segments.append((n, data))
+        elif data.startswith(_OF_THE_PIXELS + _READ_ELSEWHERE + _OTHER_PIXELS): pass
+        elif n >= 0: meta.segments.append((n, data)) # an old Canon's CIFF among them
     meta.resources, meta.extension = fresh_resources(resources) or None, extension or None
+    if behind := _jpeg_trailer(im):
+        meta.note(f"{behind:,} bytes of another program or of a film stand behind its pixels, and are not kept")
     tables, layers = getattr(im, 'quantization', {}), getattr(im, 'layer', [])
     if tables: meta.luma_table = list(tables.get(layers[0][3] if layers else 0, tables[min(tables)]))
 
+_SDR = 1, 2, 5, 6, 13, 14, 15 # transfer characteristics near sRGB's (ITU-T H.273, table 3), and 2: unknown
+_TRANSFERS = {4: 'a gamma of 2.2', 8: 'linear light', 16: 'PQ, for HDR', 18: 'HLG, for HDR'}
+
+def _note_coding(meta, im, transfer):
+    "Note a coding of light that Pillow does not undo; a profile says it in a way that is understood."
+    if transfer in _SDR or im.info.get('icc_profile') or 'gamma' in im.info: return
+    how = _TRANSFERS.get(transfer, f'transfer {transfer}')
+    meta.note(f"its light is coded in another way ({how}), which is not undone: its values are taken as sRGB")
+
+def _read_avif(meta, im):
+    "How light is coded: a box of colour (ISO 14496-12, 12.1.5) near the beginning."
+    with file_of(im) as f:
+        head = f.read(1 << 16) if f and not f.seek(0) else b''
+    at = head.find(b'colrnclx') + 8
+    if at > 7 and len(head) >= at + 4: _note_coding(meta, im, int.from_bytes(head[at + 2:at + 4], 'big'))
+
 def _read_png(meta, im):
     "EXIF and texts, of which some are not texts."
-    with file_of(im) as f: chunks = png_chunks(f) if f else []
+    kinds = b'tEXt', b'zTXt', b'iTXt', b'eXIf', b'caBX', b'cICP'
+    with file_of(im) as f: chunks = png_chunks(f, kinds) if f else []
     left = getattr(im, 'left_out', ())
     for o in left: meta.note(str(o))
     gone = {(o.kind, o.data) for o in left}
@@ -250,6 +285,7 @@ def _read_png(meta, im):
         key = data.partition(b'\0')[0]
         if kind == b'eXIf': meta.exif = data
         elif kind == b'caBX': meta.note(_CREDENTIALS)
+        elif kind == b'cICP': _note_coding(meta, im, data[1] if len(data) == 4 else 2)
         elif key == b'XML:com.adobe.xmp' or key.startswith(b'Raw profile type '):
             name, text = png_text(kind, data)
             if text is None: meta.note(f"its text '{name}' cannot be unpacked and was left out")
@@ -282,8 +318,78 @@ def _read_psd(meta, im):
     meta.exif, meta.xmp = found.get(1058), found.get(1060)
     meta.resources = fresh_resources(pack_resources([(k, b'\0\0', v) for k, _, v in im.resources])) or None
 
+# %% ../../nbs/io/03_metadata.ipynb #n067
+_UUIDS = {bytes.fromhex('be7acfcb97a942e89c71999491e3afac'): 'xmp', b'JpgTiffExif->JP2': 'exif',
+    bytes.fromhex('33c7a4d2b81d4723a0baf1a3e097ad38'): 'iptc'}
+
+def _boxes(f):
+    "(kind, begin, end of the content) of a JPEG 2000's boxes; those of pixels are only passed."
+    at, size = 0, f.seek(0, 2)
+    while at + 8 <= size:
+        f.seek(at)
+        n, kind = struct.unpack('>I4s', f.read(8))
+        head = 16 if n == 1 else 8
+        if n == 1: n = int.from_bytes(f.read(8), 'big')
+        end = at + n if n else size
+        if n and n < head or end > size: return
+        yield kind, at + head, end
+        at = end
+
+def _tell(im, meta):
+    "Let Pillow know what it did not read, since it says how the pixels lie."
+    im.info |= {k: v for k, v in (('exif', meta.exif), ('xmp', meta.xmp)) if v}
+
+def _read_jp2(meta, im):
+    "Boxes named by a UUID, and XML."
+    with file_of(im) as f:
+        for kind, begin, end in _boxes(f) if f else ():
+            if kind not in (b'uuid', b'xml ') or end - begin > 2**25: continue
+            f.seek(begin)
+            what = _UUIDS.get(f.read(16)) if kind == b'uuid' else 'xml'
+            if kind == b'xml ': f.seek(begin)
+            data = f.read(end - f.tell())
+            if what == 'xmp' or what == 'xml' and b'<x:xmpmeta' in data: meta.xmp = meta.xmp or data
+            elif what == 'exif': meta.exif = meta.exif or data
+            elif what == 'iptc': meta.resources = pack_resources([(_IPTC_RESOURCE, b'\0\0', data)])
+            else: meta.note(f"a box of other data ({end - begin:,} bytes of {kind.decode().strip()}) is not kept")
+    _tell(im, meta)
+
+def _read_gif(meta, im):
+    "XMP: between the name of its block and the tail that begins with 1 and counts down from 255."
+    with file_of(im) as f:
+        data = f.read(1 << 25) if f and not f.seek(0) else b''
+    _, name, rest = data.partition(b'!\xff\x0bXMP DataXMP')
+    if name: meta.xmp = rest.partition(b'\x01\xff\xfe')[0]
+    _tell(im, meta)
+
+def _read_ppm(meta, im):
+    "Comments in the header, which ends before the pixels."
+    with file_of(im) as f:
+        head = f.read(1 << 16) if f and not f.seek(0) else b''
+    left, at = 2 if head[1:2] in b'14' else 3, 2 # numbers that the header still has
+    while left and at < len(head):
+        word = re.match(rb'#[^\r\n]*|\s+|[^\s#]+', head[at:])[0]
+        if word[:1] == b'#': meta.comments.append(word[1:].strip())
+        elif not word.isspace(): left -= 1
+        at += len(word)
+    meta.comments = [o for o in meta.comments if o]
+
+def _read_tga(meta, im):
+    "Author and comments of the second version (Truevision 1991, extension area)."
+    with file_of(im) as f:
+        size = f.seek(0, 2) if f else 0
+        if size < 26 or f.seek(size - 26) < 0: return
+        at, mark = struct.unpack('<I4x18s', f.read(26))
+        if mark != b'TRUEVISION-XFILE.\0' or not 18 <= at < size - 495: return
+        f.seek(at + 2)
+        data = f.read(41 + 324)
+    lines = [data[:41], *(data[i:i + 81] for i in range(41, 365, 81))]
+    meta.comments = [o for o in (line.partition(b'\0')[0].strip() for line in lines) if o]
+
+
 # %% ../../nbs/io/03_metadata.ipynb #c031
-_READERS = dict(JPEG=_read_jpeg, PNG=_read_png, TIFF=_read_tiff, PSD=_read_psd)
+_READERS = dict(JPEG=_read_jpeg, PNG=_read_png, TIFF=_read_tiff, PSD=_read_psd, AVIF=_read_avif, HEIF=_read_avif,
+    JPEG2000=_read_jp2, GIF=_read_gif, PPM=_read_ppm, TGA=_read_tga)
 
 def _as_bytes(v):
     if isinstance(v, str): return v.encode('utf-8', 'replace')

@@ -121,10 +121,10 @@ def _check_meta(meta, path):
                          "it may come from a newer version")
     size, saturation = meta.get('size', 256), meta.get('saturation', 1.)
     if type(size) is not int or not 32 <= size <= 4096:
-        raise ValueError(f"{path} asks for a working size of {str(size)[:20]}: "
+        raise ValueError(f"{path} asks for a working size of {repr(size)[:20]}: "
                          "expected pixels from 32 to 4096, copy the model again")
     if type(saturation) not in (int, float) or not 0 <= saturation <= 100:
-        raise ValueError(f"{path} asks for a saturation of {str(saturation)[:20]}: "
+        raise ValueError(f"{path} asks for a saturation of {repr(saturation)[:20]}: "
                          "expected a number from 0 to 100, copy the model again")
     if 'vivid' in meta: _check_vivid(meta['vivid'], meta['format'], path)
     return meta

@@ -144,7 +144,7 @@ class Study:
     practice:int=0 # trials with feedback, before the measured ones
     checks:int=0 # catch trials, among the measured ones
     exposure:float|None=None # seconds that images are shown; None: as long as one likes
-    seed:int=42 # of every random choice
+    seed:int=42 # of every random choice, together with `secret`
     secret:str=field(default='', repr=False) # hashed with the seed, hex; empty in studies of earlier versions
     sets:list=field(default_factory=list) # names, in the order of reports; default: the images' order
     rules:dict=field(default_factory=dict) # what differs from `RULES`; all of them afterwards

@@ -17,11 +17,10 @@ from typing import NamedTuple
 
 from fastai.vision.all import *
 from glob import glob, has_magic # fastai has a `glob` of its own
-from PIL import Image, ImageOps
+from PIL import Image
 
-from ..color.icc import profile_of, to_srgb
 from ..color.lab import rgb2lab
-from ..io.files import find_pictures, flatten_alpha, format_of, open_image
+from ..io.files import find_pictures, flatten_alpha, format_of, open_8bit, upright_srgb
 from ..io.write import atomic_path, sweep
 from .augment import Augment
 
@@ -40,7 +39,7 @@ def read_small(
     longest:float=1.5, # long side in units of the short one, at most: more is cut off at both ends
 )->ndarray: # (h,w,3) sRGB, uint8
     "Read an image upright, with a short side of `side`, decoding no more than is needed."
-    opened = open_image(src)
+    opened = open_8bit(src)
     w, h = opened.size
     size, box = _stored_size(w, h, side, longest)
     shrink = min(1, side/min(w, h))
@@ -48,10 +47,7 @@ def read_small(
     opened.load()
     fx, fy = opened.width/w, opened.height/h
     box = box[0]*fx, box[1]*fy, box[2]*fx, box[3]*fy
-    im = flatten_alpha(opened).resize(size, Image.Resampling.LANCZOS, box, reducing_gap=3)
-    if 'exif' in opened.info: im = ImageOps.exif_transpose(im)
-    im = to_srgb(im, profile_of(opened))[0]
-    return np.asarray(im if im.mode == 'RGB' else im.convert('RGB'))
+    return upright_srgb(flatten_alpha(opened).resize(size, Image.Resampling.LANCZOS, box, reducing_gap=3), opened)
 
 # %% ../../nbs/train/02_store.ipynb #c013
 class _Item(NamedTuple):
