@@ -39,7 +39,7 @@ def _graph(model):
         def forward(self, l, hints): # (bs,1,h,w) scaled L, (bs,3,h,w) scaled ab and mask
             raw = model.predict(l, hints)
             ab = model.mean_ab(raw)
-            return ab, ab.new_zeros(len(l), 0, 1, 1) if raw[1] is None else raw[1]
+            return ab, ab.new_zeros(l.shape[0], 0, 1, 1) if raw[1] is None else raw[1]
     return (HintGraph if getattr(model, 'takes_hints', False) else Graph)().eval()
 
 # %% ../../nbs/colorizer/07_onnx.ipynb #c010
