@@ -356,4 +356,4 @@ def test_finetune_a_published_colorizer(served, truth, tmp_path, monkeypatch):
     assert not torch.equal(gen.network.model1[0].weight, weights['model1.0.weight'].half().float()) # in phase 2
     assert call('colorize', truth/'0.png', '--out', tmp_path/'new', '--model', run).exit_code == 0
     assert call(*args, '--resume').exit_code == 0 # nothing is left to do; its settings are the same
-    assert call(*args, '--resume', '--seed', 7).exit_code == 1
+    assert call(*args, '--resume', '--seed', 7).exit_code != 0
