@@ -1,11 +1,14 @@
 """Published colorizers by name: weights served by a server on this machine, in the forms in which they are published.
 
 The everyday tests serve a stand-in, a network that answers one colour to everything, so that the right picture is
-known without our code. The long ones serve the true networks with random weights."""
+known without our code. Others serve the true networks with weights drawn from the tensors' names, for which the
+answers of the original programs are known."""
 import hashlib
 import http.server
+import json
 import os
 import re
+import shutil
 import threading
 from pathlib import Path
 
@@ -15,7 +18,10 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 from PIL import Image
-from skimage.color import rgb2lab
+from safetensors.torch import load_file
+from skimage.color import lab2rgb, rgb2lab
+from skimage.metrics import peak_signal_noise_ratio
+from test_published import check_outputs, filled_weights
 from torch import nn
 from typer.testing import CliRunner
 
@@ -217,7 +223,6 @@ def test_weights_that_do_not_fit(served, stand_in, photos, tmp_path):
     assert not (tmp_path/'it ran').exists() and not (tmp_path/'new').exists()
 
 def test_the_list_says_what_is_here(served, stand_in, monkeypatch):
-    import json
     offer(monkeypatch, served, 'deoldify-stable', 'w.pth')
     def rows(): return {r['name']: r for r in json.loads(call('models', '--json').stdout)}
     before = rows()
@@ -278,20 +283,77 @@ def test_an_onnx_file_of_another_program(photos, tmp_path):
     assert call(*args, '--out', tmp_path/'x', '--onnx-io', 'l-ab').exit_code == 1
     assert call('colorize', photos, '--out', tmp_path/'x', '--model', 'default', '--onnx-io', 'l-ab').exit_code == 2
 
-@pytest.mark.slow
-@pytest.mark.parametrize('name', ['eccv16', 'siggraph17', 'ddcolor-tiny', 'ddcolor-modelscope', 'deoldify-artistic',
-                                  'deoldify-stable'])
-def test_the_true_networks_end_to_end(name, served, photos, tmp_path, monkeypatch):
+def colours(path): return rgb2lab(np.asarray(Image.open(path).convert('RGB')))
+
+@pytest.fixture
+def truth(tmp_path):
+    "Three pictures in the stand-in's colour but for their left half, which is gray"
+    folder = tmp_path/'truth'
+    folder.mkdir()
+    for i in range(3):
+        lab = np.zeros((64, 96, 3))
+        lab[..., 0], lab[:, 48:, 1:] = 40 + 10*i, (A, B)
+        Image.fromarray(np.rint(lab2rgb(lab)*255).astype(np.uint8)).save(folder/f'{i}.png')
+    return folder
+
+def test_evaluate_takes_a_name(served, stand_in, truth, tmp_path, monkeypatch):
+    offer(monkeypatch, served, 'ddcolor-tiny', 'one.pth')
+    done = call('evaluate', '--data', truth, '--out', tmp_path/'figures', '--model', 'ddcolor-tiny', '--cases', 0)
+    assert done.exit_code == 0, done.output
+    figures = json.loads((tmp_path/'figures'/'metrics.json').read_text())
+    want = []
+    for file in sorted(truth.iterdir()):
+        true, lab = np.asarray(Image.open(file)), colours(file)
+        lab[..., 1:] = A, B
+        want.append(peak_signal_noise_ratio(true, np.rint(lab2rgb(lab)*255).clip(0, 255).astype(np.uint8)))
+    assert abs(figures['summary']['ddcolor-tiny']['psnr'][0] - np.mean(want)) < .3, (figures['summary'], want)
+
+def test_a_study_takes_a_name(served, stand_in, truth, tmp_path, monkeypatch):
+    offer(monkeypatch, served, 'deoldify-video', 'one.pth')
+    done = call('study', 'make', tmp_path/'study', '--real', truth, '--model', 'deoldify-video', '--trials', 2,
+                '--practice', 0, '--checks', 0)
+    assert done.exit_code == 0 and 'deoldify-video' in done.stdout, done.output
+
+SMALL = 'eccv16', 'siggraph17', 'ddcolor-tiny', 'deoldify-artistic'
+
+@pytest.mark.parametrize('name', [pytest.param(n, marks=[] if n in SMALL else [pytest.mark.slow]) for n in NAMES])
+def test_a_true_network_end_to_end(name, served, photos, tmp_path, monkeypatch):
+    "Weights drawn from the tensors' names come from the server; what is then here answers as the original program"
     network = catalog.PUBLISHED[name].network
-    torch.manual_seed(0)
-    state = registry.published_network(network).state_dict()
-    offer(monkeypatch, served, name, 'w.pth', state=state)
-    args = 'colorize', photos, '--model', name, '--size', 64
+    state, args = filled_weights(network), ['colorize', photos, '--model', name, '--size', 64]
+    if any(s.sha256 for s in catalog.PUBLISHED[name].sources): offer(monkeypatch, served, name, 'w.pth', state=state)
+    else: # nobody has published a hash
+        torch.save(content(name, state), tmp_path/'by hand.pth')
+        args += ['--weights', tmp_path/'by hand.pth']
+    del state
     done = call(*args, '--out', tmp_path/'new')
     assert done.exit_code == 0, done.output
-    assert [Image.open(tmp_path/'new'/n).size for n in ('a.png', 'attic/b.png')] == [(60, 40), (40, 60)]
-    direct = registry.get_arch('published_generator')(network, state).eval() # without file, server and cache
+    for file, size in {'a.png': (60, 40), 'attic/b.png': (40, 60)}.items():
+        lab = colours(tmp_path/'new'/file)
+        assert Image.open(tmp_path/'new'/file).size == size and np.abs(lab[..., 1:]).max() > 1
+        off = lab[..., 0] - colours(photos/file)[..., 0]
+        assert np.abs(np.median(off)) < .5 # what no screen can show is moved into the gamut
     stored, meta = registry.load_generator(catalog.published_path(name))
-    l = torch.linspace(-1, 1, 64*64).view(1, 1, 64, 64)
-    with torch.no_grad(): assert torch.equal(stored(l), direct(l))
-    assert meta['size'] == direct.size or name == 'deoldify-video'
+    check_outputs(network, stored.network)
+    assert meta['size'] == catalog.PUBLISHED[name].size
+    shutil.rmtree(tmp_path) # up to 2 GB
+
+def test_finetune_a_published_colorizer(served, truth, tmp_path, monkeypatch):
+    "One command fetches it, trains it on a handful of pictures and leaves the fetched file as it was"
+    offer(monkeypatch, served, 'eccv16', 'w.pth', state=filled_weights('eccv16'))
+    for i, file in enumerate(sorted(truth.iterdir())): shutil.copy(file, truth/f'more {i}.png')
+    run = tmp_path/'run'
+    args = ('train', 'finetune', '--model', 'eccv16', '--data', truth, '--out', run, '--size', 64, '--batch-size', 2,
+            '--epochs', 1, '--device', 'cpu')
+    done = call(*args)
+    assert done.exit_code == 0, done.output
+    assert 'phase 1-generator' in done.stdout and 'phase 2-gan' in done.stdout and 'GB of memory' in done.stdout
+    fetched = catalog.published_path('eccv16')
+    weights = load_file(fetched)
+    for k, v in filled_weights('eccv16').items(): assert torch.equal(weights[k], v), k
+    gen, meta = registry.load_generator(run/'model.safetensors')
+    assert (gen.name, meta['recipe'], meta['size']) == ('eccv16', 'finetune', 64)
+    assert not torch.equal(gen.network.model1[0].weight, weights['model1.0.weight'].half().float()) # in phase 2
+    assert call('colorize', truth/'0.png', '--out', tmp_path/'new', '--model', run).exit_code == 0
+    assert call(*args, '--resume').exit_code == 0 # nothing is left to do; its settings are the same
+    assert call(*args, '--resume', '--seed', 7).exit_code != 0

@@ -6,6 +6,7 @@ outputs, their mean and standard deviation."""
 import hashlib
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from PIL import Image
 from skimage.color import lab2rgb, rgb2lab
 
 from colorize_nb.colorizer.core import Colorizer
+from colorize_nb.colorizer.engines import load_engine
+from colorize_nb.colorizer.onnx import export_onnx
 from colorize_nb.models.deoldify import fold_norms
 from colorize_nb.models.published import colorize_as_published, published_generator
 from colorize_nb.models.registry import PUBLISHED, load_generator, published_network, save_generator
@@ -67,12 +70,24 @@ def inputs(name, case):
         xs[2][0, 0, y, x] = 1
     return xs
 
+def filled_weights(name):
+    "Its weights alone"
+    with torch.device('meta'): shapes = {k: tuple(v.shape) for k, v in published_network(name).state_dict().items()}
+    return fill(name, shapes)
+
 def filled(name):
     "The network and its weights"
-    net = published_network(name)
-    weights = fill(name, {k: tuple(v.shape) for k, v in net.state_dict().items()})
+    net, weights = published_network(name), filled_weights(name)
     net.load_state_dict(weights)
     return net, weights
+
+def check_outputs(name, network):
+    "Does `network` answer as the original program does?"
+    for case, fact in NETWORKS[name]['cases'].items():
+        with torch.no_grad(): out = network(*inputs(name, case))
+        assert list(out.shape) == fact['shape']
+        eps = 1e-4*max(1, fact['max'])
+        np.testing.assert_allclose(out.numpy().ravel()[::17], FACTS[f'{name}_{case}'], rtol=0, atol=eps)
 
 @pytest.fixture(scope='module', params=NAMES)
 def each(request):
@@ -142,6 +157,63 @@ def test_hints_reach_siggraph17_through_an_engine():
     np.testing.assert_allclose(got.ravel()[::17], FACTS['siggraph17_a'], rtol=0, atol=2e-2)
     assert logits is None and np.abs(c.engine.predict(l) - got).max() > 1
     assert c(photograph(), size=64).size == (45, 30)
+
+EXPORTED = [pytest.param(n, marks=[] if n == 'siggraph17' else [SLOW]) for n in NETWORKS]
+
+@pytest.mark.parametrize('name', EXPORTED)
+def test_an_exported_network(name, tmp_path):
+    "`export_onnx` compares it with PyTorch; Zhang's, which take L, are held against the original program too"
+    gen = published_generator(name, filled_weights(name))
+    save_generator(gen, tmp_path/'model.safetensors', gen.meta, half=False)
+    del gen
+    engine = load_engine(export_onnx(tmp_path, tmp_path/'model.onnx'), 'cpu')
+    assert (engine.name, engine.takes_hints) == (name, name == 'siggraph17')
+    l, hints = FACTS['a'][:1].astype(np.float32)/64*100, np.zeros((1, 3, 64, 64), np.float32)
+    y, x, *ab = FACTS['hints'].T
+    hints[0, :2, y, x], hints[0, 2, y, x] = np.stack(ab, 1)/110, 1
+    got, logits = engine.answer(l, hints if engine.takes_hints else None)
+    assert logits is None and got.shape == (1, 2, 64, 64)
+    if name in ('eccv16', 'siggraph17'):
+        eps = 1e-4*max(1, NETWORKS[name]['cases']['a']['max'])
+        np.testing.assert_allclose(got.ravel()[::17], FACTS[f'{name}_a'], rtol=0, atol=max(eps, 2e-2))
+    for file in tmp_path.iterdir(): file.unlink() # up to 1.8 GB
+
+@pytest.fixture
+def pictures(tmp_path):
+    "A handful of pictures in colour"
+    folder = tmp_path/'my'
+    folder.mkdir()
+    for i in range(6): photograph().rotate(60*i).resize((72, 64)).save(folder/f'{i}.png')
+    return folder
+
+LARGE = 'ddcolor_large', 'deoldify_stable'
+TRAINED = [pytest.param(n, marks=[] if n == 'eccv16' else [SLOW]) for n in NETWORKS if n not in LARGE]
+
+@pytest.mark.parametrize('name', TRAINED)
+def test_the_encoder_rests_at_first(name, pictures, tmp_path):
+    "What `finetune` does first: its encoder stays to the bit, its decoder learns, the memory is stated"
+    from colorize_nb.train.recipe import frozen_first, get_recipe
+    from colorize_nb.train.run import run_recipe
+    gen = published_generator(name, filled_weights(name))
+    start = {k: v.clone() for k, v in gen.state_dict().items()}
+    save_generator(gen, tmp_path/'start'/'model.safetensors', gen.meta, half=False)
+    n, resting = (sum(p.numel() for p in o.parameters()) for o in (gen, gen.encoder))
+    inside = {id(p) for p in gen.encoder.parameters()}
+    modules = {k.rpartition('.')[0] for k, p in gen.named_parameters() if id(p) in inside}
+    both = frozen_first(get_recipe('finetune'))
+    only, lines = replace(both, phases=both.phases[:1]), []
+    res = run_recipe(only, pictures, tmp_path/'run', model=tmp_path/'start', epochs=1, size=64, bs=2, device='cpu',
+                     log=lines.append)
+    first, after = 4*(resting + 4*(n - resting))/1e9, 16*n/1e9 # bytes: weights, gradients and two means
+    assert any(f'{first:.1f} GB' in o and f'{after:.1f} GB' in o for o in lines), lines
+    assert np.isfinite(res['metrics']['psnr'])
+    again, meta = load_generator(tmp_path/'run'/'model.safetensors')
+    now = again.state_dict()
+    same = {k for k, v in now.items() if torch.equal(v, start[k].half().to(v.dtype))} # stored as float16
+    assert {k for k in now if k.rpartition('.')[0] in modules} <= same # its batch norms too
+    decoder = [k for k, _ in again.named_parameters() if k.rpartition('.')[0] not in modules]
+    assert len(same.intersection(decoder)) < .2*len(decoder) and again.name == name
+    assert Colorizer.load(tmp_path/'run')(photograph(), size=64).size == (45, 30)
 
 def test_names():
     assert list(NETWORKS) == list(PUBLISHED)

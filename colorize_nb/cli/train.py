@@ -81,7 +81,8 @@ def _check(recipe, data, model, out, resume, options):
     "Sets and models by name, and the number of runs; refuse what can be refused before heavy imports."
     from colorize_nb.io.datasets import named_set
     from colorize_nb.train.folder import RunOptions, check_folder, check_grid, check_sources, short_names
-    from colorize_nb.train.recipe import get_recipe
+    from colorize_nb.models.catalog import network_of
+    from colorize_nb.train.recipe import frozen_first, get_recipe
     try: rec = get_recipe(recipe)
     except ValueError as e: raise typer.BadParameter(str(e), param_hint='RECIPE') from None
     check_models(model or [])
@@ -96,7 +97,8 @@ def _check(recipe, data, model, out, resume, options):
     for d, path in sets.items():
         for m, start in models.items():
             folder = out/f'{m}-{d}' if n_runs > 1 else out
-            check_folder(folder, rec, path, resume or n_runs > 1, RunOptions(**options | dict(model=start)))
+            run = frozen_first(rec) if network_of(start or rec.model) else rec # as `run_recipe` does
+            check_folder(folder, run, path, resume or n_runs > 1, RunOptions(**options | dict(model=start)))
     return sets, models, n_runs
 
 # %% ../../nbs/cli/02_train.ipynb #c013

@@ -17,7 +17,6 @@ from .upsample import guided_upsample, resize_planes
 # %% ../../nbs/colorizer/10_blend.ipynb #c005
 class BlendEngine:
     "Several engines whose chroma is averaged."
-    takes_hints = False
     def __init__(self,
         name:str, # as the blend was asked for; results are marked with it
         parts:list, # (share, engine) each; shares sum to 1
@@ -26,6 +25,8 @@ class BlendEngine:
         self._factors, saturation = self._saturations(parts)
         self.parts, self.sizes = parts, [e.meta.get('size', 256) for _, e in parts]
         self.meta = dict(name=name, size=max(self.sizes), saturation=saturation, arch='blend')
+        self._able = [getattr(e, 'takes_hints', False) for _, e in parts]
+        self.takes_hints = any(self._able)
 
     @staticmethod
     def _saturations(parts):
@@ -41,12 +42,14 @@ class BlendEngine:
         pictures:list, # of `Picture`
         size:int, # working size of all models, pixels; at the blend's own each takes its own
         vivid:float|None=None, # 0 calm to 1 vivid, for the models that have that knob
+        hints:list|None=None, # of `Hints` or None, one for each image, for the models that take them
     )->list: # one (2,h,w) float32 for each image, Lab units
         "Predict the chroma of images with each model and average."
         answers = []
-        for (_, engine), own in zip(self.parts, self.sizes):
-            knob = {} if vivid is None or 'vivid' not in engine.meta else dict(vivid=vivid)
-            answers.append(predict(engine, pictures, own if size == self.meta['size'] else size, **knob))
+        for (_, engine), own, able in zip(self.parts, self.sizes, self._able):
+            more = {} if vivid is None or 'vivid' not in engine.meta else dict(vivid=vivid)
+            if hints and able: more['hints'] = hints
+            answers.append(predict(engine, pictures, own if size == self.meta['size'] else size, **more))
         return [self._mean(self._alike(picture, maps)) for picture, maps in zip(pictures, zip(*answers))]
 
     def _alike(self, picture, maps):
@@ -56,19 +59,20 @@ class BlendEngine:
 
     def predict(self,
         l:np.ndarray, # (bs,h,w) L* in [0,100]
-        hints:np.ndarray|None=None, # not taken
+        hints:np.ndarray|None=None, # (bs,3,h,w) scaled ab and mask, for the models that take them
         **kwargs, # more for each engine's `predict`
     )->np.ndarray: # (bs,2,h',w') float32 chroma in Lab units, of the size of the largest answer
         "Average the models' answers to the same lightness; no model sees it at a size of its own here."
-        if hints is not None:
-            warnings.warn(f"{self.name} is a blend and takes no hints, so they are left out", stacklevel=2)
-        maps = [engine.predict(l, **kwargs) for _, engine in self.parts]
+        if hints is not None and not self.takes_hints:
+            warnings.warn(f"{self.name} is a blend of models that take no hints, so they are left out", stacklevel=2)
+        given = [dict(hints=hints) if able and hints is not None else {} for able in self._able]
+        maps = [engine.predict(l, **kwargs | more) for (_, engine), more in zip(self.parts, given)]
         h, w = max(ab.shape[2:] for ab in maps)
         return self._mean([np.stack([resize_planes(np.ascontiguousarray(o), w, h) for o in ab]) for ab in maps])
 
     def answer(self,
         l:np.ndarray, # as in `predict`
-        hints:np.ndarray|None=None, # not taken
+        hints:np.ndarray|None=None, # as in `predict`
     )->tuple: # chroma as in `predict`, and None: a blend has no distribution
         "Predict chroma; for those who ask for a distribution too."
         return self.predict(l, hints), None

@@ -225,7 +225,8 @@ class OnnxEngine(_Engine):
         if ab.ndim != 4 or ab.shape[:2] != (len(l), 2):
             raise ValueError(f"expected chroma ({len(l)},2,h,w) from {self.name}, got the shape {ab.shape}: "
                              "export the model again")
-        return (ab*_AB_SCALE, more[0]) if self.takes_hints else (ab, None)
+        logits = more[0] if more and more[0].size else None # of no bins: there is no distribution
+        return (ab*_AB_SCALE, logits) if self.takes_hints else (ab, None)
 
     @cached_property
     def model(self)->'torch.nn.Module': # in eval mode, on the CPU

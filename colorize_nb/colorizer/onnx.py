@@ -38,7 +38,8 @@ def _graph(model):
             self.model = model
         def forward(self, l, hints): # (bs,1,h,w) scaled L, (bs,3,h,w) scaled ab and mask
             raw = model.predict(l, hints)
-            return model.mean_ab(raw), raw[1]
+            ab = model.mean_ab(raw)
+            return ab, ab.new_zeros(l.shape[0], 0, 1, 1) if raw[1] is None else raw[1]
     return (HintGraph if getattr(model, 'takes_hints', False) else Graph)().eval()
 
 # %% ../../nbs/colorizer/07_onnx.ipynb #c010
@@ -102,6 +103,7 @@ def _proto(model, meta, half=False):
     if getattr(model, 'takes_hints', False):
         inputs, outputs = ['l', 'hints'], ['ab', 'logits']
         example.append(torch.zeros(2, 3, 96, 160))
+        meta = meta | dict(format=2, inputs=inputs, outputs=outputs) # a published one's own has format 1
     shapes = tuple({0: bs, 2: 32*h, 3: 32*w} for _ in inputs)
     graph = _half_graph(_graph(model)) if half else _graph(model)
     if half: shapes = (shapes,) # of `*inputs`
@@ -128,7 +130,7 @@ def _flat_answer(engine, l):
     hints = np.zeros((len(l), 3, *l.shape[1:]), np.float32)
     hints[..., 8:16, 8:16] = np.array([.5, -.4, 1], np.float32)[:, None, None]
     (ab, logits), hinted = engine.answer(l), engine.predict(l, hints)
-    return np.concatenate([ab, hinted, logits], 1)
+    return np.concatenate([ab, hinted, *([] if logits is None else [logits])], 1)
 
 def parity(
     one, # engine, see `load_engine`

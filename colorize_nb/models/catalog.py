@@ -1,4 +1,4 @@
-"""The best-known colorizers by name: fetched once, checked, stored as safetensors.
+"""Nine published models by name: where their weights are, fetched once, checked, stored.
 
 Docs: https://colorize-nb.github.io/colorize_nb/models/catalog.html.md"""
 
@@ -6,7 +6,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/models/catalog.html.md"""
 
 # %% auto #0
 __all__ = ['PUBLISHED', 'Source', 'Published', 'cache_folder', 'published_path', 'read_weights', 'install_weights',
-           'load_published', 'fetch_published', 'list_published', 'all_models', 'remove_published']
+           'load_published', 'network_of', 'fetch_published', 'list_published', 'all_models', 'remove_published']
 
 # %% ../../nbs/models/15_catalog.ipynb #c003
 import json, os, re, shutil, sys, zipfile
@@ -259,6 +259,20 @@ def load_published(
     if _shapes(weights) != _network_shapes(network): raise ValueError(f"{path} does not hold {network}: {again}")
     weights = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
     return registry.get_arch('published_generator')(network, weights).eval().requires_grad_(False)
+
+# %% ../../nbs/models/15_catalog.ipynb #n022
+def network_of(
+    model:str|Path|None, # a name, or the path of a model's file or folder; None: none
+)->str|None: # what `published_network` calls it; None: it is another network
+    "Tell which published network a model is; nothing is fetched or loaded."
+    if model is None: return None
+    if str(model) in PUBLISHED: return PUBLISHED[str(model)].network
+    try: card = _card(registry.find_model(model))
+    except (OSError, ValueError): return None
+    key = {registry.PUBLISHED_ARCH: 'network', 'published_generator': 'name'}.get(card.get('arch'))
+    config = card.get('config')
+    name = config.get(key) if isinstance(config, dict) else None
+    return name if isinstance(name, str) and name in registry.PUBLISHED else None
 
 # %% ../../nbs/models/15_catalog.ipynb #c024
 def _say(text): print(text, file=sys.stderr, flush=True)

@@ -20,19 +20,29 @@ from .deoldify import IMAGENET, ShuffleUp, UpBlock, spectral_conv
 # %% ../../nbs/models/13_ddcolor.ipynb #q005
 class _ChannelNorm(nn.LayerNorm):
     "Layer norm over the channels of each place."
-    def __init__(self, n): super().__init__(n, eps=1e-6)
-    def forward(self, x): return super().forward(x.movedim(1, -1)).movedim(-1, 1) # (bs,n,h,w)
+    def __init__(self,
+        n, # channels
+    ): super().__init__(n, eps=1e-6)
+
+    def forward(self,
+        x, # (bs,n,h,w)
+    ): # (bs,n,h,w)
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 class _Block(nn.Module):
     "Filter channels one by one, mix them, scale and add."
-    def __init__(self, n):
+    def __init__(self,
+        n, # channels
+    ):
         super().__init__()
         self.dwconv = nn.Conv2d(n, n, 7, padding=3, groups=n)
         self.norm = nn.LayerNorm(n, eps=1e-6)
         self.pwconv1, self.pwconv2 = nn.Linear(n, 4*n), nn.Linear(4*n, n)
         self.gamma = nn.Parameter(torch.full((n,), 1e-6))
 
-    def forward(self, x):
+    def forward(self,
+        x, # (bs,n,h,w)
+    ): # (bs,n,h,w)
         y = self.norm(self.dwconv(x).movedim(1, -1)) # (bs,h,w,n)
         y = self.gamma*self.pwconv2(F.gelu(self.pwconv1(y)))
         return x + y.movedim(-1, 1)
@@ -82,29 +92,48 @@ def sine_code(
 # %% ../../nbs/models/13_ddcolor.ipynb #q013
 class _Attention(nn.Module):
     "Multi-head attention, sum and norm."
-    def __init__(self, name, n, heads):
+    def __init__(self,
+        name, # of the attention, in the published keys
+        n, # numbers of a query
+        heads, # of the attention
+    ):
         super().__init__()
         self.add_module(name, nn.MultiheadAttention(n, heads, batch_first=True))
         self.name, self.norm = name, nn.LayerNorm(n)
 
-    def forward(self, x, query, key, value):
+    def forward(self,
+        x, # (bs,queries,n), what the answer is added to
+        query, # (bs,queries,n)
+        key, # (bs,k,n)
+        value, # (bs,k,n)
+    ): # (bs,queries,n)
         return self.norm(x + getattr(self, self.name)(query, key, value, need_weights=False)[0])
 
 class _FeedForward(nn.Module):
     "Two linear layers, sum and norm."
-    def __init__(self, n, wide):
+    def __init__(self,
+        n, # numbers of a query
+        wide, # numbers between the layers
+    ):
         super().__init__()
         self.linear1, self.linear2, self.norm = nn.Linear(n, wide), nn.Linear(wide, n), nn.LayerNorm(n)
 
-    def forward(self, x): return self.norm(x + self.linear2(F.relu(self.linear1(x))))
+    def forward(self,
+        x, # (bs,queries,n)
+    ): # (bs,queries,n)
+        return self.norm(x + self.linear2(F.relu(self.linear1(x))))
 
 class _Perceptron(nn.Module):
     "Three linear layers."
-    def __init__(self, n):
+    def __init__(self,
+        n, # numbers of a query
+    ):
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(n, n) for _ in range(3))
 
-    def forward(self, x):
+    def forward(self,
+        x, # (bs,queries,n)
+    ): # (bs,queries,n)
         one, two, three = self.layers
         return three(F.relu(two(F.relu(one(x)))))
 
@@ -137,7 +166,7 @@ class ColorDecoder(nn.Module):
                   zip(self.input_proj, maps, self.level_embed.weight)] # (bs,n,h',w')
         codes = [sine_code(*x.shape[-2:], x.shape[1], x.device).to(x) for x in values]
         values = [x.flatten(2).transpose(1, 2) for x in values] # (bs,h'*w',n)
-        q, e = self.query_feat.weight.expand(len(pixels), -1, -1), self.query_embed.weight
+        q, e = self.query_feat.weight.expand(pixels.shape[0], -1, -1), self.query_embed.weight
         rounds = zip(self.transformer_cross_attention_layers, self.transformer_self_attention_layers,
                      self.transformer_ffn_layers)
         for r, (cross, own, further) in enumerate(rounds):
@@ -149,7 +178,11 @@ class ColorDecoder(nn.Module):
 # %% ../../nbs/models/13_ddcolor.ipynb #q017
 class _PixelDecoder(nn.Module):
     "Back to full size, and the maps of the queries."
-    def __init__(self, widths, nf=512, n=256):
+    def __init__(self,
+        widths, # channels of the encoder's maps
+        nf=512, # channels of the decoder's
+        n=256, # features of a pixel
+    ):
         super().__init__()
         *skips, ni = widths
         steps = zip((ni, nf, nf), (nf, nf, nf//2), skips[::-1], (nf, nf, nf//2))
@@ -157,7 +190,9 @@ class _PixelDecoder(nn.Module):
         self.last_shuf = ShuffleUp(spectral_conv(nf//2, 16*n, 1, bias=True), scale=4)
         self.color_decoder = ColorDecoder((nf, nf, nf//2), n)
 
-    def forward(self, maps):
+    def forward(self,
+        maps, # (bs,width,h/k,w/k), k = 4, 8, 16, 32
+    ): # (bs,100,h,w)
         *skips, x = maps
         seen = []
         for layer, skip in zip(self.layers, skips[::-1]):

@@ -1,4 +1,4 @@
-"""Networks that others trained, each with its own conventions, as generators from L to Lab.
+"""Feed each published network as its authors did, and get Lab at full size from it.
 
 Docs: https://colorize-nb.github.io/colorize_nb/models/published.html.md"""
 
@@ -77,6 +77,13 @@ class PublishedGenerator(nn.Module):
         self.network, self.name, self.as_published = network, name, as_published
         self.conventions = _CONVENTIONS[name]
         self.size, self.takes_hints = self.conventions.size, name == 'siggraph17'
+
+    @property
+    def encoder(self)->nn.Module: # its parameters are the network's
+        "The part that finds features; a training may leave it as it is."
+        if hasattr(self.network, 'encoder'): return self.network.encoder # DDColor
+        if hasattr(self.network, 'layers'): return self.network.layers[0] # DeOldify
+        return nn.ModuleList(getattr(self.network, f'model{i}') for i in range(1, 8)) # Zhang et al.
 
     @property
     def config(self)->dict: # arguments of `published_generator`

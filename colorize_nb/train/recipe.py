@@ -6,7 +6,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/train/recipe.html.md"""
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'Phase', 'Recipe', 'stored_recipe', 'training_values', 'variant', 'list_recipes', 'get_recipe',
-           'load_recipes']
+           'load_recipes', 'frozen_first']
 
 # %% ../../nbs/train/09_recipe.ipynb #c003
 from copy import deepcopy
@@ -151,8 +151,7 @@ _CHOICES = dict(kind=('generator', 'critic', 'gan'), schedule=tuple(SCHEDULES), 
 _ENCODERS = dict( # of generators that take pretrained weights: the argument that names the encoder, and its default
     unet_generator=('arch', 'resnet18'), lite_generator=('encoder', 'mobilenet_v2'),
     lite_bins=('encoder', 'mobilenet_v2'), lite_hints=('encoder', 'mobilenet_v2'), zhang_resnet50=(None, 'resnet50'))
-_NO_ENCODER = ( # their weights are one group
-    'pix2pix_unet', 'strided_autoencoder', 'skip_generator', 'plain_cnn', 'published_generator')
+_NO_ENCODER = 'pix2pix_unet', 'strided_autoencoder', 'skip_generator', 'plain_cnn' # their weights are one group
 _NO_NORM = *_NO_ENCODER, 'conv_autoencoder', 'conv_vae' # no batch norm in an encoder
 _USED_BY = { # settings that only some kinds of phase look at
     **dict.fromkeys(['enc_lr', 'loss', 'loss_args', 'delta', 'extra', 'freeze', 'freeze_norm', 'wd',
@@ -499,3 +498,15 @@ def load_recipes(
 )->dict: # name -> `Recipe`
     "Read the recipes of a YAML file."
     return _load([Path(path)], _packaged())
+
+# %% ../../nbs/train/09_recipe.ipynb #ff02
+def frozen_first(
+    recipe:Recipe, # for a network with an encoder that has learned before
+)->Recipe: # with one more phase in front; the same if its encoder rests at first anyway
+    "Let the decoder learn alone before the recipe's own phases."
+    first = recipe.phases[0]
+    if first.freeze: return recipe
+    epochs = max(1, round(sum(p.epochs for p in recipe.phases)/10))
+    rest = Phase('generator', epochs, 1e-4, freeze=True, freeze_norm=True, size=first.size, bs=first.bs,
+                 tfms=first.tfms, note='ours: the encoder of a published network rests at first')
+    return replace(recipe, phases=[rest, *recipe.phases])

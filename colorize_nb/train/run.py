@@ -22,6 +22,7 @@ from ..io.files import rank_pictures, split_classes
 from ..io.write import versions
 from ..metrics.image import *
 from ..models.critics import *
+from ..models.catalog import network_of
 from ..models.encoders import encoder_weights
 from ..models.hints import simulate_hints
 from ..models.lite import lite_generator
@@ -131,6 +132,7 @@ def _learner(ph, rec, dls, nets, **kw):
         learn = ColorGANLearner(dls, nets['generator'], nets['critic'], gan_loss, content, ph.lambda_content, lr=lr,
                                 critic_lr=ph.critic_lr, betas=ph.betas, critic_betas=ph.critic_betas, **common)
     if ph.freeze: learn.freeze_to(1)
+    if ph.freeze and ph.freeze_norm: nets['generator'].encoder.requires_grad_(False) # fastai lets norms learn
     return learn
 
 def _schedule(learn, ph):
@@ -513,6 +515,14 @@ def _tell_size(run):
                 "the critic is left, for later trainings")
     else: run.log(f"{file.name} has {file.stat().st_size/1e6:.1f} MB: --resume --slim keeps only the critic of it")
 
+# %% ../../nbs/train/11_run.ipynb #r036
+def _memory_advice(gen):
+    "What the weights of a large generator take while they learn, in words."
+    n, rest = (sum(p.numel() for p in o.parameters()) for o in (gen, gen.encoder))
+    first, all_ = 4*(rest + 4*(n - rest))/1e9, 4*4*n/1e9
+    return (f"{n/1e6:.0f} M weights, with gradients and Adam's means {first:.1f} GB of memory while the encoder rests "
+            f"and {all_:.1f} GB after, beside what the images take: --batch-size and --size make that smaller")
+
 # %% ../../nbs/train/11_run.ipynb #c032
 @delegates(RunOptions)
 def run_recipe(
@@ -526,6 +536,8 @@ def run_recipe(
 )->dict: # what stands in `metrics.json`
     "Train a recipe on pictures; write model, history, previews and metrics."
     opts, recipe = RunOptions(**kwargs), name if isinstance(name, Recipe) else get_recipe(name)
+    published = network_of(opts.model or recipe.model)
+    if published: recipe = frozen_first(recipe)
     check_folder(out, recipe, data, resume, opts)
     with folder_lock(out):
         run, ck, start = _start(recipe, data, Path(out), resume, opts, log, cbs)
@@ -533,6 +545,7 @@ def run_recipe(
         log(f"{run.rec.name}: {len(run.dls.train_ds)} pictures to train, {len(run.dls.valid_ds)} to validate, "
             f"{len(run.dls.dropped)} left out; {start}{only}")
         for line in run.advice(): log(line)
+        if published: log(_memory_advice(run.nets['generator']))
         for i in range(ck['meta']['phase'] if ck else 0, len(run.rec.phases)): run.phase(i, ck)
         res = _finish(run, start)
         _tell_size(run)
