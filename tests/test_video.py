@@ -14,6 +14,7 @@ av = pytest.importorskip('av')
 pytest.importorskip('cv2')
 from colorize_nb.colorizer.film import Film, FilmError # noqa: E402
 from colorize_nb.colorizer.video import colorize_film # noqa: E402
+from colorize_nb.io.samples import sample # noqa: E402
 
 class Tint:
     "Stands in for a model: one chroma everywhere, and no time needed."
@@ -258,7 +259,14 @@ def test_command_colours_films_among_pictures(tmp_path):
     assert code == 0 and report['done'] == 2, err
     assert sorted(os.listdir(tmp_path/'new')) == ['a.mkv', 'a_compare.mkv', 'b.png', 'b_compare.png']
     assert len(list(luma(tmp_path/'new'/'a.mkv'))) == 4
-    code, report, err = call(tmp_path/'new'/'a.mkv', '--out', tmp_path/'again')
+    with av.open(str(tmp_path/'colour.mp4'), 'w') as c: # a photograph's colours, moving
+        v = c.add_stream('libx264', rate=25)
+        v.width, v.height, v.pix_fmt = 64, 48, 'yuv420p'
+        for i in range(4):
+            photo = sample('flower').resize((64, 48), box=(i, 0, 600 + i, 420))
+            c.mux(v.encode(av.VideoFrame.from_image(photo)))
+        c.mux(v.encode(None))
+    code, report, err = call(tmp_path/'colour.mp4', '--out', tmp_path/'again')
     assert (code, report['skipped']) == (0, 1) and 'has colours already' in err and '--force' in err
     code, report, err = call(frames, '--out', tmp_path/'film.mp4', '--fps', 18, '--steady', 0)
     assert code == 0, err

@@ -275,6 +275,7 @@ def _colorize_film(job, options, files, colorizer, interrupt):
                                                 '`force` colorizes it')
     notes = colorize_film(job.source, job.target, colorizer, options, interrupted=lambda: interrupt.requested,
                           compare=options.compare and job.files(True)[1] in files)
+    if hints := job.hints_file(): notes.append(f'{hints.name} was left out: hints are for pictures')
     return job.result('done', '; '.join(notes))
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c023

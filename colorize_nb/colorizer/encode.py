@@ -10,6 +10,7 @@ __all__ = ['CODECS', 'Codec', 'Coding', 'choose_coding', 'target_suffix', 'chrom
 
 # %% ../../nbs/colorizer/16_encode.ipynb #e003
 import heapq
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -187,9 +188,10 @@ class PartWriter:
         self.file = open(path.with_suffix('.bin'), 'wb')
 
     def _store(self, packets):
-        for p in packets:
-            self.rows.append((p.pts, p.is_keyframe, p.size, p.duration or 0))
-            self.file.write(bytes(p))
+        with writing(self.path):
+            for p in packets:
+                self.rows.append((p.pts, p.is_keyframe, p.size, p.duration or 0))
+                self.file.write(bytes(p))
 
     def write(self,
         frame, # PyAV's, see `colored_frame`
@@ -245,10 +247,13 @@ def _video_packets(parts, stream, info, shift):
                 p.is_keyframe, p.stream, i = bool(key), stream, i + 1
                 yield p
 
+_LATE = 10 # seconds that streams may be apart in a file: FFmpeg's own limit
+
 def _other_packets(container, streams, begin, end):
     "Packets of all other streams between two times, seconds; those of the result begin at 0 if `begin` is given."
     import av
-    if begin: container.seek(int(begin*av.time_base))
+    if begin:
+        with suppress(av.error.FFmpegError): container.seek(int(begin*av.time_base)) # else all is read
     packets = container.demux(list(streams))
     while True:
         try: p = next(packets, None)
@@ -256,6 +261,7 @@ def _other_packets(container, streams, begin, end):
         if p is None: return
         if not p.size or p.dts is None: continue
         at = (p.dts if p.pts is None else p.pts)*p.time_base
+        if end is not None and at >= end + _LATE: return
         if begin and at < begin or end is not None and at >= end: continue
         if begin:
             ticks = round(begin/p.time_base)
@@ -291,6 +297,15 @@ def _chapters(container, begin, end):
 _FORMATS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'webm'}
 _OWN = {'major_brand', 'minor_version', 'compatible_brands', 'encoder'} # of a container, not of the film
 
+@contextmanager
+def _joining(target):
+    "Turn what FFmpeg raises in this block into a sentence."
+    import av
+    try:
+        with writing(target): yield
+    except av.error.FFmpegError as e:
+        raise FilmError(f"{target} cannot be put together: {e.strerror.lower()}, name the result .mkv") from None
+
 def join_parts(
     target:Path, # the film; its suffix names the container
     parts:list, # paths of `PartWriter`, in order
@@ -304,7 +319,7 @@ def join_parts(
     "Join parts with the sound, subtitles, chapters and metadata of the source."
     import av
     lost = []
-    with writing(target), atomic_path(target) as tmp, reading(film) as (container, moving):
+    with _joining(target), atomic_path(target) as tmp, reading(film) as (container, moving):
         origin = moving.start_time or 0 if moving else 0
         shift = origin + round(start/info.time_base) if start else 0
         begin = shift*info.time_base if start else None

@@ -8,7 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/colorizer/film.html.md"""
 __all__ = ['FilmError', 'FilmInfo', 'FilmFrame', 'ffv1_is_whole', 'Film', 'FrameFolder', 'reading']
 
 # %% ../../nbs/colorizer/15_film.ipynb #f003
-import re, zlib
+import re, sys, zlib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,11 +20,11 @@ import numpy as np
 from ..color.srgb import rgb2gray16
 from .luma import Signal, matrix_of, rescale_luma
 from ..io.files import SUFFIXES
-from ..io.image import is_colored, nearest8
+from ..io.image import PictureError, is_colored, nearest8
 from ..io.read import open_picture
 
 # %% ../../nbs/colorizer/15_film.ipynb #f005
-class FilmError(ValueError):
+class FilmError(PictureError):
     "A film cannot be read or written; the message is one sentence with the reason."
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ def _open(path):
     "PyAV's container of a film."
     try: import av, cv2 # noqa: F401
     except ModuleNotFoundError as e:
+        if sys.version_info < (3, 11): raise FilmError(f'{path} is a film, and films need Python 3.11') from None
         raise FilmError(f'{path} is a film, and films need {e.name}, which is not installed: pip install '
                         '"colorize_nb[video]"') from None
     av.logging.set_level(None)

@@ -28,7 +28,7 @@ from .luma import chroma_planes, luma2gray
 from .plan import BatchOptions
 from .steady import SteadyChroma, one_opencv_thread
 from ..io.image import Picture
-from ..io.write import atomic_path, versions, writing
+from ..io.write import atomic_path, versions
 
 # %% ../../nbs/colorizer/17_video.ipynb #v005
 _GRID = 256 # working size at which motion is followed: ours, the usual one of networks
@@ -163,7 +163,7 @@ def colorize_film(
     painter, folder = _Painter(film, colorizer, options, coding), target.with_name(f'.{target.name}.parts')
     stop = None if options.duration is None else options.start + options.duration
     total = film.info.frames if stop is None else min(film.info.frames, round(options.duration*film.info.rate))
-    with writing(target), one_opencv_thread(), ThreadPoolExecutor(available_cores()) as pool:
+    with one_opencv_thread(), ThreadPoolExecutor(available_cores()) as pool:
         first = _open_work(folder, _identity(film, colorizer, options, part))
         broken, frames_done = [], count(first*part + 1)
         def on_frame():
