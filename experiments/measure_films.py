@@ -107,7 +107,8 @@ def main():
     with TemporaryDirectory() as tmp:
         for i, kind in enumerate(KINDS):
             for j, photo in enumerate(PHOTOS):
-                film = MadeFilm(kind, photo, args.frames, seed=10*i + j, other='coffee' if photo != 'coffee' else 'china')
+                other = 'coffee' if photo != 'coffee' else 'china'
+                film = MadeFilm(kind, photo, args.frames, seed=10*i + j, other=other)
                 films.append(measure(film, colorizer, Path(tmp)))
                 print(kind, photo, json.dumps(films[-1]), flush=True)
         for name, size in {} if args.no_speed else SIZES.items():

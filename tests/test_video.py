@@ -150,7 +150,8 @@ def test_chroma_of_a_new_shot_is_its_own(tmp_path):
     colorize_film(old, tmp_path/'new.mkv', net, steady=1)
     cr = []
     with av.open(str(tmp_path/'new.mkv')) as c:
-        for f in c.decode(video=0): cr.append(np.frombuffer(f.planes[2], np.uint8).reshape(-1, f.planes[2].line_size)[:24, :32])
+        for f in c.decode(video=0):
+            cr.append(np.frombuffer(f.planes[2], np.uint8).reshape(-1, f.planes[2].line_size)[:24, :32])
     assert all(o.min() > 128 for o in cr[:6]) and all(o.max() < 128 for o in cr[6:])
 
 KILLED = """if True:
@@ -165,6 +166,7 @@ KILLED = """if True:
             return [np.full((2, 8, 12), i - 20, np.float32) for _ in pictures]
     colorize_film({old!r}, {new!r}, Slow(), part=7, steady=0, progress=lambda *o: print(o[1], flush=True))"""
 
+@pytest.mark.slow
 def test_killed_film_is_taken_up_again(tmp_path):
     old = str(write(tmp_path/'old.mkv', texture(40, 64, 48)))
     def code(new): return KILLED.format(tests=os.path.dirname(__file__), old=old, new=str(tmp_path/new))
@@ -186,6 +188,7 @@ def test_killed_film_is_taken_up_again(tmp_path):
     assert decoded(tmp_path/'new.mkv') == decoded(tmp_path/'whole.mkv')
     assert sorted(os.listdir(tmp_path)) == ['new.mkv', 'old.mkv', 'whole.mkv'] # no folder of parts is left
 
+@pytest.mark.slow
 def test_long_film_needs_no_more_memory():
     "Ten times as many frames take no more room: measured in a process of its own"
     pytest.importorskip('resource')
@@ -205,7 +208,7 @@ def test_long_film_needs_no_more_memory():
     done = subprocess.run([sys.executable, '-c', code.format(tests=os.path.dirname(__file__), n=150)],
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 60*1024 # kilobytes; 150 frames of this film have 69 MB, and twice that with gray and floats
+    assert int(done.stdout) < 60*1024 # kilobytes; the film's 150 frames have 69 MB, twice that with chroma
 
 BAD = {'empty': b'', 'text': b'once upon a time '*200, 'zeros': bytes(9000),
        'list': b'#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n',

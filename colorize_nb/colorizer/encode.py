@@ -33,11 +33,13 @@ CODECS = { # qualities: ours, to the eye like the source; 0 is the best
     'h264': Codec('libx264', ('.mp4', '.m4v', '.mov', '.mkv'), dict(preset='medium'), (18, 51)),
     'hevc': Codec('libx265', ('.mp4', '.m4v', '.mov', '.mkv'),
                   {'preset': 'medium', 'x265-params': 'log-level=none'}, (20, 51)),
-    'vp9': Codec('libvpx-vp9', ('.webm', '.mkv', '.mp4'), {'deadline': 'good', 'cpu-used': '4', 'row-mt': '1'}, (24, 63)),
+    'vp9': Codec('libvpx-vp9', ('.webm', '.mkv', '.mp4'), {'deadline': 'good', 'cpu-used': '4', 'row-mt': '1'},
+                 (24, 63)),
     'ffv1': Codec('ffv1', ('.mkv',), dict(level='3', g='1', slicecrc='1')), # as archives have it
     'prores': Codec('prores_ks', ('.mov', '.mkv'), dict(profile='3'))}
 _NAMES = dict(h265='hevc', avc='h264', vp8='vp9', x264='h264', x265='hevc')
 
+# %% ../../nbs/colorizer/16_encode.ipynb #e007
 class Coding(NamedTuple):
     "How a film is encoded."
     codec:str # a key of `CODECS`
@@ -72,6 +74,7 @@ def _usual_codec(info, suffix):
     fits = [k for k in (name, *CODECS) if k in able and _format_for(CODECS[k].encoder, info)[1] >= info.signal.bits]
     return (fits or able)[0] if info.codec or info.signal.bits <= 10 else 'ffv1' if 'ffv1' in able else able[0]
 
+# %% ../../nbs/colorizer/16_encode.ipynb #e009
 def choose_coding(
     info:FilmInfo, # of the source
     codec:str|None=None, # h264, hevc (or h265), vp9, ffv1, prores; None: the source's, or the nearest
@@ -103,7 +106,7 @@ def target_suffix(
     known = {s for c in codecs for s in c.containers}
     return suffix.lower() if suffix.lower() in known else '.mkv' if '.mkv' in known else min(known)
 
-# %% ../../nbs/colorizer/16_encode.ipynb #e008
+# %% ../../nbs/colorizer/16_encode.ipynb #e012
 def _write_plane(plane, a):
     "Copy samples into one of PyAV's planes."
     rows = np.frombuffer(plane, a.dtype).reshape(-1, plane.line_size//a.itemsize)
@@ -156,7 +159,7 @@ def side_by_side_frame(
     res.pts, res.time_base = frame.pts, info.time_base
     return res
 
-# %% ../../nbs/colorizer/16_encode.ipynb #e010
+# %% ../../nbs/colorizer/16_encode.ipynb #e014
 def _configure(ctx, info, coding):
     "Set up PyAV's encoder."
     ctx.width, ctx.height, ctx.pix_fmt = info.width, info.height, coding.format
@@ -173,6 +176,7 @@ def wider(
     "Describe a film for `side_by_side_frame`."
     return replace(info, width=2*info.width)
 
+# %% ../../nbs/colorizer/16_encode.ipynb #e016
 class PartWriter:
     "Encodes frames into one part."
     def __init__(self,
@@ -201,8 +205,8 @@ class PartWriter:
         try: packets = self.ctx.encode(frame)
         except av.error.FFmpegError as e:
             size = f'{self.ctx.width}x{self.ctx.height}'
-            raise FilmError(f"{self.ctx.name} cannot encode a film of {size} pixels, {e.strerror.lower()}: take another "
-                            "codec, ffv1 for instance") from None
+            raise FilmError(f"{self.ctx.name} cannot encode a film of {size} pixels, {e.strerror.lower()}: take "
+                            "another codec, ffv1 for instance") from None
         self._store(packets)
 
     def close(self,
@@ -222,7 +226,7 @@ def read_part(
     if not file.is_file() or not path.with_suffix('.bin').is_file(): return None
     with np.load(file) as z: return dict(z)
 
-# %% ../../nbs/colorizer/16_encode.ipynb #e014
+# %% ../../nbs/colorizer/16_encode.ipynb #e020
 def decoding_times(
     pts:np.ndarray, # (n,) times of showing, in the order of decoding, ticks
 )->np.ndarray: # (n,) times of decoding, ticks: rising, and none after that of showing
@@ -232,7 +236,7 @@ def decoding_times(
     early = shown[:1] - np.arange(wait, 0, -1)
     return np.concatenate([early, shown])[:len(pts)]
 
-# %% ../../nbs/colorizer/16_encode.ipynb #e016
+# %% ../../nbs/colorizer/16_encode.ipynb #e022
 def _video_packets(parts, stream, info, shift):
     "Packets of all parts, with their times."
     import av
@@ -293,7 +297,7 @@ def _chapters(container, begin, end):
         res.append(c | dict(start=round(max(0, first)/c['time_base']), end=round(last/c['time_base'])))
     return res
 
-# %% ../../nbs/colorizer/16_encode.ipynb #e017
+# %% ../../nbs/colorizer/16_encode.ipynb #e023
 _FORMATS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'webm'}
 _OWN = {'major_brand', 'minor_version', 'compatible_brands', 'encoder'} # of a container, not of the film
 

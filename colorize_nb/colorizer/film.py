@@ -97,6 +97,7 @@ def _open(path):
         return av.open(str(path), options=dict(format_whitelist=_CONTAINERS, protocol_whitelist='file'),
                        metadata_errors='replace')
 
+# %% ../../nbs/colorizer/15_film.ipynb #f011
 def _moving(container):
     "The first video stream that is not a cover."
     import av
@@ -133,7 +134,7 @@ def _decoded(container, stream, faults):
         with suppress(av.error.FFmpegError):
             for frame in stream.decode(None): yield frame, frame.is_corrupt
 
-# %% ../../nbs/colorizer/15_film.ipynb #f010
+# %% ../../nbs/colorizer/15_film.ipynb #f012
 _DISPLAY = 'DISPLAYMATRIX'
 
 def _plain_format(fmt):
@@ -175,11 +176,12 @@ def _info_of(name, stream, frame):
     seconds = float(stream.duration*base) if stream.duration else (stream.container.duration or 0)/1e6
     return FilmInfo(name, width, height, Signal(bits, full, matrix_of(frame.colorspace, width, height)),
         stream.codec_context.codec.canonical_name, chroma, rate, base,
-        stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio, round(frame.rotation/90)*90, tuple(np.frombuffer(matrix, np.int32).tolist()) if matrix else (),
+        stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio, round(frame.rotation/90)*90,
+        tuple(np.frombuffer(matrix, np.int32).tolist()) if matrix else (),
         stream.codec_context.field_order, (int(frame.color_primaries), int(frame.color_trc)),
         stream.frames or round(seconds*rate))
 
-# %% ../../nbs/colorizer/15_film.ipynb #f011
+# %% ../../nbs/colorizer/15_film.ipynb #f013
 class Film:
     "A film in a file."
     def __init__(self,
@@ -188,9 +190,11 @@ class Film:
         self.path, self.faults = Path(path), {}
         with _open(path) as container:
             stream = _moving(container)
-            if not len(container.streams):
-                raise FilmError(f"{path} cannot be read as a film: it was cut off before its index was written")
-            if stream is None: raise FilmError(f"{path} holds no moving picture: give a film")
+            if stream is None:
+                sound_alone = any(s.type == 'audio' and s.codec_context is not None for s in container.streams)
+                why = 'holds no moving picture: give a film' if sound_alone else \
+                    'cannot be read as a film: it was cut off before its index was written'
+                raise FilmError(f"{path} {why}")
             with _decoding(path): first = next(_decoded(container, stream, {}), None)
             if first is None: raise FilmError(f"{path} holds no frame that can be read")
             self.info = _info_of(str(path), stream, first[0])
@@ -241,7 +245,7 @@ class Film:
         if self.faults.get('sizes'): parts.append('frames of another size were brought to that of the first')
         return ' and '.join(parts)
 
-# %% ../../nbs/colorizer/15_film.ipynb #f013
+# %% ../../nbs/colorizer/15_film.ipynb #f015
 def _natural_key(path): return [int(p) if p.isdigit() else p.lower() for p in re.split(r'(\d+)', path.name)]
 
 def _dpx_gray(path):
@@ -299,7 +303,7 @@ class FrameFolder:
         "Say what was wrong with the frames that were read, beyond those that were broken."
         return ''
 
-# %% ../../nbs/colorizer/15_film.ipynb #f014
+# %% ../../nbs/colorizer/15_film.ipynb #f016
 @contextmanager
 def reading(
     film, # `Film` or `FrameFolder`

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ..color.srgb import D65, LAB_EPSILON, XYZ_TO_RGB, linear2srgb
+from ..color.srgb import XYZ_TO_RGB, linear2srgb
 from .upsample import guided_upsample, resize_planes
 from ..io.image import Picture
 

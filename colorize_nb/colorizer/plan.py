@@ -297,6 +297,7 @@ def _frame_folders(inputs):
         if os.path.isdir(x): yield x, Path(f'{name}.mkv'), *_TAKEN
         else: yield x, None, 'failed', 'is no folder of numbered frames: leave fps out for a film in a file'
 
+# %% ../../nbs/colorizer/04_plan.ipynb #film5
 def _name_one(jobs, out, format):
     "The plan of a single image whose result is the file `out`."
     wrong = [j for j in jobs if j.target and j.is_film != is_film(out)]

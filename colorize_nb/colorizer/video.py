@@ -140,6 +140,7 @@ def _film_notes(film, coding, broken, lost, target):
     if lost: notes.append(f"{info.name}: {', '.join(sorted(set(lost)))} left out, which such a file cannot hold")
     return notes
 
+# %% ../../nbs/colorizer/17_video.ipynb #v010
 def open_film(
     source:str|Path, # a film, or a folder of frames
     fps:float|None=None, # frames a second, for a folder
@@ -169,7 +170,7 @@ def colorize_film(
         def on_frame():
             if options.progress: options.progress(film.info.name, next(frames_done), total, first*part)
             if interrupted and interrupted(): raise KeyboardInterrupt
-        if first: painter.steady.restore({k: v for k, v in read_part(folder/f'{first - 1:06}').items() if k != 'packets'})
+        if first: painter.steady.restore(read_part(folder/f'{first - 1:06}'))
         frames = _counted(film, options, first*part, broken)
         for number in count(first):
             coming = list(islice(frames, 1)) # is there a frame for this part?

@@ -24,9 +24,10 @@ class TrueFrame(NamedTuple):
     "One frame of a made film."
     rgb:np.ndarray # (h,w,3) uint8: the true colours
     gray:np.ndarray # (h,w) uint8: what a colorizer gets
-    motion:np.ndarray|None # (h,w,2) float32: where each pixel was in the frame before, minus where it is; None: the first
-    seen:np.ndarray|None # (h,w) bool: was it to be seen there? None: the first
+    motion:np.ndarray|None # (h,w,2) float32: where each pixel was before, minus where it is; None: the first frame
+    seen:np.ndarray|None # (h,w) bool: was it to be seen there? None: the first frame
 
+# %% ../../nbs/evaluate/12_films.ipynb #m007
 @dataclass(frozen=True)
 class MadeFilm:
     "A film made of a photograph."
@@ -89,7 +90,7 @@ class MadeFilm:
             motion, seen = self._motion(t, photo) if t else (None, None)
             yield TrueFrame(np.asarray(im), gray.round().clip(0, 255).astype(np.uint8), motion, seen)
 
-# %% ../../nbs/evaluate/12_films.ipynb #m009
+# %% ../../nbs/evaluate/12_films.ipynb #m011
 def flicker(
     abs_:Iterable, # (2,h,w) float32 chroma of each frame, Lab units
     frames:Iterable, # of `TrueFrame`
