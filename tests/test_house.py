@@ -99,7 +99,8 @@ def test_head_installs_what_is_imported():
     cfg = settings['DEFAULT']
     wanted = ' '.join([cfg['requirements'], *(cfg[f'{e}_requirements'] for e in cfg['all_extras'].split())]).split()
     known = {re.match('[A-Za-z0-9_-]+', o)[0].lower().replace('-', '_') for o in wanted}
-    others = dict(PIL='pillow', skimage='scikit_image', sklearn='scikit_learn', yaml='pyyaml', # called otherwise
+    others = dict(PIL='pillow', skimage='scikit_image', sklearn='scikit_learn', yaml='pyyaml',
+                  cv2='opencv_python_headless', # called otherwise
                   fastcore='fastai', fastdownload='fastai', # what others of these require
                   fasthtml='python_fasthtml', starlette='python_fasthtml', uvicorn='python_fasthtml')
     known |= {m for m, d in others.items() if d in known}
@@ -231,9 +232,11 @@ LIGHT = ['color.srgb', 'color.icc', 'io.metadata', 'io.download', 'io.read', 'io
          'io.plates', 'io.tiff', 'io.png', 'io.results',
          'models.registry', 'models.catalog', 'colorizer.upsample', 'colorizer.blend', 'colorizer.foreign',
          'colorizer.engines', 'colorizer.core', 'colorizer.compare', 'colorizer.plan', 'colorizer.batch',
+         'colorizer.luma', 'colorizer.steady', 'colorizer.film', 'colorizer.encode', 'colorizer.video',
          'colorizer.processes', 'evaluate.demo', 'train.folder', 'train.recipe', 'cli.app']
 # none of these on the way from file to file
-CORE = ['torch', 'fastai', 'skimage', 'sklearn', 'scipy', 'matplotlib', 'pandas', 'timm', 'torchmetrics']
+CORE = ['torch', 'fastai', 'skimage', 'sklearn', 'scipy', 'matplotlib', 'pandas', 'timm', 'torchmetrics', 'av',
+        'cv2']
 
 def test_colouring_needs_the_core_only():
     imports = ''.join(f'import colorize_nb.{m}\n' for m in LIGHT)

@@ -31,6 +31,7 @@ PACKAGES = { # top-level module -> the extras that bring it, smallest first
     **dict.fromkeys(('starlette', 'uvicorn', 'python_multipart'), ('app', 'study')),
     'fasthtml': ('study',),
     **dict.fromkeys(('onnx', 'onnxscript'), ('export',)),
+    **dict.fromkeys(('av', 'cv2'), ('video',)),
 }
 
 def missing_extra(

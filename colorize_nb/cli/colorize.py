@@ -135,12 +135,27 @@ def _chosen_model(model, weights, onnx_io):
         raise _wrong_usage(f'{model} is no ONNX file: leave it out, or give --model FILE.onnx', '--onnx-io')
     return f'{model}@{onnx_io.value}'
 
+# %% ../../nbs/cli/01_colorize.ipynb #film1
+_EVERY = 15 # seconds between two lines on a film: ours
+
+def _film_progress():
+    "What tells how far a film is: a function for `BatchOptions.progress`."
+    started, said = {}, {}
+    def say_progress(name, done, total, before):
+        now = time.perf_counter()
+        start, first = started.setdefault(name, (now, done))
+        if now - said.setdefault(name, now) < _EVERY: return
+        said[name], speed = now, (done - first)/(now - start)
+        left = f', {(total - done)/speed/60:.0f} minutes left' if total > done else ''
+        echo(f'{name}: {done} of {max(total, done)} frames, {speed:.1f} a second{left}')
+    return say_progress
+
 # %% ../../nbs/cli/01_colorize.ipynb #c010
 @app.command()
 def colorize(
     ctx:typer.Context,
     inputs:Annotated[list[str], Argument(metavar='INPUT',
-        help="Pictures, folders (with their sub-folders), patterns like 'old/**/*.jpg', http(s) URLs, or - for "
+        help="Pictures, films, folders (with their sub-folders), patterns like 'old/**/*.jpg', http(s) URLs, or - for "
              'standard input.')],
     out:Annotated[str, Option(metavar='DIR|FILE',
         help='Folder for the results, which keep sub-folders and names; or one file; or - for standard output.')],
@@ -183,12 +198,24 @@ def colorize(
         help='Compute every pixel by formula instead of by table: slower, hardly visible.')]=False,
     watch:Annotated[bool, Option('--watch',
         help='Go on: colorize what arrives in the folders, once it is whole, until Ctrl-C.')]=False,
+    steady:Annotated[float, Option(min=0, max=1,
+        help='Films: 0 for each frame by itself, to 1 for colours that stay as a shot began.')]=.9,
+    codec:Annotated[str|None, Option(metavar='NAME',
+        help="Films: h264, hevc, vp9, ffv1 or prores; default: the source's or the nearest.")]=None,
+    crf:Annotated[int|None, Option(min=0, max=63,
+        help="Films: quality, 0 is the best; default: the codec's usual one.")]=None,
+    start:Annotated[float, Option(metavar='SECONDS', min=0,
+        help='Films: begin so many seconds after their beginning.')]=0,
+    duration:Annotated[float|None, Option(metavar='SECONDS', min=0,
+        help='Films: seconds to colorize; default: to the end.')]=None,
+    fps:Annotated[float|None, Option(metavar='N',
+        help='Each INPUT is a folder of numbered pictures, the frames of one film, so many a second.')]=None,
     workers:Annotated[int, Option(min=1, help='Number of processes.')]=1,
     allow_private:Annotated[bool, Option('--allow-private',
         help='Also fetch from addresses inside of this network.')]=False,
     as_json:Annotated[bool, Option('--json', help='For programs: one document with a row for each picture.')]=False,
 ):
-    "Colorize pictures, folders of pictures, and pictures on the net."
+    "Colorize pictures, folders of pictures, pictures on the net, and films."
     if watch: _check_watch(inputs, out, hints, workers)
     if out == '-':
         if as_json: raise _wrong_usage('--json and --out - both want the standard output: leave one out', '--json')
@@ -201,11 +228,12 @@ def colorize(
         hints=hints, palette=tuple(map(str, palette or ())), answers=answers, uncertainty=uncertainty,
         batch_size=batch_size, format=format.value, overwrite=overwrite, compare=compare, saturation=saturation,
         vivid=vivid, size=size, tta=tta, force=force, exact=exact, sizes=_parse_sizes(sizes),
+        steady=steady, codec=codec, crf=crf, start=start, duration=duration, fps=fps,
         allow_private=allow_private, debug=ctx.parent.params['debug'])
     shard, device = shard_from_env(), shard_device(device.value)
     def total():
         with wrong_usage():
-            jobs = plan_files(inputs, out, format.value, compare, bool(sizes), answers, uncertainty)
+            jobs = plan_files(inputs, out, format.value, compare, bool(sizes), answers, uncertainty, codec, fps)
             if hints: check_one_image(jobs)
             return len(take_shard(jobs, shard))
     model = _chosen_model(model, weights, onnx_io)
@@ -224,7 +252,7 @@ def colorize(
                            '--vivid')
     if out == '-': return _to_stdout(inputs, lambda folder: colorize_files(inputs, folder, colorizer, **options))
     if watch: return _watch(inputs, out, colorizer, options, as_json)
-    _report(colorize_files(inputs, out, colorizer, shard=shard, **options), n, out, as_json)
+    _report(colorize_files(inputs, out, colorizer, shard=shard, progress=_film_progress(), **options), n, out, as_json)
 
 # %% ../../nbs/cli/01_colorize.ipynb #c023
 @app.command()

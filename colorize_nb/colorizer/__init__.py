@@ -12,7 +12,8 @@ _MODULES = dict( # module of this package: the names that it lends
     batch=['colorize_files', 'colorize_in_processes'],
     compare=['side_by_side', 'sizes_sheet'],
     onnx=['export_onnx'],
-    restore=['colorize_tiles', 'fill_color'])
+    restore=['colorize_tiles', 'fill_color'],
+    video=['colorize_film'])
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = list(_WHERE)
 

@@ -85,6 +85,7 @@ def _save(picture, colour, path, metadata, model=''):
 
 def _read_image(job, options, files):
     "Read an image, or pass it on if it has colours: the picture, what opens a TIFF of many pages again, its hints."
+    if job.is_film: return _check_film(job, options), job.source, None
     x = _fetch(job, options)
     picture = open_picture(x, job.name)
     if picture.pages > 1 and _format(job.target) == 'TIFF': return picture, x, None
@@ -266,6 +267,23 @@ def _describe_pages(job, seen, metadata, own):
     if own: notes.append(f'{own} of {len(seen)} pages of {name} have colours already and are passed on as they are')
     return '; '.join(notes)
 
+# %% ../../nbs/colorizer/05_batch.ipynb #film1
+def _check_film(job, options):
+    "Refuse a film that cannot be coloured here; nothing of it is kept in hand."
+    if is_url(job.source) or job.source == '-': raise ValueError(f"{job.name} is a film: save it first")
+    if options.hints is not None: raise ValueError(f"{job.name} is a film, and hints are for pictures: leave them out")
+
+def _colorize_film(job, options, files, colorizer, interrupt):
+    "Colorize and write a film."
+    from colorize_nb.colorizer.video import colorize_film, open_film
+    if not options.force and open_film(job.source, options.fps).is_colored():
+        return job._replace(target=None).result('skipped', f'{job.name} has colours already and is left as it is: '
+                                                '`force` colorizes it')
+    notes = colorize_film(job.source, job.target, colorizer, options, interrupted=lambda: interrupt.requested,
+                          compare=options.compare and job.files(True)[1] in files)
+    if hints := job.hints_file(): notes.append(f'{hints.name} was left out: hints are for pictures')
+    return job.result('done', '; '.join(notes))
+
 # %% ../../nbs/colorizer/05_batch.ipynb #c023
 _MAX_PIXELS = LIMITS.waiting # in hand at once
 
@@ -342,7 +360,7 @@ def _make_task(job, files):
     if isinstance(files, Result): return _Task(job, [], 0, _finished(files))
     return _Task(job, files, _count_pixels(job.source))
 
-def _run_network(tasks, colorizer, pool, options):
+def _run_network(tasks, colorizer, pool, options, interrupt):
     "Predict the chroma of what was read, and hand it on to be written."
     tasks = [o for o in tasks if not o.ended]
     read = {o: o.future.result() for o in tasks} # (picture, what opens an album again or None, hints, seconds)
@@ -353,7 +371,8 @@ def _run_network(tasks, colorizer, pool, options):
     share = (time.perf_counter() - start)/max(1, len(single))
     for o in tasks:
         picture, album, hints, seconds = read[o]
-        if album is not None:
+        if o.job.is_film: res = _run_step(_colorize_film, o.job, options, seconds, o.files, colorizer, interrupt)
+        elif album is not None:
             res = _run_step(_colorize_pages, o.job, options, seconds, o.files, album, picture, colorizer)
         else:
             res = _run_step(_check_answer, o.job, options, seconds + share, o.files, picture, abs_[o], colorizer,
@@ -405,7 +424,7 @@ def run_pipeline(
             batch = _next_batch(unpredicted, options.batch_size)
             if batch and all(o.future.done() for o in batch): # the network
                 for _ in batch: unpredicted.popleft()
-                _run_network(batch, colorizer, pool, options)
+                _run_network(batch, colorizer, pool, options, interrupt)
             else: wait([o.future for o in [in_hand[0], *batch] if not o.future.done()], return_when=FIRST_COMPLETED)
     if interrupt.requested: raise KeyboardInterrupt
 

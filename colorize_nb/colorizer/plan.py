@@ -12,15 +12,17 @@ __all__ = ['BatchOptions', 'Result', 'Job', 'plan_files', 'input_ids', 'files_to
 import glob, hashlib, inspect, os, re, unicodedata
 from collections import Counter
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Callable, Iterable, Mapping, NamedTuple
 from urllib.parse import unquote, urlsplit
 from zipfile import BadZipFile
 
 from .core import working_shape
+from .encode import target_suffix
 from .hints import applied_hints, hints_path, is_hints_name
 from ..io.download import is_url
-from ..io.files import SUFFIXES
+from ..io.files import SUFFIXES, is_film
 from ..io.layers import RESULT_FORMATS, has_layers
 from ..io.write import sweep
 
@@ -46,11 +48,22 @@ class BatchOptions:
     palette:tuple=() # colour photographs, paths, that lend their colours
     answers:int=0 # also write NAME-1, NAME-2...: so many different colourings
     uncertainty:bool=False # also write NAME_uncertainty.png: where the model guesses
+    steady:float=.9 # of films: 0 for each frame by itself, to 1 for colours that stay as a shot began
+    codec:str|None=None # of films: h264, hevc, vp9, ffv1, prores; None: the source's or the nearest
+    crf:int|None=None # of films: quality of the codec, 0 is the best; None: the codec's usual one
+    start:float=0 # of films: begin so many seconds after their beginning
+    duration:float|None=None # of films: seconds to colorize; None: to the end
+    fps:float|None=None # frames a second: each input is a folder of numbered frames; None: films are files
+    progress:Callable|None=None # of films: called after each frame with (name, frames done, frames in all, found done)
 
     def __post_init__(self):
         self.sizes = tuple(self.sizes)
         self.palette = (self.palette,) if isinstance(self.palette, (str, Path)) else tuple(self.palette)
         if not 0 <= self.answers <= 32: raise ValueError(f"expected 0 to 32 answers, got {self.answers}: 4 is usual")
+        if not 0 <= self.steady <= 1:
+            raise ValueError(f"expected a steadiness from 0 to 1, got {self.steady}: .9 is usual")
+        if self.start < 0 or self.duration is not None and self.duration <= 0:
+            raise ValueError("expected a start of at least 0 seconds and a duration of more than 0")
         if self.batch_size < 1:
             raise ValueError(f"expected a batch size of at least 1, got {self.batch_size}: 4 is usual")
         if self.threads is not None and self.threads < 1:
@@ -86,9 +99,11 @@ def _error_message(error, source):
 # %% ../../nbs/colorizer/04_plan.ipynb #c016
 _TAKEN = '', ''
 _OTHER = 'skipped', 'is not a picture by its name: give the file itself to try it'
+_FILM = 'skipped', 'is a film: pip install "colorize_nb[video]" to have films colorized'
 
 def _status(name):
     "(status, message) of a file by its name, both empty if it is taken."
+    if is_film(name): return _TAKEN if find_spec('av') and find_spec('cv2') else _FILM
     return _TAKEN if os.path.splitext(name)[1].lower() in SUFFIXES else _OTHER
 
 def _same_file(a, b): return os.path.exists(a) and os.path.exists(b) and os.path.samefile(a, b)
@@ -149,8 +164,9 @@ def _url_name(url):
     name = re.sub(r'[\x00-\x1f<>:"/\\|?*]', '_', last).strip(' .')
     return name.encode('utf-8', 'replace')[-200:].decode('utf-8', 'ignore') or 'picture' # most disks allow 255 bytes
 
-def _with_format(rel, format):
-    "Path `rel` with the suffix of `format`."
+def _with_format(rel, format, codec=None):
+    "Path `rel` with the suffix of `format`; a film's with one that holds `codec`."
+    if is_film(rel): return rel.with_suffix(target_suffix(rel.suffix, codec))
     suffix = rel.suffix.lower()
     new = '.png' if format == 'keep' else f'.{format}'
     same = format == 'keep' or RESULT_FORMATS.get(suffix) == RESULT_FORMATS[new]
@@ -178,10 +194,16 @@ class Job(NamedTuple):
         if self.target is None: return []
         files = [self.target]
         if compare: files.append(_flat(_tagged(self.target, '_compare')))
+        if self.is_film: return files # what else there is for pictures
         if sizes: files.append(_tagged(self.target, '_sizes').with_suffix('.png'))
         files += [_tagged(self.target, f'-{i}') for i in range(1, answers + 1)]
         if uncertainty: files.append(_tagged(self.target, '_uncertainty').with_suffix('.png'))
         return files
+
+    @property
+    def is_film(self)->bool: # otherwise it is a picture
+        "Whether the result is a film."
+        return self.target is not None and is_film(self.target)
 
     def hints_file(self,
         given:str|Path|None=None, # named for this image; None: look beside it
@@ -269,12 +291,25 @@ def _expand_all(inputs, out):
         else: yield x, Path(Path(x).name), *_TAKEN
 
 def _is_file_name(out):
-    "Whether `out` names the result's file, not a folder: it ends like an image that can be written."
-    return Path(out).suffix.lower() in RESULT_FORMATS and not os.path.isdir(out)
+    "Whether `out` names the result's file, not a folder: it ends like an image that can be written, or a film."
+    return (Path(out).suffix.lower() in RESULT_FORMATS or is_film(out)) and not os.path.isdir(out)
 
+def _frame_folders(inputs):
+    "As `_expand_all`, of folders that are each a film of numbered frames."
+    for x in map(os.fspath, inputs):
+        name = os.path.basename(os.path.abspath(x))
+        if os.path.isdir(x): yield x, Path(f'{name}.mkv'), *_TAKEN
+        else: yield x, None, 'failed', 'is no folder of numbered frames: leave fps out for a film in a file'
+
+# %% ../../nbs/colorizer/04_plan.ipynb #film5
 def _name_one(jobs, out, format):
     "The plan of a single image whose result is the file `out`."
-    if format != 'keep' and RESULT_FORMATS[f'.{format}'] != RESULT_FORMATS[out.suffix.lower()]:
+    wrong = [j for j in jobs if j.target and j.is_film != is_film(out)]
+    if wrong:
+        kinds = ('a film', 'a picture') if is_film(out) else ('a picture', 'a film')
+        raise ValueError(f"{out} is {kinds[0]} by its name, and {wrong[0].source} is {kinds[1]}: name another file, "
+                         "or give a folder for the results")
+    if format != 'keep' and not is_film(out) and RESULT_FORMATS[f'.{format}'] != RESULT_FORMATS[out.suffix.lower()]:
         raise ValueError(f"{out} is no {format} by its name: leave the format out, or give a folder for the results")
     if len(jobs) != 1:
         raise ValueError(f"{out} holds one image, and there are {len(jobs)}: give a folder for the results")
@@ -288,6 +323,8 @@ def plan_files(
     sizes:bool=False, # one more with a sheet of working sizes
     answers:int=0, # so many more with different colourings
     uncertainty:bool=False, # one more that shows where the model guesses
+    codec:str|None=None, # of films, see `choose_coding`
+    fps:float|None=None, # frames a second: each input is a folder of numbered frames
 )->list: # of `Job`, in order, each input once
     "Plan which input goes where; nothing is read or written."
     inputs = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
@@ -298,9 +335,9 @@ def plan_files(
     if os.path.exists(out) and not os.path.isdir(out) and not single:
         raise ValueError(f"{out} is a file: name a folder for the results")
     jobs, out = {}, Path(out)
-    for source, rel, status, message in _expand_all(inputs, out):
+    for source, rel, status, message in _frame_folders(inputs) if fps else _expand_all(inputs, out):
         if status: job = Job(source, None, status, f'{source} {message}')
-        else: job = Job(source, out/_with_format(rel, format))
+        else: job = Job(source, out/_with_format(rel, format, codec))
         key = _absolute(source)
         if key not in jobs or jobs[key].status: jobs[key] = job
     jobs = list(jobs.values())
@@ -412,7 +449,7 @@ def plan_share(
 )->tuple: # (list of `Job`, set of files that no result may overwrite)
     "Plan a run and take this process's share."
     jobs = plan_files(inputs, out, options.format, options.compare, bool(options.sizes), options.answers,
-                      options.uncertainty)
+                      options.uncertainty, options.codec, options.fps)
     if options.hints is not None: check_one_image(jobs)
     return take_shard(jobs, shard), input_ids(jobs)
 

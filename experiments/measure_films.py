@@ -1,0 +1,121 @@
+"""Colorize films whose colours and motion are known: how steady, how true, how fast?
+
+    python experiments/measure_films.py
+
+makes twelve films of photographs (pan, zoom, a disc that crosses), colorizes each with several values of `steady`, and
+then two larger ones against the clock, beside decoding and encoding alone. A few minutes of two cores; it writes
+nbs/results/films.json.
+"""
+import argparse
+import json
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import av
+import numpy as np
+from skimage.color import rgb2lab
+
+from colorize_nb.colorizer.core import Colorizer
+from colorize_nb.colorizer.encode import PartWriter, choose_coding, chroma_shape, colored_frame
+from colorize_nb.colorizer.film import Film
+from colorize_nb.colorizer.video import colorize_film
+from colorize_nb.evaluate.films import KINDS, MadeFilm, flicker
+from colorize_nb.io.write import versions
+
+OUT = Path(__file__).resolve().parent.parent/'nbs'/'results'/'films.json'
+PHOTOS, STEADY = ('china', 'flower', 'chelsea', 'coffee'), (0, .5, .9, 1)
+SIZES = {'480p': (854, 480), '1080p': (1920, 1080)}
+
+def write(path, grays, codec='ffv1'):
+    "A gray film of uint8 arrays of full range"
+    with av.open(str(path), 'w') as c:
+        v = None
+        for i, g in enumerate(grays):
+            if v is None:
+                v = c.add_stream(codec, rate=25)
+                v.width, v.height, v.pix_fmt = g.shape[1], g.shape[0], 'yuv420p'
+                v.codec_context.color_range, v.codec_context.colorspace = 2, 1
+            f = av.VideoFrame(g.shape[1], g.shape[0], 'yuv420p')
+            for k, p in enumerate(f.planes):
+                rows = np.frombuffer(p, np.uint8).reshape(-1, p.line_size)
+                rows[:] = 128
+                if not k: rows[:, :g.shape[1]] = g
+            f.pts = i
+            c.mux(v.encode(f))
+        c.mux(v.encode(None))
+    return path
+
+def rgbs(path):
+    "Frames as FFmpeg converts them, (h,w,3) uint8"
+    with av.open(str(path)) as c: return [f.to_ndarray(format='rgb24') for f in c.decode(video=0)]
+
+def psnr(some, others):
+    "Of a whole film, 8 bits"
+    error = np.mean([np.mean((a.astype(float) - b)**2) for a, b in zip(some, others, strict=True)])
+    return float(10*np.log10(255**2/error))
+
+def chroma(frames): return [np.moveaxis(rgb2lab(f)[..., 1:], -1, 0).astype(np.float32) for f in frames]
+
+class Counted:
+    "A colorizer that counts its predictions"
+    def __init__(self, c): self.c, self.name, self.size, self.saturation, self.n = c, c.name, c.size, c.saturation, 0
+    def predict_ab(self, pictures, **kw):
+        self.n += len(pictures)
+        return self.c.predict_ab(pictures, **kw)
+
+def measure(film, colorizer, folder):
+    "Figures of one film"
+    frames = list(film.frames())
+    old, true = write(folder/'old.mkv', (f.gray for f in frames)), [f.rgb for f in frames]
+    row = dict(kind=film.kind, photo=film.photo, flicker_true=flicker(chroma(true), frames),
+               psnr_gray=psnr([np.stack([f.gray]*3, -1) for f in frames], true))
+    for steady in STEADY:
+        counted = Counted(colorizer)
+        colorize_film(old, folder/'new.mkv', counted, steady=steady)
+        new = rgbs(folder/'new.mkv')
+        row[f'{steady:g}'] = dict(flicker=flicker(chroma(new), frames), psnr=psnr(new, true), predictions=counted.n)
+    return row
+
+def speed(size, colorizer, folder, n):
+    "Frames a second: decoded and encoded alone, and coloured; H.264 both"
+    frames = [f.gray for f in MadeFilm('pan', n=n, size=size, grain=2).frames()]
+    old = write(folder/'old.mp4', frames, 'libx264')
+    film = Film(old)
+    coding = choose_coding(film.info)
+    def alone():
+        w = PartWriter(folder/'alone', film.info, coding)
+        planes = np.full((2, *chroma_shape(coding, film.info)), 128, np.uint8)
+        for f in film.frames(): w.write(colored_frame(f, planes, coding, film.info))
+        w.close()
+    colorize_film(old, folder/'warm.mp4', colorizer, duration=.2)
+    res = {}
+    for name, f in (('alone', alone), ('colorized', lambda: colorize_film(old, folder/'new.mp4', colorizer)),
+                    ('by itself', lambda: colorize_film(old, folder/'new.mp4', colorizer, steady=0))):
+        start = time.perf_counter()
+        f()
+        res[name] = n/(time.perf_counter() - start)
+    return res
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    p.add_argument('--out', type=Path, default=OUT)
+    p.add_argument('--frames', type=int, default=36)
+    p.add_argument('--no-speed', action='store_true', help='leave the clock out, on a machine that does other things')
+    args = p.parse_args()
+    colorizer, films, speeds = Colorizer.from_pretrained('default'), [], {}
+    with TemporaryDirectory() as tmp:
+        for i, kind in enumerate(KINDS):
+            for j, photo in enumerate(PHOTOS):
+                other = 'coffee' if photo != 'coffee' else 'china'
+                film = MadeFilm(kind, photo, args.frames, seed=10*i + j, other=other)
+                films.append(measure(film, colorizer, Path(tmp)))
+                print(kind, photo, json.dumps(films[-1]), flush=True)
+        for name, size in {} if args.no_speed else SIZES.items():
+            speeds[name] = speed(size, colorizer, Path(tmp), 60)
+            print(name, speeds[name], flush=True)
+    plan = dict(frames=args.frames, size=[320, 240], grain=4, pumping=.02, model='default')
+    text = json.dumps(dict(plan=plan, films=films, speed=speeds, versions=versions()), indent=1)
+    args.out.write_text(text + '\n', encoding='utf-8')
+
+if __name__ == '__main__': main()
