@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 TOOLS = Path(__file__).resolve().parent.parent/'tools'
@@ -88,6 +89,44 @@ def test_frame_of_the_settings(project, tmp_path):
     (tmp_path/'nbs'/'icon.svg').unlink()
     assert 'no such file: icon.svg' in project('Words.').stdout
 
+def test_folded_code_and_hidden_code(project, tmp_path):
+    "As Quarto has it: `code-fold: true` closes the code, `echo: false` leaves it out; outputs stay"
+    (tmp_path/'nbs'/'01_page.ipynb').write_text(notebook(
+        ('markdown', '# Page\n\n> Two.'), ('code', 'shown = 1'), ('code', '#| code-fold: true\nproof = 1'),
+        ('code', '#| code-fold: true\n"""\n```\n"""'), ('code', '#| echo: false\nsecret = 1')))
+    out = tmp_path/'site'
+    done = project('Words.', '--out', str(out))
+    assert done.returncode == 0, done.stdout + done.stderr
+    md = (out/'page.md').read_text(encoding='utf-8')
+    first, second, third = md.split('<details class="code"><summary>Code</summary>\n\n')
+    assert first.split('![')[0].endswith('```python\nshown = 1\n```\n\n\n    \n') and 'secret' not in md
+    assert second.startswith('````python\nproof = 1\n````\n\n</details>')
+    assert third.startswith('````python\n"""\n```\n"""\n````\n\n</details>') and md.count('![png]') == 4
+    page = (out/'page.html').read_text(encoding='utf-8')
+    assert page.count('<details class="code">') == 2 and page.count('alt="Figure: Page"') == 4
+
+def test_folded_cells_without_outputs_are_one():
+    sys.path.insert(0, str(TOOLS))
+    from check_docs import standard
+    nb = nbformat.reads(notebook(('code', '#| code-fold: true\na = 1'), ('code', '#| code-fold: true\nb = 2')), 4)
+    for c in nb.cells: c.outputs = []
+    cell, = standard(nb).cells
+    assert cell.cell_type == 'markdown' and cell.source.count('<summary>') == cell.source.count('</details>') == 1
+    assert 'a = 1' in cell.source and 'b = 2' in cell.source
+
+def test_tests_are_folded():
+    "`make export` folds the code under a heading \"Tests\", and only that"
+    sys.path.insert(0, str(TOOLS))
+    from heads import folded
+    nb = json.loads(notebook(('markdown', '# Page\n\n> Two.'), ('code', 'use()'), ('markdown', '## Tests'),
+                             ('code', 'assert 1'), ('code', '#| hide\nassert 2'), ('code', '#| code-fold: true\nassert 3'),
+                             ('markdown', 'Words.\n\n## Testing others'), ('code', 'assert 4')))
+    for c in nb['cells']: c['source'] = c['source'].splitlines(keepends=True)
+    made = [''.join(c['source']) for c in folded(nb)['cells'] if c['cell_type'] == 'code']
+    assert made == ['use()', '#| code-fold: true\nassert 1', '#| hide\nassert 2', '#| code-fold: true\nassert 3',
+                    'assert 4']
+    assert folded(folded(nb)) == folded(nb)
+
 def test_scripts_of_other_servers_are_removed(tmp_path):
     "What Quarto writes where a page has a table of pandas (quarto-cli, src/core/jupyter/widgets.ts)"
     ours = '<script src="../site_libs/quarto-html/quarto.js"></script><script>go()</script>'
@@ -102,6 +141,16 @@ def test_scripts_of_other_servers_are_removed(tmp_path):
     done = subprocess.run([sys.executable, str(TOOLS/'no_cdn.py'), str(tmp_path)], capture_output=True, text=True)
     assert done.stdout == 'no_cdn: 1 pages had scripts of other servers\n', done.stderr
     assert (tmp_path/'rooms'/'page.html').read_text() == (tmp_path/'plain.html').read_text() == f'<head>{ours}</head>'
+
+def test_alternative_texts():
+    "Only where there is none; as Quarto and as nbconvert write the pictures of a code cell"
+    sys.path.insert(0, str(TOOLS))
+    from alt_texts import with_alts
+    own, heading = '<img src="a.png" alt="A cat">', '<h2 id="x">A <code>"loss"</code>\n&amp; more</h2>'
+    assert with_alts(f'{own}<img src="b.png">') == f'{own}<img alt="Figure" src="b.png">'
+    said = '<img alt="Figure: A &quot;loss&quot; &amp; more" '
+    assert with_alts(f'{heading}<p><img src="c.svg"\nclass="d" alt="svg" /></p>{own}') == (
+        f'{heading}<p>{said}src="c.svg"\nclass="d" /></p>{own}')
 
 def test_import_that_uses_what_is_not_run(project, tmp_path):
     (tmp_path/'nbs'/'01_page.ipynb').write_text(notebook(('markdown', '# Page\n\n> Two.'), ('code', 'x = 1'),
@@ -118,7 +167,7 @@ def test_readme(tmp_path):
     nb = tmp_path/'nbs'/'index.ipynb'
     nb.parent.mkdir()
     nb.write_text(notebook(('markdown', '![a](images/a.jpg) [b](01_b.ipynb) [c](#c) [d](https://d.org)'),
-                           ('code', '#| hide\nsecret()'),
+                           ('code', '#| hide\nsecret()'), ('markdown', '<!-- site only -->\n\nA slider, secret.'),
                            ('code', '#| eval: false\nshown()')))
     text = readme(nb)
     assert '![a](nbs/images/a.jpg) [b](nbs/01_b.ipynb) [c](#c) [d](https://d.org)' in text

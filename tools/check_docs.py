@@ -18,7 +18,9 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pypandoc
+import try_it
 import yaml
+from alt_texts import with_alts
 from nbconvert import MarkdownExporter
 from nbdev.config import get_config
 from nbdev.serve import proc_nbs
@@ -27,20 +29,33 @@ TOOLS = Path(__file__).resolve().parent
 # what a cell may hold
 KEYS = {'markdown': ['attachments'], 'raw': ['attachments'], 'code': ['execution_count', 'outputs']}
 
+HIDDEN = re.compile(r'^#\|\s*(echo:\s*false|code-fold:\s*true)', re.M)
+FOLD, END = '<details class="code"><summary>Code</summary>\n\n', '\n\n</details>'
+
+def fold(cells, source):
+    "Add code to the list `cells` as a Markdown cell that is closed; to the one before, if that is such a cell too"
+    code = f'````python\n{source.strip()}\n````'
+    last = cells[-1].source if cells else ''
+    if last.startswith(FOLD): cells[-1].source = f'{last.removesuffix(END)}\n\n{code}{END}'
+    else: cells.append(nbformat.v4.new_markdown_cell(FOLD + code + END))
+
 def standard(nb):
     """Notebook `nb` with only the keys that nbformat knows, as Quarto would show it: cells with `echo: false` become
-    their output"""
+    their output, code of cells with `code-fold: true` is closed"""
     cells = []
     for c in nb.cells:
         c = nbformat.from_dict({'metadata': {},
                                 **{k: c[k] for k in ['cell_type', 'id', 'source', *KEYS[c.cell_type]] if k in c}})
         if c.cell_type == 'code':
             c.setdefault('execution_count', None)
-            if re.search(r'^#\|\s*echo:\s*false', c.source, re.M):
+            hidden = HIDDEN.search(c.source)
+            c.source = re.sub(r'^#\|.*\n?', '', c.source, flags=re.M)
+            if hidden:
+                if 'fold' in hidden[1] and c.source.strip(): fold(cells, c.source)
                 if not c.outputs: continue
                 shown = [o.get('data', {}).get('text/markdown', '') for o in c.outputs]
                 if any(shown): c = nbformat.v4.new_markdown_cell('\n\n'.join(map(str, shown)))
-            c.source = re.sub(r'^#\|.*\n?', '', c.source, flags=re.M)
+                else: c.metadata['transient'] = dict(remove_source=True) # as nbconvert calls it
         cells.append(c)
     return nbformat.from_dict(dict(cells=cells, metadata={'language_info': {'name': 'python'}}, nbformat=4,
                                    nbformat_minor=5))
@@ -50,17 +65,6 @@ def front_matter(nb):
     raw = ''.join(c.source for c in nb.cells if c.cell_type == 'raw')
     m = re.search(r'^---\n(.*?)^---', raw, re.M | re.S)
     return yaml.safe_load(m[1]) if m else {}
-
-def described(md):
-    """Markdown in which every picture of a code cell has an alternative text, not `png`: what the heading above it
-    says"""
-    lines, heading, code = md.split('\n'), '', False
-    for i, line in enumerate(lines):
-        if line.startswith('```'): code = not code
-        if code: continue
-        if line.startswith('#'): heading = re.sub(r'[][`*]|\{.*', '', line.lstrip('# ')).strip()
-        lines[i] = re.sub(r'^!\[(?:png|jpeg|svg)\]\(', f'![Figure: {heading}](' if heading else '![Figure](', line)
-    return '\n'.join(lines)
 
 class Frame:
     "What stands around every page, from the settings of Quarto"
@@ -123,13 +127,14 @@ def write_page(page, md, matter, frame, notebook, nbs, out):
                      before=frame.navbar(rel) + frame.sidebar(rel, nbs) + '<main>',
                      after='</main>' + frame.foot(rel, notebook))
         for k, v in parts.items(): (Path(tmp)/k).write_text(v, encoding='utf-8')
-        done = subprocess.run([pypandoc.get_pandoc_path(), '--from=markdown+autolink_bare_uris', '--to=html',
+        done = subprocess.run([pypandoc.get_pandoc_path(), '--from=markdown+autolink_bare_uris-implicit_figures', '--to=html',
                                '--standalone', '--mathml', f'--metadata=pagetitle:{title}', '--metadata=lang:en',
                                f"--metadata=subtitle:{matter.get('description', '').replace('`', '')}",
                                '--metadata=document-css:false', f'--css={up}styles.css', f'--css={up}plain.css',
                                f'--include-in-header={tmp}/head', f'--include-before-body={tmp}/before',
                                f'--include-after-body={tmp}/after', '-o', str(page)],
                               input=md, capture_output=True, text=True, encoding='utf-8')
+    if page.exists(): page.write_text(with_alts(page.read_text(encoding='utf-8')), encoding='utf-8', newline='\n')
     return [' '.join(o.split())[:200] for o in re.split(r'^(?=\[)', done.stderr, flags=re.M) if o.strip()]
 
 def build(proc, out, cfg):
@@ -153,13 +158,13 @@ def build(proc, out, cfg):
             pic = page.parent/name
             pic.parent.mkdir(parents=True, exist_ok=True)
             pic.write_bytes(data)
-        md = described(md)
         page.with_suffix('.md').write_text(md, encoding='utf-8')
         complaints += [f'{rel}: {o}' for o in write_page(page, md, matter[rel], frame, rel.as_posix(), nbs, out)]
         pages[page.relative_to(out).as_posix()] = rel.as_posix()
     shutil.copy(TOOLS/'plain.css', out)
     if (nbs/'styles.css').exists(): shutil.copy(nbs/'styles.css', out)
-    if (nbs/'images').exists(): shutil.copytree(nbs/'images', out/'images', dirs_exist_ok=True)
+    for d in ('images', 'try_it'):
+        if (nbs/d).exists(): shutil.copytree(nbs/d, out/d, dirs_exist_ok=True)
     return pages, complaints
 
 class Links(HTMLParser):
@@ -262,6 +267,9 @@ def main():
     with tempfile.TemporaryDirectory() as tmp:
         out = (args.out or Path(tmp)).resolve()
         pages, complaints = build(proc, out, cfg)
+        if args.out and (out/'try_it').exists():
+            try: try_it.serve(out)
+            except try_it.NotFetchedError as e: print(f'The page "Try it" cannot colour here: {e}')
         site = Site(out, cfg.nbs_path.resolve(), pages, cfg.doc_url, cfg.git_url)
         bad = {p: probs for p in pages if (probs := site.problems(p))}
     for page, probs in bad.items():
