@@ -119,8 +119,9 @@ def test_tests_are_folded():
     sys.path.insert(0, str(TOOLS))
     from heads import folded
     nb = json.loads(notebook(('markdown', '# Page\n\n> Two.'), ('code', 'use()'), ('markdown', '## Tests'),
-                             ('code', 'assert 1'), ('code', '#| hide\nassert 2'), ('code', '#| code-fold: true\nassert 3'),
-                             ('markdown', 'Words.\n\n## Testing others'), ('code', 'assert 4')))
+                             ('code', 'assert 1'), ('code', '#| hide\nassert 2'),
+                             ('code', '#| code-fold: true\nassert 3'), ('markdown', 'Words.\n\n## Testing others'),
+                             ('code', 'assert 4')))
     for c in nb['cells']: c['source'] = c['source'].splitlines(keepends=True)
     made = [''.join(c['source']) for c in folded(nb)['cells'] if c['cell_type'] == 'code']
     assert made == ['use()', '#| code-fold: true\nassert 1', '#| hide\nassert 2', '#| code-fold: true\nassert 3',
@@ -141,6 +142,46 @@ def test_scripts_of_other_servers_are_removed(tmp_path):
     done = subprocess.run([sys.executable, str(TOOLS/'no_cdn.py'), str(tmp_path)], capture_output=True, text=True)
     assert done.stdout == 'no_cdn: 1 pages had scripts of other servers\n', done.stderr
     assert (tmp_path/'rooms'/'page.html').read_text() == (tmp_path/'plain.html').read_text() == f'<head>{ours}</head>'
+
+MODULE = """
+class A:
+    "Doc."
+    def __init__(self, x): "Take it."
+    def shown(self): "Has a heading."
+    def run(self, x:int, *more, fast=False, **kw)->int: "Run `x`.\\n\\nSlowly."
+    @staticmethod
+    def make(name): "Make one."
+    @property
+    def size(self)->int: "Its size."
+    @size.setter
+    def size(self, v): "Set it."
+    def bare(self): pass
+    def _own(self): "Private."
+class _B:
+    def f(self): "Hidden."
+"""
+
+def test_members_of_a_class():
+    sys.path.insert(0, str(TOOLS))
+    from members import with_members
+    def code(source): return dict(cell_type='code', id=source, source=source)
+    cells = [code('show_doc(A)'), code('show_doc(A.shown)'), code('show_doc(other)'), code('A(1).run(2)')]
+    made = with_members(cells, MODULE)
+    assert [c for c in made if c in cells] == cells and len(made) == 5 and made[1]['cell_type'] == 'markdown'
+    assert made[1]['source'] == ('Also in `A`:\n\n- `run(x, *more, fast, **kw)`: Run `x`.\n- `make(name)`: Make one.\n'
+                                 '- `size`: Its size.')
+
+def test_members_of_prepared_notebooks(tmp_path):
+    "As Quarto calls it: in _proc it writes, twice the same, elsewhere not"
+    page = dict(cells=[dict(cell_type='code', id='a', metadata={}, source=['show_doc(EpochSeed)'])])
+    for folder in ('_proc', 'nbs'):
+        (tmp_path/folder/'train').mkdir(parents=True)
+        file = tmp_path/folder/'train'/'05_callbacks.ipynb'
+        file.write_text(json.dumps(page))
+        for _ in range(2): subprocess.run([sys.executable, str(TOOLS/'members.py')], cwd=tmp_path/folder, check=True)
+        cells = json.loads(file.read_text())['cells']
+        assert len(cells) == (2 if folder == '_proc' else 1)
+        if folder == '_proc': assert '`before_epoch()`: Seed for this epoch.' in cells[1]['source']
 
 def test_alternative_texts():
     "Only where there is none; as Quarto and as nbconvert write the pictures of a code cell"

@@ -21,6 +21,7 @@ import pypandoc
 import try_it
 import yaml
 from alt_texts import with_alts
+from members import module_of, with_members
 from nbconvert import MarkdownExporter
 from nbdev.config import get_config
 from nbdev.serve import proc_nbs
@@ -127,8 +128,9 @@ def write_page(page, md, matter, frame, notebook, nbs, out):
                      before=frame.navbar(rel) + frame.sidebar(rel, nbs) + '<main>',
                      after='</main>' + frame.foot(rel, notebook))
         for k, v in parts.items(): (Path(tmp)/k).write_text(v, encoding='utf-8')
-        done = subprocess.run([pypandoc.get_pandoc_path(), '--from=markdown+autolink_bare_uris-implicit_figures', '--to=html',
-                               '--standalone', '--mathml', f'--metadata=pagetitle:{title}', '--metadata=lang:en',
+        done = subprocess.run([pypandoc.get_pandoc_path(), '--from=markdown+autolink_bare_uris-implicit_figures',
+                               '--to=html', '--standalone', '--mathml', f'--metadata=pagetitle:{title}',
+                               '--metadata=lang:en',
                                f"--metadata=subtitle:{matter.get('description', '').replace('`', '')}",
                                '--metadata=document-css:false', f'--css={up}styles.css', f'--css={up}plain.css',
                                f'--include-in-header={tmp}/head', f'--include-before-body={tmp}/before',
@@ -150,7 +152,8 @@ def build(proc, out, cfg):
     frame = Frame(settings(nbs), cfg.git_url.rstrip('/') + '/', cfg.doc_url.rstrip('/') + '/',
                   {rel.as_posix(): (names[rel].as_posix(), titles[rel]) for rel in read})
     for rel, nb in read.items():
-        page = out/names[rel]
+        page, module = out/names[rel], module_of(rel, nbs.parent)
+        if module: nb.cells = list(map(nbformat.from_dict, with_members(nb.cells, module.read_text(encoding='utf-8'))))
         page.parent.mkdir(parents=True, exist_ok=True)
         md, res = exporter.from_notebook_node(standard(nb),
                                               {'output_files_dir': page.stem + '_files', 'unique_key': page.stem})

@@ -29,15 +29,17 @@ def archive(cache, version=VERSION, integrity=INTEGRITY):
         done = subprocess.run([npm, 'pack', f'onnxruntime-web@{version}', '--silent'], cwd=cache, capture_output=True,
                               text=True, encoding='utf-8')
         if done.returncode or not path.exists():
-            raise NotFetchedError(f"npm could not fetch onnxruntime-web {version} ({' '.join(done.stderr.split())[:200]}): "
-                                  "look at the network, then build again")
+            why = ' '.join(done.stderr.split())[:200]
+            raise NotFetchedError(f"npm could not fetch onnxruntime-web {version} ({why}): look at the network, then "
+                                  "build again")
     found = base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
     if found != integrity:
-        raise NotFetchedError(f'{path} is not the onnxruntime-web {version} that was reviewed: remove it and build again')
+        raise NotFetchedError(f'{path} is not the onnxruntime-web {version} that was reviewed: remove it, then build '
+                              'again')
     return path
 
 def serve(out, root=ROOT, runtime=None):
-    "Put all that the page fetches into the folder `try_it` of the site `out`; `runtime`: the archive, if it is at hand"
+    "Put what the page fetches into the folder `try_it` of the site `out`; `runtime`: the archive, if it is at hand"
     out, model = Path(out)/'try_it', Path(root)/'colorize_nb'/'weights'/'default'
     out.mkdir(parents=True, exist_ok=True)
     for f in (Path(root)/'nbs'/'try_it'/'try_it.js', model/'model.onnx', model/'model.json'): shutil.copy(f, out)
