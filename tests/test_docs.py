@@ -36,7 +36,7 @@ def project(tmp_path):
     return check
 
 good = ['[x](01_page.ipynb)', '[x](page.html#a-heading)', '[x](https://docs.example.org/tiny/page.html#a-heading)',
-        '![x](images/here.png)',
+        '![x](images/here.png)', '![x](https://docs.example.org/tiny/images/here.png)',
         '[x](https://example.org/me/tiny/blob/main/pyproject.toml#L2)', '[x](https://elsewhere.example.org/nothing)',
         '$x^2$', '[x](#here)\n\n## Here']
 broken = {'[x](02_none.ipynb)': '02_none.ipynb', '[x](page.html#no-heading)': '#no-heading',
@@ -53,6 +53,8 @@ def test_good_links_and_pages_are_kept(project, tmp_path):
     assert sorted(p.name for p in out.glob('*.html')) == ['index.html', 'page.html']
     assert sorted(p.parent.name for p in out.rglob('*.png')) == ['images', 'page_files'] # the last: of the code cell
     page = (out/'page.html').read_text(encoding='utf-8')
+    index = (out/'index.html').read_text(encoding='utf-8')
+    assert index.count('<img src="images/here.png" alt="x"') == 2 # of this site: no other is asked
     assert '<title>Page</title>' in page and 'alt="Figure: A heading"' in page and '<main>' in page
 
 def test_broken_links_and_sidebar(project, tmp_path):

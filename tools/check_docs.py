@@ -162,6 +162,7 @@ def build(proc, out, cfg):
             pic.parent.mkdir(parents=True, exist_ok=True)
             pic.write_bytes(data)
         page.with_suffix('.md').write_text(md, encoding='utf-8')
+        md = md.replace(f'({frame.doc_url}images/', f"({'../'*rel.as_posix().count('/')}images/") # to be read anywhere
         complaints += [f'{rel}: {o}' for o in write_page(page, md, matter[rel], frame, rel.as_posix(), nbs, out)]
         pages[page.relative_to(out).as_posix()] = rel.as_posix()
     shutil.copy(TOOLS/'plain.css', out)

@@ -55,6 +55,7 @@ if __name__ == '__main__':
     for f in sorted(here.rglob('*.ipynb')):
         module, nb = module_of(f.relative_to(here), root), json.loads(f.read_text(encoding='utf-8'))
         if module is None: continue
-        cells = [c | dict(source=''.join(c['source'])) for c in nb['cells'] if not c['id'].startswith('members-')]
+        own = [c for c in nb['cells'] if not c.get('id', '').startswith('members-')] # none of an earlier call
+        cells = [c | dict(source=''.join(c['source'])) for c in own]
         nb['cells'] = with_members(cells, module.read_text(encoding='utf-8'))
         f.write_text(json.dumps(nb, indent=1, ensure_ascii=False), encoding='utf-8', newline='\n')
