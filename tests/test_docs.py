@@ -83,7 +83,7 @@ def test_frame_of_the_settings(project, tmp_path):
     page, index = ((out/f'{n}.html').read_text(encoding='utf-8') for n in ('page', 'index'))
     for o in ('<a href="index.html">Start</a>', '<a href="https://example.org/me/tiny">Code</a>',
               '<link rel="icon" href="icon.svg">', 'content="https://docs.example.org/tiny/images/here.png"',
-              '<details open><summary>Rooms</summary><p><a href="page.html">Page</a></p></details>',
+              '<details open><summary>Rooms</summary><p><a href="page.html" aria-current="page">Page</a></p></details>',
               '<a href="https://example.org/me/tiny/edit/main/nbs/01_page.ipynb">Edit this page</a>',
               '<a href="https://docs.example.org/tiny/">Home</a>, free'):
         assert o in page, o

@@ -75,10 +75,12 @@ class Frame:
 
     def link(self, page, target, text):
         "A link on `page` to a notebook or an address; '' if there is no such notebook"
+        here = ''
         if not re.match('https?:', target):
             if target not in self.notebooks: return ''
+            here = ' aria-current="page"' if self.notebooks[target][0] == page else ''
             target = os.path.relpath(self.notebooks[target][0], Path(page).parent).replace(os.sep, '/')
-        return f'<a href="{html.escape(target)}">{html.escape(text)}</a>'
+        return f'<a href="{html.escape(target)}"{here}>{html.escape(text)}</a>'
 
     def navbar(self, page):
         bar = self.web.get('navbar') or {}

@@ -209,7 +209,24 @@ async function predictChroma(picture) { // planes a and b in Lab units, at the n
   return [0, 1].map(i => ({x: ab.data.slice(i*w*h, (i + 1)*w*h), w, h}))
 }
 
+// ---- io.png: a text in a PNG, behind its header of 33 bytes (PNG 3rd edition, 11.3.3.2 and annex D)
+const CRC = table(Uint32Array, 256, n => {
+  for (let k = 0; k < 8; k++) n = n & 1 ? n >>> 1 ^ 0xedb88320 : n >>> 1
+  return n
+})
+
+function withText(blob, keyword, text) {
+  const body = new TextEncoder().encode(`tEXt${keyword}\0${text}`)
+  const chunk = new DataView(new ArrayBuffer(body.length + 8))
+  const crc = body.reduce((crc, byte) => CRC[(crc ^ byte) & 255] ^ crc >>> 8, ~0)
+  chunk.setUint32(0, body.length - 4) // without its type
+  new Uint8Array(chunk.buffer).set(body, 4)
+  chunk.setUint32(body.length + 4, ~crc >>> 0)
+  return new Blob([blob.slice(0, 33), chunk, blob.slice(33)], {type: 'image/png'})
+}
+
 // ---- the page
+const NOTE = 'The colours were computed by colorize_nb, model default. They are plausible, not historical.'
 const MOST = 16e6 // pixels: what every browser can show; larger pictures are made smaller
 const $ = id => document.getElementById(id)
 const pause = () => new Promise(done => setTimeout(done)) // so that the page can be used meanwhile
@@ -281,7 +298,8 @@ async function colorize(blob, name) {
 
 function save() {
   $('colored').toBlob(blob => {
-    const link = Object.assign(document.createElement('a'), {href: URL.createObjectURL(blob)})
+    const link = document.createElement('a')
+    link.href = URL.createObjectURL(withText(blob, 'Description', NOTE))
     link.download = `${shown.name}-colorized.png`
     link.click()
     setTimeout(() => URL.revokeObjectURL(link.href), 1000)
