@@ -173,6 +173,17 @@ def test_members_of_a_class():
     assert made[1]['source'] == ('Also in `A`:\n\n- `run(x, *more, fast, **kw)`: Run `x`.\n- `make(name)`: Make one.\n'
                                  '- `size`: Its size.')
 
+def test_events_are_no_parameters():
+    "What nbdev 3.3 prints of a callback of fastai 2.8, cut short"
+    sys.path.insert(0, str(TOOLS))
+    from members import with_members
+    said = '```python\ndef A(\n    *, after_create:NoneType=None,\n    after_fit:NoneType=None\n):\n```\n\n*Doc (b):*'
+    other = '```python\ndef f(\n    x:int=1, # of them\n):\n```'
+    cells = [dict(cell_type='code', id=t, source='show_doc(f)', outputs=[dict(data={'text/markdown': t})])
+             for t in (said, other)]
+    made = [c['outputs'][0]['data']['text/markdown'] for c in with_members(cells, '')]
+    assert made == ['```python\ndef A():\n```\n\n*Doc (b):*', other]
+
 def test_members_of_prepared_notebooks(tmp_path):
     "As Quarto calls it: in _proc it writes, twice the same, elsewhere not"
     page = dict(cells=[dict(cell_type='code', id='a', metadata={}, source=['show_doc(EpochSeed)'])])

@@ -1,6 +1,7 @@
 """List under each class of a page the methods and properties that have no heading of their own there. nbdev shows a
-class and its `__init__`; what else is public stands in the module, with its docstring. Quarto calls this before
-rendering, on the notebooks that nbdev prepared in _proc: `pre-render` in _quarto.yml.
+class and its `__init__`; what else is public stands in the module, with its docstring. Of a callback, whose `__init__`
+is fastai's, nbdev shows that it could take each of fastai's events as a function: that is left out. Quarto calls this
+before rendering, on the notebooks that nbdev prepared in _proc: `pre-render` in _quarto.yml.
 """
 import ast
 import json
@@ -8,6 +9,7 @@ import re
 from pathlib import Path
 
 SHOWN = re.compile(r'^show_doc\(\s*([\w.]+)', re.M)
+EVENTS = re.compile(r'\(\s*\*, after_create:NoneType=None.*?\n\):', re.S)
 IS_PROPERTY = re.compile(r'\b(property|cached_property)$')
 
 def _signature(f):
@@ -30,13 +32,20 @@ def members(source):
                        if not f.name.startswith('_') and ast.get_docstring(f)}
     return {k: dict(reversed(v.items())) for k, v in res.items()}
 
+def _without_events(cell):
+    "The cell, its output without parameters that are fastai's events"
+    def plain(text): return EVENTS.sub('():', ''.join(text))
+    outputs = [o | dict(data={k: plain(v) if k == 'text/markdown' else v for k, v in o['data'].items()})
+               if 'text/markdown' in o.get('data', {}) else o for o in cell.get('outputs', [])]
+    return cell | dict(outputs=outputs) if outputs else cell
+
 def with_members(cells, source):
     "The `cells` of a prepared notebook (dicts, `source` a string) with such lists, for the module `source`"
     classes, res = members(source), []
     shown = {n for c in cells if c['cell_type'] == 'code' for n in SHOWN.findall(c['source'])}
     for i, c in enumerate(cells):
-        res.append(c)
         name = SHOWN.search(c['source']) if c['cell_type'] == 'code' else None
+        res.append(_without_events(c) if name else c)
         rest = [v for k, v in classes.get(name and name[1], {}).items() if f'{name[1]}.{k}' not in shown]
         if rest:
             lines = [f'Also in `{name[1]}`:', ''] + [f'- `{sig}`: {doc}' for sig, doc in rest]
