@@ -178,11 +178,11 @@ def test_events_are_no_parameters():
     sys.path.insert(0, str(TOOLS))
     from members import with_members
     said = '```python\ndef A(\n    *, after_create:NoneType=None,\n    after_fit:NoneType=None\n):\n```\n\n*Doc (b):*'
-    other = '```python\ndef f(\n    x:int=1, # of them\n):\n```'
+    other = '```python\ndef f(\n    x:int=1, # of them\n)->{}A:\n```'
     cells = [dict(cell_type='code', id=t, source='show_doc(f)', outputs=[dict(data={'text/markdown': t})])
-             for t in (said, other)]
+             for t in (said, other.format('__main__.'))]
     made = [c['outputs'][0]['data']['text/markdown'] for c in with_members(cells, '')]
-    assert made == ['```python\ndef A():\n```\n\n*Doc (b):*', other]
+    assert made == ['```python\ndef A():\n```\n\n*Doc (b):*', other.format('')]
 
 def test_members_of_prepared_notebooks(tmp_path):
     "As Quarto calls it: in _proc it writes, twice the same, elsewhere not"

@@ -1,7 +1,8 @@
 """List under each class of a page the methods and properties that have no heading of their own there. nbdev shows a
 class and its `__init__`; what else is public stands in the module, with its docstring. Of a callback, whose `__init__`
-is fastai's, nbdev shows that it could take each of fastai's events as a function: that is left out. Quarto calls this
-before rendering, on the notebooks that nbdev prepared in _proc: `pre-render` in _quarto.yml.
+is fastai's, nbdev shows that it could take each of fastai's events as a function: that is left out, and so is the
+notebook's own name before a class. Quarto calls this before rendering, on the notebooks that nbdev prepared in _proc:
+`pre-render` in _quarto.yml.
 """
 import ast
 import json
@@ -32,10 +33,10 @@ def members(source):
                        if not f.name.startswith('_') and ast.get_docstring(f)}
     return {k: dict(reversed(v.items())) for k, v in res.items()}
 
-def _without_events(cell):
-    "The cell, its output without parameters that are fastai's events"
-    def plain(text): return EVENTS.sub('():', ''.join(text))
-    outputs = [o | dict(data={k: plain(v) if k == 'text/markdown' else v for k, v in o['data'].items()})
+def _plain(cell):
+    "The cell, its output without parameters that are fastai's events, and without `__main__`"
+    def cut(text): return EVENTS.sub('():', ''.join(text)).replace('__main__.', '')
+    outputs = [o | dict(data={k: cut(v) if k == 'text/markdown' else v for k, v in o['data'].items()})
                if 'text/markdown' in o.get('data', {}) else o for o in cell.get('outputs', [])]
     return cell | dict(outputs=outputs) if outputs else cell
 
@@ -45,7 +46,7 @@ def with_members(cells, source):
     shown = {n for c in cells if c['cell_type'] == 'code' for n in SHOWN.findall(c['source'])}
     for i, c in enumerate(cells):
         name = SHOWN.search(c['source']) if c['cell_type'] == 'code' else None
-        res.append(_without_events(c) if name else c)
+        res.append(_plain(c) if name else c)
         rest = [v for k, v in classes.get(name and name[1], {}).items() if f'{name[1]}.{k}' not in shown]
         if rest:
             lines = [f'Also in `{name[1]}`:', ''] + [f'- `{sig}`: {doc}' for sig, doc in rest]
