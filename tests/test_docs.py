@@ -43,6 +43,8 @@ broken = {'[x](02_none.ipynb)': '02_none.ipynb', '[x](page.html#no-heading)': '#
           '![x](images/none.png)': 'images/none.png',
           '[x](https://docs.example.org/tiny/none.html)': 'none.html', '[x](#nowhere)': '#nowhere',
           '[x](https://example.org/me/tiny/blob/main/none.py)': 'none.py', '<img src="none.jpg">': 'none.jpg',
+          '![x](https://elsewhere.example.org/x.png)': 'loaded from another server: https://elsewhere.example.org/x.png',
+          '<script src="//cdn.example.org/x.js"></script>': 'loaded from another server: //cdn.example.org/x.js',
           r'$\frac{1$': 'TeX'}
 
 def test_good_links_and_pages_are_kept(project, tmp_path):

@@ -174,16 +174,18 @@ def build(proc, out, cfg):
     return pages, complaints
 
 class Links(HTMLParser):
-    "Collects the ids of a page and the addresses that it points to"
+    "Collects the ids of a page, the addresses that it points to, and what it loads from other servers"
     def __init__(self, text):
         super().__init__()
-        self.ids, self.targets = set(), []
+        self.ids, self.targets, self.foreign = set(), [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
         self.ids |= {attrs[k] for k in ('id', 'name') if attrs.get(k)}
         self.targets += [attrs[k] for k in ('href', 'src') if attrs.get(k) and tag != 'link']
+        loaded = attrs.get('href' if tag == 'link' else 'src') or ''
+        if re.match('(https?:)?//', loaded): self.foreign.append(loaded)
 
 class Site:
     "The built pages in `out`, the sources in `nbs`, and what a link may point to"
@@ -217,7 +219,9 @@ class Site:
 
     def problems(self, page):
         "All the problems of `page`"
-        return [p for t in dict.fromkeys(self.links[page].targets) if (p := self.problem(page, t))]
+        found, foreign = self.links[page], [o for o in self.links[page].foreign if not o.startswith(self.doc_url)]
+        return ([p for t in dict.fromkeys(found.targets) if (p := self.problem(page, t))]
+                + [f'loaded from another server: {o}' for o in dict.fromkeys(foreign)])
 
 def sidebar(config, nbs):
     "The notebooks in the sidebar of the Quarto settings `config`, with patterns filled in"

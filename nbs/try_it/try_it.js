@@ -19,7 +19,7 @@ const dot = (u, v) => u[0]*v[0] + u[1]*v[1] + u[2]*v[2]
 const XYZ = [PRIMARIES.map(([x, y]) => x/y), [1, 1, 1], PRIMARIES.map(([x, y]) => (1 - x - y)/y)]
 const WHITE = inverse(XYZ).map(row => dot(row, D65)) // how much of each primary makes white
 const RGB_TO_XYZ = XYZ.map((row, i) => row.map((v, j) => v*WHITE[j]/D65[i])) // each row sums to 1
-const XYZ_TO_RGB = inverse(RGB_TO_XYZ)
+const XYZ_TO_RGB = Float64Array.from(inverse(RGB_TO_XYZ).flat())
 
 // Light is kept in 16 bits, 65535 for white; these tables lead from there.
 const table = (type, n, f) => type.from({length: n}, (_, i) => f(i))
@@ -144,7 +144,7 @@ function guidedUpsample(picture, maps) { // maps: planes a and b of a small size
 const light = new Float64Array(3) // linear red, green and blue, of `lab2linear`
 function lab2linear(l, a, b) {
   const y = (l + 16)/116, X = fInverse(y + a/500), Y = fInverse(y), Z = fInverse(y - b/200)
-  for (let i = 0; i < 3; i++) light[i] = XYZ_TO_RGB[i][0]*X + XYZ_TO_RGB[i][1]*Y + XYZ_TO_RGB[i][2]*Z
+  for (let i = 0; i < 9; i += 3) light[i/3] = XYZ_TO_RGB[i]*X + XYZ_TO_RGB[i + 1]*Y + XYZ_TO_RGB[i + 2]*Z
 }
 const inGamut = eps => light[0] >= -eps && light[1] >= -eps && light[2] >= -eps
   && light[0] <= 1 + eps && light[1] <= 1 + eps && light[2] <= 1 + eps
@@ -164,22 +164,20 @@ function lab2srgb(l, a, b, out, at) { // chroma that cannot be shown shrinks; li
   for (let i = 0; i < 3; i++) out[at + i] = SRGB8[Math.round(Math.min(Math.max(light[i], 0), 1)*65535)]
 }
 
-function mergeRows(picture, [a, b], times, top, bottom, out) { // `times` the chroma, rows `top` to `bottom`
-  const {w, h, luminance, alpha} = picture, columns = taps(a.w, w, a.w), rows = taps(a.h, h, a.h).slice(top, bottom)
+function mergeRows(picture, maps, times, top, bottom, out) { // `times` the chroma, rows `top` to `bottom`
+  const {w, h, luminance, alpha} = picture, [map] = maps
+  const columns = taps(map.w, w, map.w), rows = taps(map.h, h, map.h).slice(top, bottom)
+  // maps are enlarged, so no more than two of their pixels count: one and a share of the next
+  const left = Int32Array.from(columns, o => o.first), share = Float64Array.from(columns, o => o.weights[1] ?? 0)
   rows.forEach(({first, weights}, j) => {
-    const lines = [a, b].map(({x, w}) => { // one row of chroma, as wide as the map
-      const line = new Float64Array(w)
-      weights.forEach((v, k) => { for (let i = 0; i < w; i++) line[i] += v*x[(first + k)*w + i] })
+    const [a, b] = maps.map(({x, w}) => { // a row of chroma as wide as the map, and a zero
+      const line = new Float64Array(w + 1)
+      weights.forEach((v, k) => { for (let i = 0; i < w; i++) line[i] += times*v*x[(first + k)*w + i] })
       return line
     })
-    for (let i = 0; i < w; i++) {
-      const at = ((top + j)*w + i), {first, weights} = columns[i]
-      let ca = 0, cb = 0
-      for (let k = 0; k < weights.length; k++) {
-        ca += weights[k]*lines[0][first + k]
-        cb += weights[k]*lines[1][first + k]
-      }
-      lab2srgb(L16[luminance[at]], ca*times, cb*times, out, 4*at)
+    for (let i = 0, at = (top + j)*w; i < w; i++, at++) {
+      const k = left[i], s = share[i]
+      lab2srgb(L16[luminance[at]], a[k] + s*(a[k + 1] - a[k]), b[k] + s*(b[k + 1] - b[k]), out, 4*at)
       out[4*at + 3] = alpha[at]
     }
   })
