@@ -43,7 +43,7 @@ test test-all test-room step: export MPLBACKEND = agg
 test test-all test-room step: export PYTHONUTF8 = 1
 
 # Some rooms together, the others one by one: the processes that run notebooks keep what these made.
-ROOMS := $(filter-out images results,$(notdir $(patsubst %/,%,$(wildcard nbs/*/))))
+ROOMS := $(filter-out images results try_it,$(notdir $(patsubst %/,%,$(wildcard nbs/*/))))
 TOGETHER := color|io|metrics cli|colorizer evaluate|study recipes|tutorials
 BATCHES := $(TOGETHER) $(filter-out $(subst |, ,$(TOGETHER)),$(ROOMS))
 NOTEBOOKS = @for rooms in $(patsubst %,'%',$(BATCHES)); do \

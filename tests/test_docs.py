@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 TOOLS = Path(__file__).resolve().parent.parent/'tools'
@@ -35,13 +36,15 @@ def project(tmp_path):
     return check
 
 good = ['[x](01_page.ipynb)', '[x](page.html#a-heading)', '[x](https://docs.example.org/tiny/page.html#a-heading)',
-        '![x](images/here.png)',
+        '![x](images/here.png)', '![x](https://docs.example.org/tiny/images/here.png)',
         '[x](https://example.org/me/tiny/blob/main/pyproject.toml#L2)', '[x](https://elsewhere.example.org/nothing)',
         '$x^2$', '[x](#here)\n\n## Here']
 broken = {'[x](02_none.ipynb)': '02_none.ipynb', '[x](page.html#no-heading)': '#no-heading',
           '![x](images/none.png)': 'images/none.png',
           '[x](https://docs.example.org/tiny/none.html)': 'none.html', '[x](#nowhere)': '#nowhere',
           '[x](https://example.org/me/tiny/blob/main/none.py)': 'none.py', '<img src="none.jpg">': 'none.jpg',
+          '![x](https://elsewhere.example.org/x.png)': 'loaded from another server: https://elsewhere.example.org/x.png',
+          '<script src="//cdn.example.org/x.js"></script>': 'loaded from another server: //cdn.example.org/x.js',
           r'$\frac{1$': 'TeX'}
 
 def test_good_links_and_pages_are_kept(project, tmp_path):
@@ -52,6 +55,8 @@ def test_good_links_and_pages_are_kept(project, tmp_path):
     assert sorted(p.name for p in out.glob('*.html')) == ['index.html', 'page.html']
     assert sorted(p.parent.name for p in out.rglob('*.png')) == ['images', 'page_files'] # the last: of the code cell
     page = (out/'page.html').read_text(encoding='utf-8')
+    index = (out/'index.html').read_text(encoding='utf-8')
+    assert index.count('<img src="images/here.png" alt="x"') == 2 # of this site: no other is asked
     assert '<title>Page</title>' in page and 'alt="Figure: A heading"' in page and '<main>' in page
 
 def test_broken_links_and_sidebar(project, tmp_path):
@@ -80,13 +85,52 @@ def test_frame_of_the_settings(project, tmp_path):
     page, index = ((out/f'{n}.html').read_text(encoding='utf-8') for n in ('page', 'index'))
     for o in ('<a href="index.html">Start</a>', '<a href="https://example.org/me/tiny">Code</a>',
               '<link rel="icon" href="icon.svg">', 'content="https://docs.example.org/tiny/images/here.png"',
-              '<details open><summary>Rooms</summary><p><a href="page.html">Page</a></p></details>',
+              '<details open><summary>Rooms</summary><p><a href="page.html" aria-current="page">Page</a></p></details>',
               '<a href="https://example.org/me/tiny/edit/main/nbs/01_page.ipynb">Edit this page</a>',
               '<a href="https://docs.example.org/tiny/">Home</a>, free'):
         assert o in page, o
     assert '<details><summary>Rooms</summary>' in index # closed: this page is not in it
     (tmp_path/'nbs'/'icon.svg').unlink()
     assert 'no such file: icon.svg' in project('Words.').stdout
+
+def test_folded_code_and_hidden_code(project, tmp_path):
+    "As Quarto has it: `code-fold: true` closes the code, `echo: false` leaves it out; outputs stay"
+    (tmp_path/'nbs'/'01_page.ipynb').write_text(notebook(
+        ('markdown', '# Page\n\n> Two.'), ('code', 'shown = 1'), ('code', '#| code-fold: true\nproof = 1'),
+        ('code', '#| code-fold: true\n"""\n```\n"""'), ('code', '#| echo: false\nsecret = 1')))
+    out = tmp_path/'site'
+    done = project('Words.', '--out', str(out))
+    assert done.returncode == 0, done.stdout + done.stderr
+    md = (out/'page.md').read_text(encoding='utf-8')
+    first, second, third = md.split('<details class="code"><summary>Code</summary>\n\n')
+    assert first.split('![')[0].endswith('```python\nshown = 1\n```\n\n\n    \n') and 'secret' not in md
+    assert second.startswith('````python\nproof = 1\n````\n\n</details>')
+    assert third.startswith('````python\n"""\n```\n"""\n````\n\n</details>') and md.count('![png]') == 4
+    page = (out/'page.html').read_text(encoding='utf-8')
+    assert page.count('<details class="code">') == 2 and page.count('alt="Figure: Page"') == 4
+
+def test_folded_cells_without_outputs_are_one():
+    sys.path.insert(0, str(TOOLS))
+    from check_docs import standard
+    nb = nbformat.reads(notebook(('code', '#| code-fold: true\na = 1'), ('code', '#| code-fold: true\nb = 2')), 4)
+    for c in nb.cells: c.outputs = []
+    cell, = standard(nb).cells
+    assert cell.cell_type == 'markdown' and cell.source.count('<summary>') == cell.source.count('</details>') == 1
+    assert 'a = 1' in cell.source and 'b = 2' in cell.source
+
+def test_tests_are_folded():
+    "`make export` folds the code under a heading \"Tests\", and only that"
+    sys.path.insert(0, str(TOOLS))
+    from heads import folded
+    nb = json.loads(notebook(('markdown', '# Page\n\n> Two.'), ('code', 'use()'), ('markdown', '## Tests'),
+                             ('code', 'assert 1'), ('code', '#| hide\nassert 2'),
+                             ('code', '#| code-fold: true\nassert 3'), ('markdown', 'Words.\n\n## Testing others'),
+                             ('code', 'assert 4')))
+    for c in nb['cells']: c['source'] = c['source'].splitlines(keepends=True)
+    made = [''.join(c['source']) for c in folded(nb)['cells'] if c['cell_type'] == 'code']
+    assert made == ['use()', '#| code-fold: true\nassert 1', '#| hide\nassert 2', '#| code-fold: true\nassert 3',
+                    'assert 4']
+    assert folded(folded(nb)) == folded(nb)
 
 def test_scripts_of_other_servers_are_removed(tmp_path):
     "What Quarto writes where a page has a table of pandas (quarto-cli, src/core/jupyter/widgets.ts)"
@@ -103,6 +147,67 @@ def test_scripts_of_other_servers_are_removed(tmp_path):
     assert done.stdout == 'no_cdn: 1 pages had scripts of other servers\n', done.stderr
     assert (tmp_path/'rooms'/'page.html').read_text() == (tmp_path/'plain.html').read_text() == f'<head>{ours}</head>'
 
+MODULE = """
+class A:
+    "Doc."
+    def __init__(self, x): "Take it."
+    def shown(self): "Has a heading."
+    def run(self, x:int, *more, fast=False, **kw)->int: "Run `x`.\\n\\nSlowly."
+    @staticmethod
+    def make(name): "Make one."
+    @property
+    def size(self)->int: "Its size."
+    @size.setter
+    def size(self, v): "Set it."
+    def bare(self): pass
+    def _own(self): "Private."
+class _B:
+    def f(self): "Hidden."
+"""
+
+def test_members_of_a_class():
+    sys.path.insert(0, str(TOOLS))
+    from members import with_members
+    def code(source): return dict(cell_type='code', id=source, source=source)
+    cells = [code('show_doc(A)'), code('show_doc(A.shown)'), code('show_doc(other)'), code('A(1).run(2)')]
+    made = with_members(cells, MODULE)
+    assert [c for c in made if c in cells] == cells and len(made) == 5 and made[1]['cell_type'] == 'markdown'
+    assert made[1]['source'] == ('Also in `A`:\n\n- `run(x, *more, fast, **kw)`: Run `x`.\n- `make(name)`: Make one.\n'
+                                 '- `size`: Its size.')
+
+def test_events_are_no_parameters():
+    "What nbdev 3.3 prints of a callback of fastai 2.8, cut short"
+    sys.path.insert(0, str(TOOLS))
+    from members import with_members
+    said = '```python\ndef A(\n    *, after_create:NoneType=None,\n    after_fit:NoneType=None\n):\n```\n\n*Doc (b):*'
+    other = '```python\ndef f(\n    x:int=1, # of them\n)->{}A:\n```'
+    cells = [dict(cell_type='code', id=t, source='show_doc(f)', outputs=[dict(data={'text/markdown': t})])
+             for t in (said, other.format('__main__.'))]
+    made = [c['outputs'][0]['data']['text/markdown'] for c in with_members(cells, '')]
+    assert made == ['```python\ndef A():\n```\n\n*Doc (b):*', other.format('')]
+
+def test_members_of_prepared_notebooks(tmp_path):
+    "As Quarto calls it: in _proc it writes, twice the same, elsewhere not"
+    page = dict(cells=[dict(cell_type='code', id='a', metadata={}, source=['show_doc(EpochSeed)'])])
+    for folder in ('_proc', 'nbs'):
+        (tmp_path/folder/'train').mkdir(parents=True)
+        file = tmp_path/folder/'train'/'05_callbacks.ipynb'
+        file.write_text(json.dumps(page))
+        for _ in range(2): subprocess.run([sys.executable, str(TOOLS/'members.py')], cwd=tmp_path/folder, check=True)
+        cells = json.loads(file.read_text())['cells']
+        assert len(cells) == (2 if folder == '_proc' else 1)
+        if folder == '_proc': assert '`before_epoch()`: Seed for this epoch.' in cells[1]['source']
+
+def test_alternative_texts():
+    "Only where there is none; as Quarto and as nbconvert write the pictures of a code cell"
+    sys.path.insert(0, str(TOOLS))
+    from alt_texts import with_alts
+    own, heading = '<img src="a.png" alt="A cat">', '<h2 id="x">A <code>"loss"</code>\n&amp; more</h2>'
+    assert with_alts(f'{own}<img src="b.png">') == f'{own}<img alt="Figure" src="b.png">'
+    said = '<img alt="Figure: A &quot;loss&quot; &amp; more" '
+    assert with_alts(f'{heading}<p><img src="c.svg"\nclass="d" alt="svg" /></p>{own}') == (
+        f'{heading}<p>{said}src="c.svg"\nclass="d" /></p>{own}')
+
 def test_import_that_uses_what_is_not_run(project, tmp_path):
     (tmp_path/'nbs'/'01_page.ipynb').write_text(notebook(('markdown', '# Page\n\n> Two.'), ('code', 'x = 1'),
                                                          ('code', 'import json\nprint(x)'),
@@ -118,7 +223,7 @@ def test_readme(tmp_path):
     nb = tmp_path/'nbs'/'index.ipynb'
     nb.parent.mkdir()
     nb.write_text(notebook(('markdown', '![a](images/a.jpg) [b](01_b.ipynb) [c](#c) [d](https://d.org)'),
-                           ('code', '#| hide\nsecret()'),
+                           ('code', '#| hide\nsecret()'), ('markdown', '<!-- site only -->\n\nA slider, secret.'),
                            ('code', '#| eval: false\nshown()')))
     text = readme(nb)
     assert '![a](nbs/images/a.jpg) [b](nbs/01_b.ipynb) [c](#c) [d](https://d.org)' in text

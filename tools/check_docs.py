@@ -18,7 +18,10 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pypandoc
+import try_it
 import yaml
+from alt_texts import with_alts
+from members import module_of, with_members
 from nbconvert import MarkdownExporter
 from nbdev.config import get_config
 from nbdev.serve import proc_nbs
@@ -27,20 +30,33 @@ TOOLS = Path(__file__).resolve().parent
 # what a cell may hold
 KEYS = {'markdown': ['attachments'], 'raw': ['attachments'], 'code': ['execution_count', 'outputs']}
 
+HIDDEN = re.compile(r'^#\|\s*(echo:\s*false|code-fold:\s*true)', re.M)
+FOLD, END = '<details class="code"><summary>Code</summary>\n\n', '\n\n</details>'
+
+def fold(cells, source):
+    "Add code to the list `cells` as a Markdown cell that is closed; to the one before, if that is such a cell too"
+    code = f'````python\n{source.strip()}\n````'
+    last = cells[-1].source if cells else ''
+    if last.startswith(FOLD): cells[-1].source = f'{last.removesuffix(END)}\n\n{code}{END}'
+    else: cells.append(nbformat.v4.new_markdown_cell(FOLD + code + END))
+
 def standard(nb):
     """Notebook `nb` with only the keys that nbformat knows, as Quarto would show it: cells with `echo: false` become
-    their output"""
+    their output, code of cells with `code-fold: true` is closed"""
     cells = []
     for c in nb.cells:
         c = nbformat.from_dict({'metadata': {},
                                 **{k: c[k] for k in ['cell_type', 'id', 'source', *KEYS[c.cell_type]] if k in c}})
         if c.cell_type == 'code':
             c.setdefault('execution_count', None)
-            if re.search(r'^#\|\s*echo:\s*false', c.source, re.M):
+            hidden = HIDDEN.search(c.source)
+            c.source = re.sub(r'^#\|.*\n?', '', c.source, flags=re.M)
+            if hidden:
+                if 'fold' in hidden[1] and c.source.strip(): fold(cells, c.source)
                 if not c.outputs: continue
                 shown = [o.get('data', {}).get('text/markdown', '') for o in c.outputs]
                 if any(shown): c = nbformat.v4.new_markdown_cell('\n\n'.join(map(str, shown)))
-            c.source = re.sub(r'^#\|.*\n?', '', c.source, flags=re.M)
+                else: c.metadata['transient'] = dict(remove_source=True) # as nbconvert calls it
         cells.append(c)
     return nbformat.from_dict(dict(cells=cells, metadata={'language_info': {'name': 'python'}}, nbformat=4,
                                    nbformat_minor=5))
@@ -51,17 +67,6 @@ def front_matter(nb):
     m = re.search(r'^---\n(.*?)^---', raw, re.M | re.S)
     return yaml.safe_load(m[1]) if m else {}
 
-def described(md):
-    """Markdown in which every picture of a code cell has an alternative text, not `png`: what the heading above it
-    says"""
-    lines, heading, code = md.split('\n'), '', False
-    for i, line in enumerate(lines):
-        if line.startswith('```'): code = not code
-        if code: continue
-        if line.startswith('#'): heading = re.sub(r'[][`*]|\{.*', '', line.lstrip('# ')).strip()
-        lines[i] = re.sub(r'^!\[(?:png|jpeg|svg)\]\(', f'![Figure: {heading}](' if heading else '![Figure](', line)
-    return '\n'.join(lines)
-
 class Frame:
     "What stands around every page, from the settings of Quarto"
     def __init__(self, config, git_url, doc_url, notebooks):
@@ -70,10 +75,12 @@ class Frame:
 
     def link(self, page, target, text):
         "A link on `page` to a notebook or an address; '' if there is no such notebook"
+        here = ''
         if not re.match('https?:', target):
             if target not in self.notebooks: return ''
+            here = ' aria-current="page"' if self.notebooks[target][0] == page else ''
             target = os.path.relpath(self.notebooks[target][0], Path(page).parent).replace(os.sep, '/')
-        return f'<a href="{html.escape(target)}">{html.escape(text)}</a>'
+        return f'<a href="{html.escape(target)}"{here}>{html.escape(text)}</a>'
 
     def navbar(self, page):
         bar = self.web.get('navbar') or {}
@@ -123,13 +130,15 @@ def write_page(page, md, matter, frame, notebook, nbs, out):
                      before=frame.navbar(rel) + frame.sidebar(rel, nbs) + '<main>',
                      after='</main>' + frame.foot(rel, notebook))
         for k, v in parts.items(): (Path(tmp)/k).write_text(v, encoding='utf-8')
-        done = subprocess.run([pypandoc.get_pandoc_path(), '--from=markdown+autolink_bare_uris', '--to=html',
-                               '--standalone', '--mathml', f'--metadata=pagetitle:{title}', '--metadata=lang:en',
+        done = subprocess.run([pypandoc.get_pandoc_path(), '--from=markdown+autolink_bare_uris-implicit_figures',
+                               '--to=html', '--standalone', '--mathml', f'--metadata=pagetitle:{title}',
+                               '--metadata=lang:en',
                                f"--metadata=subtitle:{matter.get('description', '').replace('`', '')}",
                                '--metadata=document-css:false', f'--css={up}styles.css', f'--css={up}plain.css',
                                f'--include-in-header={tmp}/head', f'--include-before-body={tmp}/before',
                                f'--include-after-body={tmp}/after', '-o', str(page)],
                               input=md, capture_output=True, text=True, encoding='utf-8')
+    if page.exists(): page.write_text(with_alts(page.read_text(encoding='utf-8')), encoding='utf-8', newline='\n')
     return [' '.join(o.split())[:200] for o in re.split(r'^(?=\[)', done.stderr, flags=re.M) if o.strip()]
 
 def build(proc, out, cfg):
@@ -145,7 +154,8 @@ def build(proc, out, cfg):
     frame = Frame(settings(nbs), cfg.git_url.rstrip('/') + '/', cfg.doc_url.rstrip('/') + '/',
                   {rel.as_posix(): (names[rel].as_posix(), titles[rel]) for rel in read})
     for rel, nb in read.items():
-        page = out/names[rel]
+        page, module = out/names[rel], module_of(rel, nbs.parent)
+        if module: nb.cells = list(map(nbformat.from_dict, with_members(nb.cells, module.read_text(encoding='utf-8'))))
         page.parent.mkdir(parents=True, exist_ok=True)
         md, res = exporter.from_notebook_node(standard(nb),
                                               {'output_files_dir': page.stem + '_files', 'unique_key': page.stem})
@@ -153,26 +163,29 @@ def build(proc, out, cfg):
             pic = page.parent/name
             pic.parent.mkdir(parents=True, exist_ok=True)
             pic.write_bytes(data)
-        md = described(md)
         page.with_suffix('.md').write_text(md, encoding='utf-8')
+        md = md.replace(f'({frame.doc_url}images/', f"({'../'*rel.as_posix().count('/')}images/") # to be read anywhere
         complaints += [f'{rel}: {o}' for o in write_page(page, md, matter[rel], frame, rel.as_posix(), nbs, out)]
         pages[page.relative_to(out).as_posix()] = rel.as_posix()
     shutil.copy(TOOLS/'plain.css', out)
     if (nbs/'styles.css').exists(): shutil.copy(nbs/'styles.css', out)
-    if (nbs/'images').exists(): shutil.copytree(nbs/'images', out/'images', dirs_exist_ok=True)
+    for d in ('images', 'try_it'):
+        if (nbs/d).exists(): shutil.copytree(nbs/d, out/d, dirs_exist_ok=True)
     return pages, complaints
 
 class Links(HTMLParser):
-    "Collects the ids of a page and the addresses that it points to"
+    "Collects the ids of a page, the addresses that it points to, and what it loads from other servers"
     def __init__(self, text):
         super().__init__()
-        self.ids, self.targets = set(), []
+        self.ids, self.targets, self.foreign = set(), [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
         self.ids |= {attrs[k] for k in ('id', 'name') if attrs.get(k)}
         self.targets += [attrs[k] for k in ('href', 'src') if attrs.get(k) and tag != 'link']
+        loaded = attrs.get('href' if tag == 'link' else 'src') or ''
+        if re.match('(https?:)?//', loaded): self.foreign.append(loaded)
 
 class Site:
     "The built pages in `out`, the sources in `nbs`, and what a link may point to"
@@ -206,7 +219,9 @@ class Site:
 
     def problems(self, page):
         "All the problems of `page`"
-        return [p for t in dict.fromkeys(self.links[page].targets) if (p := self.problem(page, t))]
+        found, foreign = self.links[page], [o for o in self.links[page].foreign if not o.startswith(self.doc_url)]
+        return ([p for t in dict.fromkeys(found.targets) if (p := self.problem(page, t))]
+                + [f'loaded from another server: {o}' for o in dict.fromkeys(foreign)])
 
 def sidebar(config, nbs):
     "The notebooks in the sidebar of the Quarto settings `config`, with patterns filled in"
@@ -262,6 +277,9 @@ def main():
     with tempfile.TemporaryDirectory() as tmp:
         out = (args.out or Path(tmp)).resolve()
         pages, complaints = build(proc, out, cfg)
+        if args.out and (out/'try_it').exists():
+            try: try_it.serve(out)
+            except try_it.NotFetchedError as e: print(f'The page "Try it" cannot colour here: {e}')
         site = Site(out, cfg.nbs_path.resolve(), pages, cfg.doc_url, cfg.git_url)
         bad = {p: probs for p in pages if (probs := site.problems(p))}
     for page, probs in bad.items():

@@ -1,5 +1,6 @@
 """Write the head of every notebook: under the title a badge that opens the notebook on Colab, and a first code cell
-that installs there what it imports. Both are made here and nowhere else, so that all are alike.
+that installs there what it imports. Both are made here and nowhere else, so that all are alike. And fold the code under
+a heading "Tests": a reader of the site meets use before proof, and opens the proof if he wants it.
 """
 import ast
 import json
@@ -37,6 +38,18 @@ def _cell(kind, id, source):
     code = dict(execution_count=None, outputs=[]) if kind == 'code' else {}
     return dict(cell_type=kind, id=id, metadata={}, source=source.splitlines(keepends=True)) | code
 
+def folded(nb):
+    "Notebook `nb` with the code under a heading \"Tests\" folded, but for what the site does not show anyway"
+    res, tests = [], False
+    for c in nb['cells']:
+        source = ''.join(c['source'])
+        if c['cell_type'] == 'markdown':
+            for heading in re.findall(r'^#+ (.*)', source, re.M): tests = heading.strip() == 'Tests'
+        elif tests and not re.search(r'^#\|\s*(hide|export|code-fold|echo)', source, re.M):
+            c = c | dict(source=['#| code-fold: true\n', *c['source']])
+        res.append(c)
+    return nb | dict(cells=res)
+
 def with_head(nb, name):
     "Notebook `nb` with its head; the notebook itself if that was right"
     title, *rest = [c for c in nb['cells'] if c['id'] not in ('colab', 'install')]
@@ -51,6 +64,6 @@ if __name__ == '__main__':
     for path in sorted(nbs.rglob('*.ipynb')):
         if any(o[0] in '._' for o in path.relative_to(nbs).parts): continue
         nb = json.loads(path.read_text(encoding='utf-8'))
-        new = with_head(nb, path.relative_to(nbs).as_posix())
+        new = folded(with_head(nb, path.relative_to(nbs).as_posix()))
         if new != nb: path.write_text(as_text(new), encoding='utf-8', newline='\n')
     print('heads written')

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 NOTE = '<!-- Made from nbs/index.ipynb by `make readme`: edit that. -->'
-HIDDEN = re.compile(r'^#\|\s*(hide|default_exp|export)', re.M)
+HIDDEN = re.compile(r'^(#\|\s*(hide|default_exp|export)|<!-- site only)', re.M)
 TARGET = re.compile(r'(\]\(|<img [^>]*?src=")(?![a-z]+:|#|/)') # what stands before a relative link or picture
 
 def _code(source, outputs):
