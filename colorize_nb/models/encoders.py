@@ -59,11 +59,18 @@ def load_weights(
 
 def encoder_weights(
     name:str|None, # encoder, for instance 'resnet18'
-)->Path|None: # `$COLORIZE_NB_WEIGHTS/<name>.safetensors` if there is such a file
-    "Find an encoder's weights in the folder that `COLORIZE_NB_WEIGHTS` names."
-    folder = os.environ.get('COLORIZE_NB_WEIGHTS')
-    path = Path(folder)/f'{name}.safetensors' if folder and name else None
-    return path if path and path.exists() else None
+)->Path|None: # `<name>.safetensors` in the folder, or the file itself if it is called after the encoder; None: neither
+    "Find an encoder's weights in the folder, or the file, that `COLORIZE_NB_WEIGHTS` names."
+    named = os.environ.get('COLORIZE_NB_WEIGHTS')
+    if not (named and name): return None
+    path = Path(named).expanduser()
+    if path.suffix == '.safetensors' and not path.is_dir():
+        if path.stem != name and not path.stem.startswith(f'{name}_'): return None
+        if not path.exists():
+            raise FileNotFoundError(f"COLORIZE_NB_WEIGHTS names {path}, and there is no such file: correct or unset it")
+        return path
+    path = path/f'{name}.safetensors'
+    return path if path.exists() else None
 
 # %% ../../nbs/models/01_encoders.ipynb #c012
 _STAGES = ( # blocks, kernel, stride, expansion, channels: Tan & Le's B0
