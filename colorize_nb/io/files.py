@@ -88,30 +88,26 @@ _TODO = {_RAW: 'develop it, and save it as TIFF or JPEG', _FILM: 'save the frame
     'an XMP file': 'it describes a picture, so hand over the picture beside it',
     'a HEIC picture': 'pip install "colorize_nb[heif]", or save it as JPEG first'}
 _SIGNATURES = ((0, b'%PDF', 'a PDF document'), (0, b'%!', 'a PostScript file'),
-    (0, b'\xc5\xd0\xd3\xc6', 'a PostScript file'),
-    (0, b'\xff\x0a', 'a JPEG XL picture'), (4, b'JXL ', 'a JPEG XL picture'), (0, b'II\xbc\1', 'a JPEG XR picture'),
+    (0, b'\xc5\xd0\xd3\xc6', 'a PostScript file'), (0, b'\xff\x0a', 'a JPEG XL picture'),
+    (4, b'JXL ', 'a JPEG XL picture'), (0, b'II\xbc\1', 'a JPEG XR picture'),
     (0, b'\xff\xd8\xff\xf7', 'a JPEG-LS picture'), (0, b'v/1\1', 'an OpenEXR picture'),
-    (0, b'#?R', 'a Radiance picture'),
-    (0, b'SIMPLE  =', 'a FITS file'), (128, b'DICM', 'a DICOM file'), (0, b'AT&TFORM', 'a DjVu document'),
-    (0, b'gimp xcf', 'a GIMP file'), (0, b'qoif', 'a QOI picture'), (0, b'DDS ', 'a DDS picture'),
-    (0, b'P7\n', 'a PAM picture'), (0, b'PF\n', 'a PFM picture in colour'), (0, b'\x8bJNG', 'a JNG picture'),
-    (0, b'\x8aMNG', 'an animation (MNG)'), (8, b'ILBM', 'an Amiga picture (ILBM)'),
+    (0, b'#?R', 'a Radiance picture'), (0, b'SIMPLE  =', 'a FITS file'), (128, b'DICM', 'a DICOM file'),
+    (0, b'AT&TFORM', 'a DjVu document'), (0, b'gimp xcf', 'a GIMP file'), (0, b'qoif', 'a QOI picture'),
+    (0, b'DDS ', 'a DDS picture'), (0, b'P7\n', 'a PAM picture'), (0, b'PF\n', 'a PFM picture in colour'),
+    (0, b'\x8bJNG', 'a JNG picture'), (0, b'\x8aMNG', 'an animation (MNG)'), (8, b'ILBM', 'an Amiga picture (ILBM)'),
     (8, b'PBM ', 'an Amiga picture (PBM)'), (0, b'\xab\1', 'a Khoros picture (VIFF)'),
     (0, b'#define ', 'a bitmap in C (XBM)'), (0, b'/* XPM */', 'a picture in C (XPM)'),
-    (0, b'Paint Shop Pro', 'a Paint Shop Pro file'),
-    (0, b'\0\0\2\0', 'a cursor of Windows'), *((0, b, 'an icon of OS/2') for b in (b'BA', b'CI', b'IC', b'CP', b'PT')),
+    (0, b'Paint Shop Pro', 'a Paint Shop Pro file'), (0, b'\0\0\2\0', 'a cursor of Windows'),
+    *((0, b, 'an icon of OS/2') for b in (b'BA', b'CI', b'IC', b'CP', b'PT')),
     (522, b'\0\x11\2\xff', 'a PICT picture'), (522, b'\x11\1', 'a PICT picture'), (0, b'SDPX', 'a DPX picture'),
     (0, b'XPDS', 'a DPX picture'), (0, b'\x80\x2a\x5f\xd7', 'a Cineon picture'),
-    (0, b'Y\xa6j\x95', 'a Sun raster picture'),
-    (0, b'<?xpacket', 'an XMP file'), (0, b'<x:xmpmeta', 'an XMP file'),
-    (0, b'8BPS\0\2', 'a large Photoshop file (PSB)'),
-    (0, b'FUJIFILMCCD-RAW', _RAW), (0, b'IIRO', _RAW), (0, b'IIRS', _RAW), (0, b'MMOR', _RAW), (0, b'IIU\0', _RAW),
-    (8, b'CR\2', _RAW), (0, b'\0MRM', _RAW), (0, b'FOVb', _RAW), (0, b'\xd7\xcd\xc6\x9a', 'a Windows metafile'),
-    (40, b' EMF', 'a Windows metafile'), (0, b'PK\3\4', _ARCHIVE), (0, b'\x1f\x8b', _ARCHIVE),
-    (0, b'7z\xbc\xaf', _ARCHIVE),
-    (0, b'Rar!', _ARCHIVE), (257, b'ustar', _ARCHIVE), (0, b'\xd0\xcf\x11\xe0', 'an Office document'),
-    (0, b'\x1aE\xdf\xa3', _FILM), (8, b'AVI ', _FILM), (0, b'\0\0\1\xba', _FILM),
-    (0, b'version https://git-lfs', 'a pointer of Git LFS'))
+    (0, b'Y\xa6j\x95', 'a Sun raster picture'), (0, b'<?xpacket', 'an XMP file'), (0, b'<x:xmpmeta', 'an XMP file'),
+    (0, b'8BPS\0\2', 'a large Photoshop file (PSB)'), (0, b'FUJIFILMCCD-RAW', _RAW), (0, b'IIRO', _RAW),
+    (0, b'IIRS', _RAW), (0, b'MMOR', _RAW), (0, b'IIU\0', _RAW), (8, b'CR\2', _RAW), (0, b'\0MRM', _RAW),
+    (0, b'FOVb', _RAW), (0, b'\xd7\xcd\xc6\x9a', 'a Windows metafile'), (40, b' EMF', 'a Windows metafile'),
+    (0, b'PK\3\4', _ARCHIVE), (0, b'\x1f\x8b', _ARCHIVE), (0, b'7z\xbc\xaf', _ARCHIVE), (0, b'Rar!', _ARCHIVE),
+    (257, b'ustar', _ARCHIVE), (0, b'\xd0\xcf\x11\xe0', 'an Office document'), (0, b'\x1aE\xdf\xa3', _FILM),
+    (8, b'AVI ', _FILM), (0, b'\0\0\1\xba', _FILM), (0, b'version https://git-lfs', 'a pointer of Git LFS'))
 _HEIC = {b'heic', b'heix', b'hevc', b'hevx', b'heim', b'heis', b'hevm', b'hevs', b'mif1', b'msf1'}
 
 def _by_brands(head):
@@ -181,18 +177,15 @@ _NO_SIZE = 'its header states no size, or no kind of colours' # what Pillow mean
 
 _LOST = 'broken data stream when reading', 'buffer overrun when reading' # what a decoder says that came to no end
 
-def _is_targa(f):
-    "Whether a file ends like a TGA of its second version, which has no mark at its beginning."
-    f.seek(max(0, f.seek(0, 2) - 18))
-    return f.read() == b'TRUEVISION-XFILE.\0'
-
 def _refusal(f):
     "(format, what its reader says) of a file that Pillow could not identify; ('', '') if nobody takes it for its own."
-    head = f.read(16)
-    if len(head) < 16: return '', ''
+    head, size = f.read(16), f.seek(0, 2)
+    if size < 16: return '', ''
+    f.seek(max(0, size - 18)) # where a TGA has its mark
+    targa = f.read() == b'TRUEVISION-XFILE.\0'
     for name in FORMATS:
         read, accept = Image.OPEN.get(name, (None, None))
-        taken = accept(head) if accept else name == 'TGA' and _is_targa(f)
+        taken = accept(head) if accept else name == 'TGA' and targa
         if isinstance(taken, str): return name, taken # Pillow was built without it
         if not taken: continue
         f.seek(0)
@@ -214,11 +207,6 @@ def _jpeg_process(f):
         f.seek(size - 2, 1)
     return ''
 
-def _is_zero(f):
-    "Whether there is nothing but zeros in a file."
-    f.seek(0)
-    return not any(any(part) for part in iter(lambda: f.read(1 << 16), b''))
-
 def explain_unreadable(
     source:str|Path|bytes, # path, or a file's bytes
     error:Exception, # what reading it raised
@@ -227,7 +215,7 @@ def explain_unreadable(
     with _reading(source) as f:
         head = f.read(1024)
         kind = name_kind(head)
-        if kind == 'nothing but zeros' and not _is_zero(f): kind = ''
+        if kind == 'nothing but zeros' and any(any(part) for part in iter(lambda: f.read(1 << 16), b'')): kind = ''
         if kind: return f'is {kind}, which is not read here: {_TODO.get(kind, _SAVE_ANEW)}'
         f.seek(0)
         name, reason = _refusal(f) if isinstance(error, UnidentifiedImageError) else ('', ' '.join(str(error).split()))

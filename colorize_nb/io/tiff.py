@@ -358,8 +358,8 @@ def scale_whole(
         top >>= 1
         note = f"{name} has signed samples, none of them below zero: 0 is taken for black, {top} for white"
     if bits > 16 and not shift and 0 < (most := int(a.max())) < top*_LEAST: raise PictureError(
-        f"{name} has samples of {bits} bits up to {most}, where white is {top}, so that all of it would be black: scale "
-        "them to 16 bits")
+        f"{name} has samples of {bits} bits up to {most}, where white is {top}, so that all of it would be black: "
+        "scale them to 16 bits")
     full, dtype = (255, np.uint8) if bits <= 8 else (65535, np.uint16)
     if top == full and not shift: return a.astype(dtype, copy=False), note
     out = np.empty(a.shape, dtype)
