@@ -216,21 +216,41 @@ def hint_planes(
 
 # %% ../../nbs/colorizer/11_hints.ipynb #hld2
 _REACH = .05 # standard deviation of a correction over the picture, of the root of its area. Ours
-_STEP = 8. # and over lightness, L*. Ours
+_STEP = 8. # L* by which an object may vary, and standard deviation of a correction beyond that. Ours
 _LEAST = 3. # working pixels, least radius of a disc: a smaller one is smoothed away when chroma is enlarged
+_EDGE = 1. # working pixels, standard deviation of a disc's own edge. Ours
 _NEAR = 1e-4 # added to squared distances, pixels: on its own pixel a hint outweighs all others
 
-def _reach_of(h, l, size):
+def _smoothed(l):
+    "Means over 3x3 pixels."
+    rows = np.pad(l, 1, 'edge')
+    rows = rows[:-2] + rows[1:-1] + rows[2:]
+    return (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:])/9
+
+def _reach_of(h, l, size, sigma):
     "How far a hint reaches (h',w'), the squared distance from its pixel, the window that they fill, and that pixel."
-    (height, width), sigma = l.shape, _REACH*math.sqrt(l.size)
+    height, width = l.shape
     sx, sy = width/size[0], height/size[1]
-    x, y, r = (h.x + .5)*sx, (h.y + .5)*sy, h.radius*(sx + sy)/2
+    x, y, r = (h.x + .5)*sx, (h.y + .5)*sy, max(h.radius*(sx + sy)/2, _LEAST)
     row, col, far = min(int(y), height - 1), min(int(x), width - 1), int(4*sigma + r) + 1
     rows, cols = (slice(max(0, i - far), i + far + 1) for i in (row, col))
     ys, xs = np.arange(height)[rows, None], np.arange(width)[cols]
-    outside = np.maximum(np.hypot(ys + .5 - y, xs + .5 - x) - max(r, _LEAST), 0)
-    unlike = (l[rows, cols] - l[row, col])/_STEP
+    outside = np.maximum(np.hypot(ys + .5 - y, xs + .5 - x) - r, 0)
+    unlike = np.maximum(np.abs(l[rows, cols] - l[row, col]) - _STEP, 0)/_STEP
     return np.exp(-(outside/sigma)**2/2 - unlike**2/2), (ys - row)**2 + (xs - col)**2, (rows, cols), (row, col)
+
+def _pulled(ab, l, hints, saturation, sigma, own):
+    "Chroma with what each hint lacks, at its point or at each pixel's `own`, added as far as it reaches."
+    lacks, most, weights = np.zeros_like(ab), np.zeros_like(l), np.zeros_like(l)
+    marked = {_reach_of(h, l, hints.size, sigma)[3]: h for h in hints.hints} # of several on one pixel the last
+    for (row, col), h in marked.items():
+        g, d2, window, _ = _reach_of(h, l, hints.size, sigma)
+        w = g/(d2 + _NEAR)
+        there = ab[(slice(None), *window)] if own else ab[:, row, col, None, None]
+        lacks[(slice(None), *window)] += w*((h.ab/np.float32(saturation))[:, None, None] - there)
+        weights[window] += w
+        most[window] = np.maximum(most[window], g)
+    return (ab + most*lacks/np.maximum(weights, 1e-12)).astype(np.float32)
 
 def hold_hints(
     ab:np.ndarray, # (2,h,w) chroma that a model predicted, Lab units
@@ -240,16 +260,9 @@ def hold_hints(
 )->np.ndarray: # (2,h,w) float32 chroma, Lab units, that has each hint's colour where it lies
     "Correct chroma so that hints hold, on and around them."
     if not hints or not saturation: return ab
-    lacks, most = np.zeros((2, *l.shape), np.float32), np.zeros(l.shape, np.float32)
-    weights = np.zeros(l.shape, np.float32)
-    marked = {_reach_of(h, l, hints.size)[3]: h for h in hints.hints} # of several on one pixel the last
-    for (row, col), h in marked.items():
-        g, d2, window, _ = _reach_of(h, l, hints.size)
-        w = g/(d2 + _NEAR)
-        lacks[(slice(None), *window)] += w*(h.ab/np.float32(saturation) - ab[:, row, col])[:, None, None]
-        weights[window] += w
-        most[window] = np.maximum(most[window], g)
-    return (ab + most*lacks/np.maximum(weights, 1e-12)).astype(np.float32)
+    ab, l = ab.astype(np.float32), _smoothed(l)
+    ab = _pulled(ab, l, hints, saturation, _REACH*math.sqrt(l.size), own=False)
+    return _pulled(ab, l, hints, saturation, _EDGE, own=True)
 
 # %% ../../nbs/colorizer/11_hints.ipynb #c037
 def hints_note(
