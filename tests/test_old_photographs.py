@@ -68,7 +68,8 @@ def test_trials_differ_in_one_thing():
     def changed(r):
         return {f.name for f in fields(r) if getattr(r, f.name) != getattr(base, f.name)} - {'name', 'title'}
     assert {n: changed(get_recipe(n)) for n in OLD} == {
-        'old-photographs': {'film', 'damage', 'hints', 'weights', 'phases', 'note'}, 'old-trial': set(), 'old-trial-no-film': {'film', 'damage'},
+        'old-photographs': {'film', 'damage', 'hints', 'weights', 'phases', 'note'},
+        'old-trial': set(), 'old-trial-no-film': {'film', 'damage'},
         'old-trial-no-hints': {'hints'}, 'old-trial-no-bins': {'phases'}, 'old-trial-flat': {'weights'},
         'old-trial-96': {'size'}, 'old-trial-160': {'size'}}
     assert [(p.size, p.epochs) for p in get_recipe('old-photographs').phases] == [(96, 1), (128, 1)]

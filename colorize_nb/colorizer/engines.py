@@ -21,7 +21,8 @@ from ..color.grid import mean_color
 
 if TYPE_CHECKING: import torch
 
-from ..models.registry import RENAMED, ForeignOnnxError, find_model, load_generator, onnx_meta, pick_device, require
+from colorize_nb.models.registry import (RENAMED, ForeignOnnxError, find_model, load_generator, onnx_meta, pick_device,
+    require)
 from ..models.registry import split_blend, split_onnx_io
 
 # %% ../../nbs/colorizer/00_engines.ipynb #viv1
