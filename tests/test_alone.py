@@ -67,6 +67,10 @@ def test_notebook_runs_in_an_empty_folder(name, tmp_path, package, fetched):
 def test_every_notebook_runs_in_an_empty_folder(name, tmp_path, package, fetched):
     run_alone(name, tmp_path, package, fetched)
 
+def test_no_notebook_exports_itself():
+    "`nbdev_export` fails outside of a checkout"
+    assert not [n for n in ALL if 'nbdev_export()' in (NBS/n).read_text(encoding='utf-8')]
+
 def test_package_holds_the_tables(package):
     "The wheel has every table of the repository's stored runs, and in less than 0.8 MB"
     source = {f'recipes/{p.relative_to(NBS/"recipes"/"results").as_posix()}'
