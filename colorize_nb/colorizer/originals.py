@@ -52,7 +52,7 @@ class OriginalColorizer(Colorizer):
     )->Image.Image|np.ndarray: # RGB or RGBA; (h,w,3|4) uint16 for 'rgb16'
         "Bring the original's colours into the form that a file wants."
         if saturation not in (None, 1):
-            raise ValueError(f"the original program of {self.name} has no saturation: leave it out, or take `Colorizer`")
+            raise ValueError(f"the original program of {self.name} has no saturation: leave it out or take `Colorizer`")
         rgb, alpha = np.ascontiguousarray(ab.transpose(1, 2, 0)), picture.alpha
         if target == 'rgb16':
             deep = rgb.astype(np.uint16)*257
