@@ -38,7 +38,7 @@ class OriginalColorizer(Colorizer):
         "Colorize `pictures` one by one; `size` is the side of the square."
         if tta or vivid is not None or palette is not None or any(hints or ()):
             raise ValueError(f"the original program of {self.name} has no averaging, vividness, palette and hints: "
-                             "leave them out, or leave as_published out")
+                             "leave them out, or take `Colorizer`")
         from colorize_nb.models.published import colorize_as_published
         images = [colorize_as_published(self.engine.model, p.plane(), size) for p in pictures]
         return [np.asarray(im).transpose(2, 0, 1) for im in images]
@@ -52,7 +52,7 @@ class OriginalColorizer(Colorizer):
     )->Image.Image|np.ndarray: # RGB or RGBA; (h,w,3|4) uint16 for 'rgb16'
         "Bring the original's colours into the form that a file wants."
         if saturation not in (None, 1):
-            raise ValueError(f"the original program of {self.name} has no saturation: leave it or as_published out")
+            raise ValueError(f"the original program of {self.name} has no saturation: leave it out or take `Colorizer`")
         rgb, alpha = np.ascontiguousarray(ab.transpose(1, 2, 0)), picture.alpha
         if target == 'rgb16':
             deep = rgb.astype(np.uint16)*257
