@@ -41,23 +41,17 @@ class ImageFormat(NamedTuple):
 
 FORMATS = {f.name: f for f in ( # in the order in which Pillow shall try them; none of them runs another program
     ImageFormat('JPEG', ('.jpg', '.jpeg', '.jpe', '.jfif'), dict(quality=95, subsampling=0)),
-    ImageFormat('MPO', ('.mpo',)),
-    ImageFormat('PNG', ('.png', '.apng'), {}, alpha=True),
+    ImageFormat('MPO', ('.mpo',)), ImageFormat('PNG', ('.png', '.apng'), {}, alpha=True),
     ImageFormat('WEBP', ('.webp',), dict(quality=95), alpha=True),
     ImageFormat('TIFF', ('.tif', '.tiff'), dict(compression='tiff_lzw'), alpha=True),
-    ImageFormat('GIF', ('.gif',)),
-    ImageFormat('BMP', ('.bmp',), {}),
-    ImageFormat('DIB', ('.dib',)),
+    ImageFormat('GIF', ('.gif',)), ImageFormat('BMP', ('.bmp',), {}), ImageFormat('DIB', ('.dib',)),
     ImageFormat('PPM', ('.ppm', '.pgm', '.pbm', '.pnm', '.pfm')),
     ImageFormat('JPEG2000', ('.jp2', '.j2k', '.jpx', '.jpf', '.jpc', '.j2c')),
     ImageFormat('AVIF', ('.avif', '.avifs')),
     ImageFormat('HEIF', ('.heic', '.heif', '.hif', '.heics', '.heifs')),
-    ImageFormat('TGA', ('.tga', '.icb', '.vda')),
-    ImageFormat('PCX', ('.pcx',)),
+    ImageFormat('TGA', ('.tga', '.icb', '.vda')), ImageFormat('PCX', ('.pcx',)),
     ImageFormat('SGI', ('.sgi', '.rgb', '.rgba', '.bw')),
-    ImageFormat('ICO', ('.ico',)),
-    ImageFormat('ICNS', ('.icns',)),
-    ImageFormat('PSD', ('.psd',)))}
+    ImageFormat('ICO', ('.ico',)), ImageFormat('ICNS', ('.icns',)), ImageFormat('PSD', ('.psd',)))}
 
 SUFFIXES = {s: f for f in FORMATS.values() for s in f.suffixes} # suffix -> `ImageFormat`
 
