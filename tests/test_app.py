@@ -434,7 +434,8 @@ def test_the_whole_path_in_a_browser(browser, served, tmp_path, width, height, s
 class Painter(Colorizer):
     "Takes hints, whatever the packaged model can: each colours the quarter of the picture that it lies in"
     def __init__(self):
-        super().__init__(type('Engine', (), dict(predict=None, takes_hints=True, device='cpu'))(), dict(name='painter', outputs=['ab', 'logits']))
+        engine = type('Engine', (), dict(predict=None, takes_hints=True, device='cpu'))()
+        super().__init__(engine, dict(name='painter', outputs=['ab', 'logits']))
 
     def predict_ab(self, pictures, size=None, tta=False, vivid=None, hints=None, saturation=None):
         ab = np.zeros((2, 2, 2), np.float32)
@@ -501,7 +502,8 @@ def drop(page, data, name='cat.png'):
             document.body.dispatchEvent(new DragEvent(kind, {dataTransfer: data, bubbles: true, cancelable: true}))
         } }""", [b64encode(data).decode(), name])
 
-SOFT = Image.linear_gradient('L').resize((225, 150)).point(lambda v: 90 + v/4) # where sRGB has all colours of a photograph
+# where sRGB has all colours of a photograph
+SOFT = Image.linear_gradient('L').resize((225, 150)).point(lambda v: 90 + v/4)
 
 def ab_at(path, x, y): return skcolor.rgb2lab(np.asarray(Image.open(path).convert('RGB'))/255)[y, x, 1:]
 def ab_of(rgb): return skcolor.rgb2lab(np.array(rgb)/255)[1:]

@@ -219,7 +219,7 @@ def hint_planes(
 
 # %% ../../nbs/colorizer/11_hints.ipynb #fil2
 _LEAST = 3. # least radius of a disc, pixels of the predicted chroma: a smaller one is smoothed away when it is enlarged
-_EDGE, _FLAT = 1., 8. # pixels over which a disc's edge fades; L* by which an object may vary, and over which it fades. Ours
+_EDGE, _FLAT = 1., 8. # pixels over which a disc's edge fades; L* by which an object may vary. Ours
 _NEAR = 1e-4 # added to squared distances, pixels: on its own pixel a hint outweighs all others
 
 def _smoothed(l):
