@@ -1,8 +1,9 @@
 """Average the weights of models of one network: what one learned of old film with what another knew of photographs.
 
-    python experiments/average_models.py default=1 runs/old/model.safetensors=1 --out runs/mixed
+    python experiments/average_models.py default=1 runs/old/model.safetensors=2 --out runs/mixed [--valid photos/valid]
 
-writes a model's folder for `--model` and for `colorize-nb train ... --model`. Weights of models that were trained from
+writes a model's folder for `--model` and for `colorize-nb train ... --model`, and with --valid the `metrics.json` that a
+training would. Weights of models that were trained from
 each other, or from one start, may be averaged (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" and
 "Model soups"); of others the average is worth nothing: measure it. A light generator is widened where another has hints
 and a distribution, whose weights are the mean of those that have them.
@@ -10,11 +11,17 @@ and a distribution, whose weights are the mean of those that have them.
 import argparse
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
+from colorize_nb.io.write import atomic_path
 from colorize_nb.models.lite_hints import lite_hints, widen_weights
 from colorize_nb.models.registry import find_model, load_generator, save_generator
+from colorize_nb.train.run import validate_generator
+from colorize_nb.train.shards import ImageStore, ShardLoader, no_hints
+
+SIZE = 128 # pixels of the validation, as in training
 
 def named_share(text):
     "A model and its share from NAME=SHARE."
@@ -52,6 +59,7 @@ def main(args=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('models', nargs='+', metavar='MODEL=SHARE', help='packaged name or file, and its share')
     p.add_argument('--out', type=Path, required=True, help='folder to write')
+    p.add_argument('--valid', help='folder or tar file of photographs to measure it on')
     args = p.parse_args(args)
     names, shares = zip(*map(named_share, args.models))
     gens, metas = zip(*(load_generator(find_model(n)) for n in names))
@@ -62,5 +70,9 @@ def main(args=None):
     args.out.mkdir(parents=True, exist_ok=True)
     path = save_generator(net, args.out/'model.safetensors', card)
     print(json.dumps(card), path)
+    if args.valid:
+        loader = ShardLoader(ImageStore.build(args.valid, 160), size=SIZE, bs=32, hints=no_hints, valid=True)
+        got = dict(recipe='', start=card['name'], size=SIZE, metrics=validate_generator(net, SimpleNamespace(valid=loader)))
+        with atomic_path(args.out/'metrics.json') as tmp: tmp.write_text(json.dumps(got, indent=1), encoding='utf-8')
 
 if __name__ == '__main__': main()

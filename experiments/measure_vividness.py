@@ -107,7 +107,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('model', help='.safetensors file of a model with a distribution')
     p.add_argument('--data', type=Path, required=True, help='folder of a set with valid/')
-    p.add_argument('--against', nargs='*', default=[], help='models without a distribution, for the same table')
+    p.add_argument('--against', nargs='*', default=[], help='models without a distribution, for the same table: a name, or NAME=FILE')
     p.add_argument('--every', type=int, default=5, help='take each nth picture')
     p.add_argument('--write', action='store_true', help="write the knob into the model's description")
     p.add_argument('--kept', type=Path, default=KEPT, help='file to write')
@@ -117,8 +117,9 @@ def main():
     by_film = {f: curves(c, found, f, MIXES) for f in FILMS}
     table = {str(f): {mix(*m): v for m, v in o.items()} for f, o in by_film.items()}
     for name in args.against:
-        other = Colorizer.load(name)
-        for f in FILMS: table[str(f)][name.split('=')[0]] = curves(other, found, f, [(0, 1)])[0, 1]
+        label, _, file = name.partition('=')
+        other = Colorizer.load(file or label)
+        for f in FILMS: table[str(f)][label] = curves(other, found, f, [(0, 1)])[0, 1]
     for f, o in table.items():
         for name, v in o.items():
             print(f, name, [[round(p[k], 3) for k in ('times', 'gain', 'colour', 'removed')] for p in v],

@@ -33,11 +33,11 @@ def package(tmp_path_factory):
 def fetched(tmp_path_factory):
     "A folder of downloads in which the pictures of stored runs are, as if they had been fetched before"
     home = tmp_path_factory.mktemp('fetched')
-    source = NBS/'recipes'/'results'
-    for f in source.rglob('*.jpg'):
-        kept = home/'results'/'recipes'/f.relative_to(source)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(f, kept)
+    for source, name in (NBS/'recipes'/'results', 'recipes'), (NBS/'results', ''):
+        for f in source.rglob('*.jpg'):
+            kept = home/'results'/name/f.relative_to(source)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(f, kept)
     return home
 
 def prepared(path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 REPOSITORY = 'colorize-nb/colorize_nb'
 BADGE = 'https://colorize-nb.github.io/colorize_nb/images/colab.svg' # our own picture: the site asks no other server
-FIRST = 'tutorials/01_your_own_photographs.ipynb' # what the badge of the home page opens
+FIRST = 'tutorials/00_gan_colorization.ipynb' # what the badge of the home page opens
 # what notebooks import beyond `colorize_nb[all]`, mostly in their tests: module -> distribution
 MORE = dict(lpips='lpips', nbdev='nbdev', piexif='piexif', pillow_heif='pillow-heif', playwright='playwright',
             png='pypng')
