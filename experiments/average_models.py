@@ -2,11 +2,11 @@
 
     python experiments/average_models.py default=1 runs/old/model.safetensors=2 --out runs/mixed [--valid photos/valid]
 
-writes a model's folder for `--model` and for `colorize-nb train ... --model`, and with --valid the `metrics.json` that a
-training would. Weights of models that were trained from
-each other, or from one start, may be averaged (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" and
-"Model soups"); of others the average is worth nothing: measure it. A light generator is widened where another has hints
-and a distribution, whose weights are the mean of those that have them.
+writes a model's folder for `--model` and for `colorize-nb train ... --model`, and with --valid the `metrics.json` that
+a training would. Weights of models that were trained from each other, or from one start, may be averaged (Wortsman et
+al. 2022, "Robust fine-tuning of zero-shot models" and "Model soups"); of others the average is worth nothing: measure
+it. A light generator is widened where another has hints and a distribution, whose weights are the mean of those that
+have them.
 """
 import argparse
 import json
@@ -72,7 +72,8 @@ def main(args=None):
     print(json.dumps(card), path)
     if args.valid:
         loader = ShardLoader(ImageStore.build(args.valid, 160), size=SIZE, bs=32, hints=no_hints, valid=True)
-        got = dict(recipe='', start=card['name'], size=SIZE, metrics=validate_generator(net, SimpleNamespace(valid=loader)))
+        got = validate_generator(net, SimpleNamespace(valid=loader))
+        got = dict(recipe='', start=card['name'], size=SIZE, metrics=got)
         with atomic_path(args.out/'metrics.json') as tmp: tmp.write_text(json.dumps(got, indent=1), encoding='utf-8')
 
 if __name__ == '__main__': main()

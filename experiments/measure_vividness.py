@@ -107,7 +107,8 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('model', help='.safetensors file of a model with a distribution')
     p.add_argument('--data', type=Path, required=True, help='folder of a set with valid/')
-    p.add_argument('--against', nargs='*', default=[], help='models without a distribution, for the same table: a name, or NAME=FILE')
+    p.add_argument('--against', nargs='*', default=[],
+                   help='models without a distribution, for the same table: a name, or NAME=FILE')
     p.add_argument('--every', type=int, default=5, help='take each nth picture')
     p.add_argument('--write', action='store_true', help="write the knob into the model's description")
     p.add_argument('--kept', type=Path, default=KEPT, help='file to write')
