@@ -116,7 +116,6 @@ def main():
     for spec in args.models:
         name, _, path = spec.rpartition('=')
         c = Colorizer.load(find_model(path))
-        if not c.takes_hints: raise SystemExit(f'{path} takes no hints: name a model that does')
         rows = [measure_picture(c, small_rgb(f), args.counts, [args.seed, i])
                 for i, f in enumerate(found.values())]
         out['models'][name or path] = summarize(rows)
