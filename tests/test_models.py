@@ -20,7 +20,7 @@ def planes(im): return torch.from_numpy(np.array(im.convert('RGB'))).permute(2, 
 @pytest.fixture(scope='module')
 def answers():
     "Truth, gray and each model's answer for the packaged photographs"
-    got, colorizers = [], {n: Colorizer.from_pretrained(n, device='cpu') for n in MODELS}
+    got, colorizers = [], {n: Colorizer.from_pretrained(n, device='cpu') for n in (*MODELS, 'vivid')}
     for f in samples():
         true = sample(f).convert('RGB')
         gray = true.convert('L')
@@ -47,7 +47,7 @@ def test_file_and_cards(name):
     plain = str.maketrans('', '', '-_')
     assert gen.config['encoder'].translate(plain) in text.lower().translate(plain)
 
-@pytest.mark.parametrize('name', ['default', 'vivid', 'small'])
+@pytest.mark.parametrize('name', ['default', 'old-photographs', 'small'])
 def test_better_than_gray_on_new_photographs(answers, name):
     "PSNR by scikit-image would be the same; test_evaluate holds ours against it"
     gains = [(psnr(a[name], a['truth']) - psnr(a['gray'], a['truth'])).item() for a in answers]
