@@ -34,11 +34,11 @@ class OriginalColorizer(Colorizer):
         vivid:float|None=None, # None
         hints:list|None=None, # None
         palette=None, # None
-        saturation:float|None=None, # None or 1
+        saturation:float|None=None, # not looked at: `merge_chroma` refuses it
     )->list: # one (3,h,w) uint8 RGB each, for `merge_chroma`
         "Colorize `pictures` one by one; `size` is the side of the square."
-        if tta or vivid is not None or palette is not None or any(hints or ()) or saturation not in (None, 1):
-            raise ValueError(f"the original program of {self.name} has no averaging, vividness, palette, hints and saturation: "
+        if tta or vivid is not None or palette is not None or any(hints or ()):
+            raise ValueError(f"the original program of {self.name} has no averaging, vividness, palette and hints: "
                              "leave them out, or take `Colorizer`")
         from colorize_nb.models.published import colorize_as_published
         images = [colorize_as_published(self.engine.model, p.plane(), size) for p in pictures]
