@@ -69,6 +69,7 @@ def test_trials_differ_in_one_thing():
         return {f.name for f in fields(r) if getattr(r, f.name) != getattr(base, f.name)} - {'name', 'title'}
     assert {n: changed(get_recipe(n)) for n in OLD} == {
         'old-photographs': {'film', 'damage', 'hints', 'weights', 'phases', 'note'},
+        'old-settled': {'film', 'damage', 'hints', 'weights', 'phases', 'note'},
         'old-trial': set(), 'old-trial-no-film': {'film', 'damage'},
         'old-trial-no-hints': {'hints'}, 'old-trial-no-bins': {'phases'}, 'old-trial-flat': {'weights'},
         'old-trial-96': {'size'}, 'old-trial-160': {'size'}}
