@@ -1,6 +1,8 @@
 "What several tests need."
 import os
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,19 @@ def model(tmp_path_factory):
     from colorize_nb.models.registry import save_generator
     torch.manual_seed(0)
     return save_generator(lite_generator(), tmp_path_factory.mktemp('model')/'model.safetensors', dict(size=64))
+
+@pytest.fixture(scope='module')
+def browser():
+    "Chromium; the test is skipped where there is none"
+    playwright = pytest.importorskip('playwright.sync_api', reason='no playwright: pip install playwright')
+    with playwright.sync_playwright() as p:
+        found = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+        if not found and not Path(p.chromium.executable_path).exists():
+            pytest.skip('no browser (chromium, chromium-browser, google-chrome): install chromium')
+        root = hasattr(os, 'geteuid') and os.geteuid() == 0
+        b = p.chromium.launch(executable_path=found, args=['--no-sandbox', '--disable-dev-shm-usage'] if root else [])
+        yield b
+        b.close()
 
 # a job in a shell's background ignores it, and its children would too
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -2,7 +2,6 @@
 that is killed, and a real browser at two sizes."""
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -30,8 +29,6 @@ from colorize_nb.colorizer.batch import colorize_files
 from colorize_nb.colorizer.core import Colorizer
 from colorize_nb.io.samples import sample
 
-try: from playwright import sync_api as playwright
-except ImportError: playwright = None
 ROOT = Path(__file__).resolve().parent.parent
 ENV = {'PYTHONPATH': str(ROOT), 'PYTHONUTF8': '1', 'OMP_NUM_THREADS': '1', 'PYTHONUNBUFFERED': '1'}
 LOCAL = 'http://127.0.0.1:8000'
@@ -318,18 +315,6 @@ def test_thirty_clients_and_a_server_that_dies(tmp_path):
         assert replies[7] == result.target.read_bytes()
     finally: server.stop()
     assert not [o for o in server.said if 'Traceback' in o], server.said
-
-@pytest.fixture(scope='module')
-def browser():
-    if playwright is None: pytest.skip('no playwright: pip install playwright')
-    with playwright.sync_playwright() as p:
-        found = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-        if not found and not Path(p.chromium.executable_path).exists():
-            pytest.skip('no browser (chromium, chromium-browser, google-chrome): install chromium')
-        root = hasattr(os, 'geteuid') and os.geteuid() == 0
-        b = p.chromium.launch(executable_path=found, args=['--no-sandbox', '--disable-dev-shm-usage'] if root else [])
-        yield b
-        b.close()
 
 @pytest.fixture(scope='module')
 def served():

@@ -17,8 +17,6 @@ from PIL import Image
 from colorize_nb import Colorizer
 from colorize_nb.io.samples import gray_sample, sample
 
-try: from playwright import sync_api as playwright
-except ImportError: playwright = None
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT/'nbs'
@@ -62,18 +60,6 @@ def address(site):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{server.server_address[1]}'
     server.shutdown()
-
-@pytest.fixture(scope='module')
-def browser():
-    if playwright is None: pytest.skip('no playwright: pip install playwright')
-    with playwright.sync_playwright() as p:
-        found = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-        if not found and not Path(p.chromium.executable_path).exists():
-            pytest.skip('no browser (chromium, chromium-browser, google-chrome): install chromium')
-        root = hasattr(os, 'geteuid') and os.geteuid() == 0
-        b = p.chromium.launch(executable_path=found, args=['--no-sandbox', '--disable-dev-shm-usage'] if root else [])
-        yield b
-        b.close()
 
 def open_page(browser, url, width=1366, height=900, **kw):
     "A tab that keeps errors and requests"
