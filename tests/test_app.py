@@ -430,8 +430,6 @@ class Painter(Colorizer):
             ab[:, int(h['y'] >= hgt/2), int(h['x'] >= w/2)] = (r - g)/3, (g - b)/3
         return [ab]
 
-    def suggest(self, picture, x, y, n=9): return [((180, 40, 40), .6), ((40, 60, 180), .3)]
-
 @contextmanager
 def page_of(colorizer, monkeypatch):
     "The page with one colorizer, served from here"
@@ -458,8 +456,11 @@ def page_of(colorizer, monkeypatch):
 
 @pytest.fixture
 def painted(monkeypatch):
+    import colorize_nb.app.server as server
     import colorize_nb.app.work as work
     monkeypatch.setattr(work, 'as_hints', lambda hints, size: list(hints))
+    swatches = [dict(rgb=[180, 40, 40], share=.6), dict(rgb=[40, 60, 180], share=.3)]
+    monkeypatch.setattr(server, 'suggest_colors', lambda *args: swatches)
     with page_of(Painter(), monkeypatch) as url: yield url
 
 class Undecided:

@@ -9,7 +9,6 @@ __all__ = ['is_loopback', 'Access', 'create_app', 'serve_app']
 
 # %% ../../nbs/app/02_server.ipynb #c003
 import asyncio, hashlib, hmac, ipaddress, json, secrets, shutil, socket, tempfile, time
-from collections import deque
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,9 +24,9 @@ from starlette.routing import Route
 
 from .. import __version__
 from .sessions import AppError, AppLimits, Incoming, Sessions, StoredPicture, clean_name
-from .work import (Models, Previews, WorkQueue, gray_preview, inspect_picture, read_settings,
+from .work import (PREVIEW, Models, Previews, WorkQueue, gray_preview, inspect_picture, read_settings,
     small_answers, suggest_colors, write_result, write_zip)
-from ..io.asgi import add_headers, from_elsewhere, limit_body
+from ..io.asgi import Throttle, add_headers, from_elsewhere, limit_body
 
 # %% ../../nbs/app/02_server.ipynb #c005
 def is_loopback(
@@ -46,8 +45,6 @@ def _host_name(value):
 # %% ../../nbs/app/02_server.ipynb #c009
 class Access:
     "Who may use the server: everybody on this machine, or whoever has the token."
-    each, all, seconds = 10, 60, 60 # wrong tokens of an address, of everybody; how long they count
-
     def __init__(self,
         token:str|None=None, # that is asked for; None: none is
         clock=time.monotonic, # what tells the time, in seconds
@@ -55,7 +52,7 @@ class Access:
         if token is not None and len(token) < 16:
             raise ValueError(f"expected a token of at least 16 characters, got {len(token)}: "
                              f"take {secrets.token_urlsafe(18)} for instance")
-        self.token, self.clock, self.wrong = token, clock, deque()
+        self.token, self.throttle = token, Throttle(each=10, clock=clock)
 
     @property
     def cookie(self)->str: # hexadecimal digits
@@ -67,12 +64,9 @@ class Access:
         who:str, # their address
     )->bool: # is it right?
         "Check a token; an `AppError` if there were too many wrong ones."
-        now = self.clock()
-        while self.wrong and self.wrong[0][0] <= now - self.seconds: self.wrong.popleft()
-        if sum(w == who for _, w in self.wrong) >= self.each or len(self.wrong) >= self.all:
-            raise AppError(429, "too many wrong tokens: try again in a minute")
+        if wait := self.throttle.take(who): raise AppError(429, f"too many wrong tokens: try again in {wait} s")
         good = hmac.compare_digest(token.encode(), (self.token or '').encode())
-        if not good: self.wrong.append((now, who))
+        if good: self.throttle.forgive(who)
         return good
 
     def allows(self,
@@ -261,7 +255,9 @@ class _Pages(_Stored):
         p = self._picture(req)
         settings = p.settings
         if req.method == 'POST': settings = read_settings(await _json(req), p.width, p.height, self.limits)
-        data = await self.looks.run(self.previews, p, settings)
+        try: side = min(max(int(req.query_params.get('side', PREVIEW)), 1), PREVIEW)
+        except ValueError: raise AppError(400, "expected a number of pixels as side") from None
+        data = await self.looks.run(self.previews, p, settings, side)
         p.settings = settings # they work
         return Response(data, media_type='image/jpeg')
 
@@ -271,7 +267,7 @@ class _Pages(_Stored):
         try: x, y = (float(req.query_params[k]) for k in 'xy')
         except (KeyError, ValueError): raise AppError(400, "expected a place: x and y") from None
         if not (0 <= x < p.width and 0 <= y < p.height): raise AppError(400, "expected a place inside of the picture")
-        return JSONResponse(await self.looks.run(suggest_colors, p, self.models, x, y))
+        return JSONResponse(await self.looks.run(suggest_colors, p, self.previews, x, y))
 
     async def answers(self, req): # a request
         "Small copies in several colourings."

@@ -24,8 +24,9 @@ from PIL import Image
 
 from .sessions import AppError, AppLimits, StoredPicture
 from ..colorizer.batch import colorize_files
-from ..colorizer.choices import answer_engines
-from ..colorizer.core import Colorizer
+from ..colorizer.choices import answer_engines, color_shares
+from ..colorizer.choices import suggest_colors as colors_of_shares
+from ..colorizer.core import Colorizer, working_shape
 from ..colorizer.plan import BatchOptions
 from ..io.files import open_image
 from ..io.image import Picture, PictureError, decoding
@@ -239,13 +240,38 @@ def gray_preview(
     "Make the picture that the page shows as the original."
     with open_image(stored.folder/'gray.png') as im: return _jpeg(im)
 
+class _Recent:
+    "The newest `keep` results of functions, by key."
+    def __init__(self, keep): self.keep, self.found, self.lock = keep, {}, threading.Lock()
+    def __call__(self, key, make):
+        with self.lock: value = self.found.get(key)
+        if value is not None: return value
+        value = make()
+        with self.lock:
+            self.found[key] = value
+            while len(self.found) > self.keep: del self.found[next(iter(self.found))]
+        return value
+
 class Previews:
-    "Colours previews; remembers the last answer of the network for a few pictures."
+    "Colours previews; remembers a few pictures, and what the network answered for them."
     def __init__(self,
         models:Models, # that the page offers
-        keep:int=16, # answers of the network, some kilobytes each
+        keep:int=16, # answers of the network, some kilobytes each, and grays of at most a megabyte
     ):
-        self.models, self.keep, self.answers, self.lock = models, keep, {}, threading.Lock()
+        self.models, self.answers, self.grays = models, _Recent(keep), _Recent(keep)
+        self.shares = _Recent(keep//4) # distributions over the colours have some megabytes
+
+    def gray(self,
+        stored:StoredPicture, # after `inspect_picture`
+        side:int=PREVIEW, # at most so many pixels
+    )->Picture: # small
+        "Give the small gray copy of a picture that is to be coloured."
+        def read():
+            with open_image(stored.folder/'gray.png') as im:
+                im = im.convert('L')
+                im.thumbnail((side, side))
+                return Picture(np.asarray(im), name=stored.name)
+        return self.grays((stored.id, side), read)
 
     def __call__(self,
         stored:StoredPicture, # after `inspect_picture`
@@ -254,41 +280,38 @@ class Previews:
     )->bytes: # JPEG
         "Colour the preview of a picture."
         if stored.colored and not settings.force: return (stored.folder/'own.jpg').read_bytes()
-        with open_image(stored.folder/'gray.png') as im:
-            im = im.convert('L')
-            im.thumbnail((side, side))
-            small = Picture(np.asarray(im), name=stored.name)
-        c = colorizer_for(self.models, settings)
+        small, c = self.gray(stored, side), colorizer_for(self.models, settings)
         kept = settings if settings.hints else replace(settings, saturation=None) # hints hold their colours
-        key = stored.id, side, json.dumps(asdict(kept))
-        with self.lock: ab = self.answers.get(key)
-        if ab is None:
+        def predict():
             more = {} if settings.vivid is None else dict(vivid=settings.vivid)
             if settings.hints:
                 moved = scale_hints(settings.hints, (stored.width, stored.height), small.size)
                 more['hints'] = [as_hints(moved, small.size)]
                 if settings.saturation is not None: more['saturation'] = settings.saturation
-            try: ab, = c.predict_ab([small], settings.size, **more)
+            try: return c.predict_ab([small], settings.size, **more)[0]
             except ValueError as e: raise AppError(422, str(e)) from None # one sentence
-            with self.lock:
-                self.answers[key] = ab
-                while len(self.answers) > self.keep: del self.answers[next(iter(self.answers))]
+        ab = self.answers((stored.id, side, json.dumps(asdict(kept))), predict)
         return _jpeg(c.merge_chroma(small, ab, saturation=settings.saturation))
 
 # %% ../../nbs/app/01_work.ipynb #c035
 def suggest_colors(
     stored:StoredPicture, # after `inspect_picture`
-    models:Models, # that the page offers
+    previews:Previews, # that remember the picture
     x:float, # of the upright picture, pixels
     y:float, # of the upright picture, pixels
 )->list: # dicts, most plausible first: rgb (sRGB, 0 to 255) and share (of 1); empty if the model has none to offer
     "Suggest colours for a place of a picture."
-    c = models(stored.settings.model)
+    c = previews.models(stored.settings.model)
     if 'logits' not in c.meta.get('outputs', ()): return [] # it has one answer only
-    with open_image(stored.folder/'gray.png') as im: small = Picture(np.asarray(im.convert('L')), name=stored.name)
-    kx, ky = (n/whole for n, whole in zip(small.size, (stored.width, stored.height)))
-    at = [min(int((v + .5)*k), n - 1) for v, k, n in zip((x, y), (kx, ky), small.size)]
-    return [dict(rgb=[int(v) for v in rgb], share=round(float(share), 4)) for rgb, share in c.suggest(small, *at)]
+    small = previews.gray(stored)
+    l = small.small(*working_shape(*small.size, c.size))
+    shares = previews.shares((stored.id, c.name), lambda: color_shares(c.engine, l[None])[0])
+    def at(plane): # (...,h,w) of any size -> (...) where the place is
+        col, row = (min(int((v + .5)*n/whole), n - 1)
+                    for v, n, whole in zip((x, y), plane.shape[:-3:-1], (stored.width, stored.height)))
+        return plane[..., row, col]
+    found = colors_of_shares(at(shares), float(at(l)))
+    return [dict(rgb=list(rgb), share=round(share, 4)) for rgb, share in found]
 
 # %% ../../nbs/app/01_work.ipynb #c025
 FILE_FORMATS = 'keep', 'png', 'jpg', 'tif', 'webp', 'ora' # as the command offers them
@@ -356,7 +379,7 @@ def small_answers(
     "Colour a small copy of a picture in several ways, with its settings otherwise."
     c = models(stored.settings.model)
     if 'logits' not in c.meta.get('outputs', ()) or stored.colored and not stored.settings.force: return []
-    previews, answers = Previews(models, keep=0), [None, *range(1, ANSWERS + 1)]
+    previews, answers = Previews(models, keep=1), [None, *range(1, ANSWERS + 1)]
     def as_url(answer):
         data = previews(stored, replace(stored.settings, answer=answer), _THUMB)
         return 'data:image/jpeg;base64,' + base64.b64encode(data).decode()

@@ -8,11 +8,9 @@ Docs: https://colorize-nb.github.io/colorize_nb/study/app.html.md"""
 __all__ = ['TEXTS', 'study_texts', 'read_answer', 'study_app', 'serve_study']
 
 # %% ../../nbs/study/03_app.ipynb #c003
-import hashlib, json, logging, math, re, socket, threading, time
-from collections import deque
+import hashlib, json, logging, math, re, socket
 from functools import lru_cache
 from importlib import import_module
-from ipaddress import ip_network
 from pathlib import Path
 
 from fastcore import xml as h
@@ -23,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from ..io.asgi import add_headers, from_elsewhere, limit_body
+from ..io.asgi import Throttle, add_headers, from_elsewhere, limit_body
 from .design import Study, StudyError, check_own, load_study
 from .responses import AnswerError, Answers, AnswersLost, answer_table, new_token
 
@@ -272,7 +270,7 @@ def _check_pictures(study):
 class _Site:
     "A study that is being served. Its routes get a request, and posts their form."
     def __init__(self, folder): # with `study.json`
-        self.study, self.throttle = load_study(folder), _Throttle()
+        self.study, self.throttle = load_study(folder), Throttle()
         _check_pictures(self.study)
         self.texts, self.answers = study_texts(self.study), Answers(Path(folder)/'answers.sqlite')
         self.files = {f'{f}.jpg' for p in self.study.pictures for f in p.files.values()}
@@ -341,38 +339,6 @@ def answer(self:_Site, req, data): # a request, and what was sent with it
     trial, reply = self.plan(who)[given['number']], dict(done=self.answers.count(who), new=new)
     if trial.kind == 'practice': reply['right'] = trial.right
     return JSONResponse(reply)
-
-# %% ../../nbs/study/03_app.ipynb #n032
-class _Throttle:
-    "Counts wrong tokens of the last minute, in memory only."
-    each, all, seconds = 5, 60, 60 # of an address, of everybody; how long they count
-
-    def __init__(self, clock=time.monotonic): # what tells the time, in seconds
-        self.clock, self.wrong, self.lock = clock, deque(), threading.Lock() # of (time, network)
-
-    @staticmethod
-    def _network(host): # an address
-        "What counts as one visitor."
-        try: return str(ip_network((host, 64 if ':' in host else 32), strict=False))
-        except ValueError: return host # a test client, a socket
-
-    def take(self, host): # an address
-        "Seconds to wait, at least 1; 0 if a token may be tried, which counts until it is forgiven."
-        now, who = self.clock(), self._network(host)
-        with self.lock:
-            while self.wrong and self.wrong[0][0] <= now - self.seconds: self.wrong.popleft()
-            mine = [t for t, w in self.wrong if w == who]
-            until = [t[-n] for t, n in ((mine, self.each), ([t for t, _ in self.wrong], self.all)) if len(t) >= n]
-            if until: return math.ceil(max(until) + self.seconds - now)
-            self.wrong.append((now, who))
-            return 0
-
-    def forgive(self, host): # an address
-        "Take back what `take` has just counted: the token was right."
-        who = self._network(host)
-        with self.lock:
-            mine = [o for o in self.wrong if o[1] == who]
-            if mine: self.wrong.remove(mine[-1])
 
 # %% ../../nbs/study/03_app.ipynb #c032
 @patch

@@ -9,6 +9,7 @@ let busy = false, again = false // a preview is on its way; another one is wante
 let failing = false // the last preview did, and the page says so
 let cross = {x: .5, y: .5} // for the keyboard, shares of the picture
 let uploads = [], uploading = false, sent = 0, total = 0
+let points = [] // files of hints, for pictures that are on their way
 
 // ---------------------------------------------------------------- talking to the server
 
@@ -32,6 +33,20 @@ const pathOf = (p, what = '') => `s/${session}/pictures/${p.id}${what}`
 async function begin() {
   session = (await (await ask('s', {method: 'POST'})).json()).session
   sessionStorage.setItem('colorize-nb', session)
+}
+
+// a tab that was duplicated has the other's session: it asks whether that one lives, and begins its own
+async function otherTabHas(id) {
+  const tabs = new BroadcastChannel('colorize-nb'), me = Math.random()
+  let taken = false
+  tabs.onmessage = ({data}) => {
+    if (data.ask === session && data.ask) tabs.postMessage({taken: session, to: data.me})
+    else if (data.to === me) taken = true
+  }
+  if (!id) return false
+  tabs.postMessage({ask: id, me})
+  await new Promise(done => setTimeout(done, 150))
+  return taken
 }
 
 // ---------------------------------------------------------------- pictures
@@ -81,9 +96,12 @@ function showAll() {
   $('clear').hidden = !pictures.length
 }
 
+const isHints = file => /\.hints\.json$/i.test(file.name)
+
 async function addFiles(files) {
   complain()
-  for (const file of files) {
+  points.push(...files.filter(isHints))
+  for (const file of files.filter(f => !isHints(f))) {
     const p = {...prepared({name: file.name || 'picture.png', settings: null}), file}
     pictures.push(p)
     addRow(p)
@@ -120,6 +138,7 @@ async function upload() {
   uploading = false
   sent = total = 0
   progress()
+  while (points.length) await loadPoints(points.shift())
   if (done) tell(done === 1 ? 'uploadedOne' : 'uploaded', {n: done, name: last.name})
   showAll()
 }
@@ -135,6 +154,7 @@ function progress(key = null, n = 0, of = 0, name = '') {
 function open(p) {
   const before = current
   current = p
+  sessionStorage.setItem('colorize-nb-open', p.id)
   selected = -1
   for (const o of [before, p]) if (o?.item) showRow(o)
   const many = p.pages > 1 ? 'aboutPages' : 'about'
@@ -154,10 +174,15 @@ function open(p) {
 
 function fit() { // as large as the window has room for
   if (!current || $('work').hidden) return
-  const wide = $('view').clientWidth, high = Math.max(220, window.innerHeight*(wide < 600 ? .6 : .75))
+  const wide = $('view').clientWidth, high = Math.max(220, window.innerHeight*(wide < 600 ? .5 : .75))
   const k = Math.min(wide/current.width, high/current.height)
   $('stage').style.width = `${Math.max(1, Math.round(current.width*k))}px`
   $('stage').style.height = `${Math.max(1, Math.round(current.height*k))}px`
+}
+
+function side() { // pixels of the screen that the stage fills, in steps, so that the server can use an answer again
+  const most = Math.max($('stage').clientWidth, $('stage').clientHeight)*(window.devicePixelRatio || 1)
+  return Math.min(1024, 128*Math.ceil(most/128))
 }
 
 async function removePicture(p) {
@@ -181,11 +206,13 @@ function forget(p) {
 async function render() { // one preview at a time; the newest settings win
   if (busy) { again = true; return }
   busy = true
+  $('stage').setAttribute('aria-busy', true)
   const p = current
   let told = false
   const slow = setTimeout(() => { told = true; tell('coloring') }, 300)
   try {
-    const reply = await ask(pathOf(p, '/color'), asJson(p.settings))
+    p.side = side()
+    const reply = await ask(pathOf(p, `/color?side=${p.side}`), asJson(p.settings))
     const url = URL.createObjectURL(await reply.blob())
     if (p.url) URL.revokeObjectURL(p.url)
     p.url = url
@@ -200,6 +227,7 @@ async function render() { // one preview at a time; the newest settings win
   busy = false
   $('stage').dataset.version = p.version
   if (again) { again = false; if (current) render() }
+  $('stage').setAttribute('aria-busy', busy)
 }
 
 // `keep` is false while a slider or a point is dragged: the whole movement is one step to take back
@@ -248,6 +276,7 @@ function showSettings() {
   $('redo').disabled = !p.future.length
   $('answers-row').hidden = !m.answers || p.colored && !s.force
   for (const b of $('answers').children) b.setAttribute('aria-pressed', b.dataset.answer === String(s.answer))
+  $('save-points').hidden = !s.hints.length
   $('hint-help').textContent = text(m.hints ? 'hintsOn' : 'hintsOff', {model: m.name})
   showHints()
 }
@@ -500,8 +529,8 @@ function pick(at) {
 
 // ---------------------------------------------------------------- taking them home
 
-function fetchFile(path) {
-  const a = element('a', {href: path, download: ''})
+function fetchFile(path, name = '') {
+  const a = element('a', {href: path, download: name})
   document.body.append(a)
   a.click()
   a.remove()
@@ -541,16 +570,53 @@ async function downloadAll() {
 async function forAll() {
   const {model, vivid, saturation, size, answer} = current.settings
   for (const p of pictures.filter(o => o.id && o !== current)) {
-    p.past.push(JSON.stringify(p.settings))
-    p.settings = {...p.settings, model, vivid, saturation, size, answer}
-    try {
-      const reply = await ask(pathOf(p, '/color'), asJson(p.settings))
-      if (p.url) URL.revokeObjectURL(p.url)
-      p.url = URL.createObjectURL(await reply.blob())
-      showRow(p)
-    } catch (e) { showRow(p, null, e.message) }
+    try { await changeOther(p, {model, vivid, saturation, size, answer}) }
+    catch (e) { showRow(p, null, e.message) }
   }
   tell('forAllDone')
+}
+
+async function changeOther(p, settings) { // of a picture that is not open
+  const before = p.settings
+  p.settings = {...p.settings, ...settings}
+  try {
+    const reply = await ask(pathOf(p, '/color'), asJson(p.settings))
+    if (p.url) URL.revokeObjectURL(p.url)
+    p.url = URL.createObjectURL(await reply.blob())
+  } catch (e) {
+    p.settings = before
+    throw e
+  }
+  p.past.push(JSON.stringify(before))
+  p.future = []
+  showRow(p)
+}
+
+// ---------------------------------------------------------------- points as a file, as the command takes them
+
+function savePoints() {
+  const {name, width, height, settings} = current
+  const hints = settings.hints.map(({x, y, radius, rgb}) => ({x, y, radius, rgb}))
+  const file = new Blob([JSON.stringify({format: 1, size: [width, height], hints}) + '\n'], {type: 'application/json'})
+  const url = URL.createObjectURL(file)
+  fetchFile(url, name.replace(/\.[^.]*$/, '') + '.hints.json')
+  setTimeout(() => URL.revokeObjectURL(url), 60000)
+}
+
+async function loadPoints(file) {
+  const stem = file.name.slice(0, -'.hints.json'.length)
+  const p = pictures.findLast(o => o.id && [o.name, o.name.replace(/\.[^.]*$/, '')].includes(stem))
+  if (!p) return complain(text('pointsAlone', {name: file.name}))
+  try {
+    let data = null
+    try { data = JSON.parse(await file.text()) } catch {} // refused below
+    if (!Array.isArray(data?.hints) || data.format !== 1) throw new Error(text('pointsUnread'))
+    if (`${data.size}` !== `${[p.width, p.height]}`) throw new Error(text('pointsSize', {name: p.name}))
+    await settled()
+    await changeOther(p, {hints: data.hints.map(h => ({radius: 4, ...h}))})
+    if (p === current) open(p)
+    tell('pointsLoaded', {n: p.settings.hints.length, name: p.name})
+  } catch (e) { complain(text('failed', {name: file.name, error: e.message})) }
 }
 
 async function clearAll() {
@@ -588,7 +654,7 @@ function watchControls() {
       change({vivid: null, saturation: null, size: null, answer: null, hints: []})
       hideAnswers()
     },
-    removePoint: () => removeHint(selected), remove: () => removePicture(current), downloadAll, clear: clearAll,
+    removePoint: () => removeHint(selected), savePoints, remove: () => removePicture(current), downloadAll, clear: clearAll,
     take: () => setColor(reference.rgb)}
   for (const [name, f] of Object.entries(clicks)) {
     $(name.replace(/[A-Z]/g, c => '-' + c.toLowerCase())).addEventListener('click', f)
@@ -639,10 +705,28 @@ function watchPage() {
     e.preventDefault()
     over(0)
     const files = [...e.dataTransfer.files]
-    if ($('reference-box').contains(e.target) && files.length) showReference(files[0])
+    const entries = [...e.dataTransfer.items].map(i => i.webkitGetAsEntry?.()).filter(Boolean) // now, or they are gone
+    if ($('point').contains(e.target) && files.length) showReference(files[0])
+    else if (entries.some(o => o.isDirectory)) Promise.all(entries.map(filesBelow)).then(all => addFiles(all.flat()))
     else addFiles(files)
   })
-  window.addEventListener('resize', fit)
+  window.addEventListener('resize', () => {
+    fit()
+    if (current && !busy && side() > current.side) render()
+  })
+}
+
+async function filesBelow(entry) { // of a folder that was dropped; hidden ones are no pictures
+  if (entry.name.startsWith('.')) return []
+  if (entry.isFile) return [await new Promise((done, failed) => entry.file(done, failed))]
+  const reader = entry.createReader(), found = []
+  for (;;) { // it gives some at a time
+    const some = await new Promise((done, failed) => reader.readEntries(done, failed))
+    if (!some.length) break
+    found.push(...some)
+  }
+  found.sort((a, b) => a.name.localeCompare(b.name))
+  return (await Promise.all(found.map(filesBelow))).flat()
 }
 
 async function start() {
@@ -656,6 +740,10 @@ async function start() {
   try {
     models = await (await ask('api/models')).json()
     $('model').replaceChildren(...models.map(m => element('option', {value: m.name}, m.name)))
+    const mine = session
+    session = null // of which nothing is told before it is known
+    if (await otherTabHas(mine)) tell('otherTab')
+    else session = mine
     if (session) {
       try {
         const {pictures: rows} = await (await ask(`s/${session}`)).json()
@@ -669,7 +757,8 @@ async function start() {
     if (!session) await begin()
     pictures.forEach(addRow)
     showAll()
-    if (pictures.length) open(pictures[0])
+    const last = sessionStorage.getItem('colorize-nb-open')
+    if (pictures.length) open(pictures.find(p => p.id === last) || pictures[0])
   } catch (e) { complain(e.message) }
   document.body.dataset.ready = 'yes'
 }
