@@ -27,6 +27,7 @@ from colorize_nb.app.sessions import AppLimits
 from colorize_nb.color.grid import grid_colors, mean_color
 from colorize_nb.colorizer.batch import colorize_files
 from colorize_nb.colorizer.core import Colorizer
+from colorize_nb.colorizer.hints import Hints
 from colorize_nb.io.samples import sample
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -115,23 +116,6 @@ def test_many_broken_files(app, client):
     codes = send_broken(app, client, 1000, 1500)
     assert codes[415] and codes[200] # some are good enough
 
-@pytest.mark.slow
-def test_a_hundred_megapixels(tmp_path):
-    "A TIFF of 10,000 by 10,000 pixels through the API: same size, and the lightness of the original"
-    l = np.add.outer(np.arange(10_000, dtype=np.uint16), np.arange(10_000, dtype=np.uint16))//79
-    out = BytesIO()
-    tifffile.imwrite(out, l.astype(np.uint8), photometric='minisblack', compression='zlib', rowsperstrip=64)
-    app = create_app(limits=AppLimits(seconds=3600))
-    try: reply = api(TestClient(app, base_url=LOCAL), out.getvalue(), 'map.tif')
-    finally: app.state.close()
-    assert reply.status_code == 200, reply.text[:300]
-    new = tifffile.imread(BytesIO(reply.content))
-    assert new.shape == (10_000, 10_000, 3) and new.dtype == np.uint8
-    at = np.random.default_rng(0).integers(0, 10_000, (500, 2))
-    gray, colour = (skcolor.rgb2lab(np.atleast_3d(a)[:, None]/255*np.ones(3))[:, 0, 0]
-                    for a in (l[at[:, 0], at[:, 1]][:, None], new[at[:, 0], at[:, 1]][:, None]))
-    assert np.abs(gray - colour).max() < 1.5 # a step of gray is .4 of L*, and colours are rounded
-
 @pytest.mark.parametrize('name,kept', [
     ('../../../etc/cron.d/x.png', 'x.png'), ('..\\..\\x.png', 'x.png'), ('/etc/passwd', 'passwd.png'),
     ('.', 'picture.png'),
@@ -206,6 +190,18 @@ def test_others_are_refused(client):
     policy = client.get('/').headers['content-security-policy']
     assert "default-src 'none'" in policy and 'unsafe' not in policy and '*' not in policy
 
+def test_every_text_of_the_pages_is_in_one_place():
+    "Each key that a page or its script asks for is in texts.js, and none there is left over"
+    web = ROOT/'colorize_nb'/'app'/'web'
+    texts = (web/'texts.js').read_text(encoding='utf-8')
+    keys = set(re.findall(r"^    (\w+): '", texts, re.M))
+    pages = ''.join((web/f).read_text(encoding='utf-8') for f in ('index.html', 'login.html'))
+    script = (web/'app.js').read_text(encoding='utf-8')
+    asked = set(re.findall(r'data-text="(\w+)"', pages)) | set(re.findall(r"\b(?:text|tell|progress)\('(\w+)'", script))
+    assert len(keys) > 60 and asked <= keys, asked - keys
+    known = {o for o in keys - asked if re.search(rf"'{o}'", script)} | {'tokenWrong'} # chosen by a condition
+    assert keys - asked == known, keys - asked - known
+
 def test_token():
     app = create_app(token='0123456789abcdef')
     try:
@@ -266,13 +262,14 @@ print(models, r.status_code, r.headers['content-type'])'''
 # A server that is killed, and a browser
 
 class Server:
-    "`colorize-nb app` as a process, which can be killed and started again at the same port"
-    def __init__(self, *args):
-        self.args, self.port = args, 0
+    "`colorize-nb app` as a process, which can be killed and started again at the same port; or a program of its own"
+    def __init__(self, *args, code=None):
+        self.args, self.code, self.port = args, code, 0
         self.start()
 
     def start(self):
         cmd = [sys.executable, '-m', 'colorize_nb', 'app', '--no-browser', '--port', str(self.port), *self.args]
+        if self.code: cmd = [sys.executable, '-c', self.code]
         self.run = subprocess.Popen(cmd, env=os.environ | ENV, stderr=subprocess.PIPE, text=True, encoding='utf-8')
         found = re.search(r'http://127\.0\.0\.1:\d+/', line := self.run.stderr.readline())
         assert found, line + self.run.stderr.read()
@@ -315,6 +312,44 @@ def test_thirty_clients_and_a_server_that_dies(tmp_path):
         assert replies[7] == result.target.read_bytes()
     finally: server.stop()
     assert not [o for o in server.said if 'Traceback' in o], server.said
+
+PATIENT = """import sys
+from colorize_nb.app.server import serve_app
+from colorize_nb.app.sessions import AppLimits
+def ready(url): print(url, file=sys.stderr, flush=True)
+serve_app(port=0, limits=AppLimits(seconds=3600), ready=ready)"""
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='only Linux tells how much memory a process had')
+def test_a_hundred_megapixels(capsys):
+    "A TIFF of 10,000 by 10,000 pixels through the page and the API: one file, and the lightness of the original"
+    import httpx
+    l = np.add.outer(np.arange(10_000, dtype=np.uint16), np.arange(10_000, dtype=np.uint16))//79
+    out, server, peaks = BytesIO(), Server(code=PATIENT), {}
+    tifffile.imwrite(out, l.astype(np.uint8), photometric='minisblack', compression='zlib', rowsperstrip=64)
+    def peak(): # megabytes, of all that the server has done
+        lines = Path(f'/proc/{server.run.pid}/status').read_text().splitlines()
+        return int(next(o for o in lines if o.startswith('VmHWM')).split()[1])//1024
+    try:
+        with httpx.Client(base_url=server.url, timeout=3600) as c:
+            peaks['begin'], session = peak(), begin(c)
+            p = c.post(f'{session}/pictures', params=dict(name='map.tif'), content=out.getvalue()).json()
+            peaks['upload'], one = peak(), f"{session}/pictures/{p['id']}"
+            preview = Image.open(BytesIO(c.post(f'{one}/color', json={}).content))
+            page = c.get(f'{one}/file')
+            peaks['file'], reply = peak(), api(c, out.getvalue(), 'map.tif')
+            peaks['API'] = peak()
+    finally: server.stop()
+    assert preview.size == (1024, 1024) and reply.status_code == page.status_code == 200, reply.text[:300]
+    assert page.content == reply.content and not [o for o in server.said if 'Traceback' in o]
+    new = tifffile.imread(BytesIO(reply.content))
+    assert new.shape == (10_000, 10_000, 3) and new.dtype == np.uint8
+    at = np.random.default_rng(0).integers(0, 10_000, (500, 2))
+    gray, colour = (skcolor.rgb2lab(np.atleast_3d(a)[:, None]/255*np.ones(3))[:, 0, 0]
+                    for a in (l[at[:, 0], at[:, 1]][:, None], new[at[:, 0], at[:, 1]][:, None]))
+    assert np.abs(gray - colour).max() < 1.5 # a step of gray is .4 of L*, and colours are rounded
+    with capsys.disabled(): print('\npeak memory, MB:', peaks)
+    assert peaks['API'] < 3000 # the gray has 100, the colours have 300
 
 @pytest.fixture(scope='module')
 def served():
@@ -655,4 +690,105 @@ def test_colours_by_hand_in_a_browser(browser, painted, width, height):
         return [[.1, .1], [.9, .9]].map(([x, y]) => [...g.getImageData(x*c.width, y*c.height, 1, 1).data]) }""")
     assert shares[0][0] - shares[0][1] > 40 and shares[1][0] - shares[1][1] < 12 # red here, not there
     assert not page.errors, page.errors
+    page.context.close()
+
+@pytest.mark.slow
+def test_points_as_a_file(browser, undecided, tmp_path):
+    "Points are saved as the command reads them, and come back with the picture, or say why not"
+    page = open_page(browser, undecided, 1280, 900)
+    drop(page, file_of(SOFT))
+    wait_color(page)
+    assert page.is_hidden('#save-points')
+    box = page.locator('#stage').bounding_box()
+    page.click('#stage', position=dict(x=box['width']*.25, y=box['height']*.25))
+    page.wait_for_selector('.swatch')
+    with page.expect_download() as got: page.click('#save-points')
+    assert got.value.suggested_filename == 'cat.hints.json'
+    hints = Hints.read(got.value.path())
+    assert hints.size == (225, 150) and len(hints) == 1
+    assert abs(hints.hints[0].x - 225*.25) <= 2 and abs(hints.hints[0].y - 150*.25) <= 2
+    data = Path(got.value.path()).read_bytes()
+    other = open_page(browser, undecided, 1280, 900)
+    def choose(**files): # name without what follows the first point
+        names = dict(cat='cat.png', points='cat.hints.json', alone='dog.hints.json', text='cat.hints.json')
+        other.set_input_files('#choose', [dict(name=names[k], mimeType='', buffer=v) for k, v in files.items()])
+    choose(points=data, cat=file_of(SOFT))
+    wait_until(other, "document.querySelectorAll('.hint').length === 1")
+    other.keyboard.press('Control+z')
+    wait_until(other, "document.querySelectorAll('.hint').length === 0")
+    for files, words in [(dict(alone=data), 'not here'), (dict(text=b'dear grandmother'), 'no file of points'),
+                         (dict(text=data.replace(b'225', b'226')), 'another size'),
+                         (dict(text=data.replace(b'"rgb":[', b'"rgb":[300,')), 'three numbers')]:
+        choose(**files)
+        wait_until(other, f"document.getElementById('problem').textContent.includes({words!r})")
+    assert other.locator('#pictures li').count() == 1 and other.locator('.hint').count() == 0
+    assert not [e for e in page.errors + other.errors if '400' not in e]
+    page.context.close()
+    other.context.close()
+
+@pytest.mark.slow
+def test_a_folder_and_tabs(browser, served, tmp_path):
+    "A folder is dropped; a reload opens the picture that was open; a duplicated tab leaves the first one alone"
+    box = tmp_path/'box'
+    (box/'below').mkdir(parents=True)
+    for name in 'a.png', 'below/b.png', '.hidden.png': (box/name).write_bytes(PNG)
+    page = open_page(browser, served.url, 1280, 900)
+    cdp, data = page.context.new_cdp_session(page), dict(items=[], files=[str(box)], dragOperationsMask=1)
+    for kind in 'dragEnter', 'dragOver', 'drop':
+        cdp.send('Input.dispatchDragEvent', dict(type=kind, x=300, y=300, data=data))
+    wait_until(page, "document.querySelectorAll('#pictures img[src]').length === 2")
+    wait_until(page, "document.getElementById('batch').hidden")
+    wait_color(page)
+    page.focus('#stage')
+    page.keyboard.press('PageDown')
+    wait_until(page, "document.getElementById('name').textContent === 'b.png'")
+    page.reload()
+    wait_until(page, "document.getElementById('name').textContent === 'b.png'")
+    def session(p): return p.evaluate("sessionStorage.getItem('colorize-nb')")
+    with page.context.expect_page() as opened: page.evaluate('window.open(location.href)')
+    twin = opened.value # which starts with a copy of the first one's storage
+    twin.wait_for_selector('body[data-ready]')
+    assert session(twin) != session(page) and twin.locator('#pictures li').count() == 0
+    assert 'other tab' in twin.text_content('#status')
+    page.reload()
+    wait_until(page, "document.querySelectorAll('#pictures li').length === 2")
+    assert not page.errors, page.errors
+    page.context.close()
+
+@pytest.mark.slow
+@pytest.mark.parametrize('width,height,scheme', [(1280, 900, 'dark'), (360, 740, 'light')])
+def test_the_picture_stays_in_sight(browser, painted, width, height, scheme):
+    "While a colour is chosen, the picture is on the screen, and what has the focus is not behind it"
+    page = open_page(browser, painted, width, height, has_touch=width < 600, color_scheme=scheme)
+    page.set_input_files('#choose', [dict(name='cat.png', mimeType='image/png', buffer=PNG)])
+    version = wait_color(page)
+    page.focus('#stage')
+    page.keyboard.press('Enter')
+    wait_until(page, "document.activeElement.className === 'swatch'")
+    wait_color(page, version)
+    shot(page, f'sight-{width}')
+    for id in 'download', 'done', 'own':
+        page.focus(f'#{id}')
+        page.wait_for_timeout(200)
+        stage, focused = page.locator('#stage').bounding_box(), page.locator(f'#{id}').bounding_box()
+        assert -1 <= stage['y'] and stage['y'] + stage['height'] <= height + 1
+        if width < 600: assert focused['y'] >= stage['y'] + stage['height'] and focused['y'] < height
+    assert page.is_visible('label[for=camera]') == (width < 600) # a telephone has one
+    # four times as large: the middle stays in the middle, and a click still finds its place
+    page.keyboard.press('Escape')
+    page.click('#zoom-in')
+    page.keyboard.press('+')
+    frame, stage = (page.locator(f'#{o}').bounding_box() for o in ('frame', 'stage'))
+    assert abs(stage['width'] - 4*frame['width']) <= 4
+    for o, n in (('x', 'width'), ('y', 'height')):
+        assert abs(stage[o] + stage[n]/2 - frame[o] - frame[n]/2) < 20 # half of a scroll bar and a step
+    page.mouse.click(frame['x'] + frame['width']*.75, frame['y'] + frame['height']*.25)
+    wait_until(page, "document.querySelectorAll('.hint').length === 2")
+    h = page.evaluate("document.querySelectorAll('.hint')[1].getAttribute('aria-label')")
+    x, y = map(int, re.search(r'at (\d+), (\d+)', h).groups())
+    assert abs(x - 225*(.5 + .25/4)) <= 2 and abs(y - 150*(.5 - .25/4)) <= 2
+    page.keyboard.press('Escape')
+    page.keyboard.press('-')
+    page.click('#zoom-out')
+    assert page.is_disabled('#zoom-out') and not page.errors
     page.context.close()

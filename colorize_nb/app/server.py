@@ -123,6 +123,7 @@ class _Guard:
 _WEB = Path(import_module('colorize_nb').__path__[0])/'app'/'web'
 _TYPES = {'.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.html': 'text/html',
           '.json': 'application/json'}
+_WRONG = b'<span data-text="tokenWrong">This token is not right.</span>'
 _ASSETS = {f.name: (f.read_bytes(), _TYPES[f.suffix]) for f in sorted(_WEB.glob('*')) if f.suffix in _TYPES}
 
 class _Site:
@@ -159,7 +160,7 @@ class _Site:
         "Take the token of a form, and give the browser its cookie."
         async with req.form(max_files=0, max_fields=2) as form: token = str(form.get('token', '')).strip()
         if self.access.token is None or not self.access.check(token, req.client.host if req.client else ''):
-            return HTMLResponse(_ASSETS['login.html'][0].replace(b'<!--wrong-->', b'This token is not right.'), 403)
+            return HTMLResponse(_ASSETS['login.html'][0].replace(b'<!--wrong-->', _WRONG), 403)
         reply = RedirectResponse('./', 303)
         reply.set_cookie('colorize-nb', self.access.cookie, httponly=True, samesite='strict', path='/',
                          secure=req.url.scheme == 'https')

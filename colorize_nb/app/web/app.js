@@ -5,6 +5,7 @@ const $ = id => document.getElementById(id)
 let session = sessionStorage.getItem('colorize-nb') // of this tab: another one has another
 let models = [], pictures = [], current = null
 let selected = -1 // which hint's colours are open
+let zoom = 1 // 1, 2, 4 or 8 times as large as the window has room for
 let busy = false, again = false // a preview is on its way; another one is wanted
 let failing = false // the last preview did, and the page says so
 let cross = {x: .5, y: .5} // for the keyboard, shares of the picture
@@ -156,6 +157,7 @@ function open(p) {
   current = p
   sessionStorage.setItem('colorize-nb-open', p.id)
   selected = -1
+  zoom = 1
   for (const o of [before, p]) if (o?.item) showRow(o)
   const many = p.pages > 1 ? 'aboutPages' : 'about'
   $('name').textContent = p.name
@@ -176,8 +178,23 @@ function fit() { // as large as the window has room for
   if (!current || $('work').hidden) return
   const wide = $('view').clientWidth, high = Math.max(220, window.innerHeight*(wide < 600 ? .5 : .75))
   const k = Math.min(wide/current.width, high/current.height)
-  $('stage').style.width = `${Math.max(1, Math.round(current.width*k))}px`
-  $('stage').style.height = `${Math.max(1, Math.round(current.height*k))}px`
+  for (const [name, n] of [['width', current.width], ['height', current.height]]) {
+    const pixels = Math.max(1, Math.round(n*k))
+    $('frame').style[name] = `${pixels}px`
+    $('stage').style[name] = `${pixels*zoom}px`
+  }
+  $('zoom-out').disabled = zoom === 1
+  $('zoom-in').disabled = zoom === 8
+}
+
+function setZoom(times) { // what is in the middle stays there
+  const frame = $('frame'), stage = $('stage')
+  const x = (frame.scrollLeft + frame.clientWidth/2)/stage.clientWidth
+  const y = (frame.scrollTop + frame.clientHeight/2)/stage.clientHeight
+  zoom = clamp(times, 8)
+  fit()
+  frame.scrollTo(x*stage.clientWidth - frame.clientWidth/2, y*stage.clientHeight - frame.clientHeight/2)
+  if (!busy && side() > current.side) render()
 }
 
 function side() { // pixels of the screen that the stage fills, in steps, so that the server can use an answer again
@@ -228,6 +245,14 @@ async function render() { // one preview at a time; the newest settings win
   $('stage').dataset.version = p.version
   if (again) { again = false; if (current) render() }
   $('stage').setAttribute('aria-busy', busy)
+  if (!busy) prepare(p)
+}
+
+async function prepare(p) { // so that suggestions are there at once when a place is clicked
+  const {name, answers} = modelOf(p)
+  if (!answers || p.prepared === name) return
+  p.prepared = name
+  try { await ask(pathOf(p, '/suggest?x=0&y=0')) } catch {} // who clicks is told
 }
 
 // `keep` is false while a slider or a point is dragged: the whole movement is one step to take back
@@ -494,6 +519,7 @@ function showCross() {
   $('cross').hidden = false
   $('cross').style.left = `${cross.x*100}%`
   $('cross').style.top = `${cross.y*100}%`
+  if (zoom > 1) $('cross').scrollIntoView({block: 'nearest', inline: 'nearest'})
 }
 
 // ---------------------------------------------------------------- a colour from another picture, which is not sent
@@ -654,8 +680,9 @@ function watchControls() {
       change({vivid: null, saturation: null, size: null, answer: null, hints: []})
       hideAnswers()
     },
-    removePoint: () => removeHint(selected), savePoints, remove: () => removePicture(current), downloadAll, clear: clearAll,
-    take: () => setColor(reference.rgb)}
+    removePoint: () => removeHint(selected), savePoints,
+    remove: () => removePicture(current), downloadAll, clear: clearAll,
+    take: () => setColor(reference.rgb), zoomIn: () => setZoom(2*zoom), zoomOut: () => setZoom(Math.max(1, zoom/2))}
   for (const [name, f] of Object.entries(clicks)) {
     $(name.replace(/[A-Z]/g, c => '-' + c.toLowerCase())).addEventListener('click', f)
   }
@@ -683,6 +710,7 @@ function watchPage() {
     if (ctrl && key === 'z' && !e.shiftKey) step('past', 'future')
     else if (ctrl && (key === 'y' || key === 'z')) step('future', 'past')
     else if (key === 'escape' && selected >= 0) closePoint()
+    else if (!ctrl && '+-'.includes(key)) setZoom(Math.max(1, key === '+' ? 2*zoom : zoom/2))
     else if ((key === 'pageup' || key === 'pagedown') && !ctrl) {
       const ready = pictures.filter(p => p.id), next = ready[ready.indexOf(current) + (key === 'pageup' ? -1 : 1)]
       if (!next) return

@@ -3,6 +3,10 @@
 export const TEXTS = {
   en: {
     title: 'Colour old photographs',
+    token: 'Token',
+    tokenAbout: 'Whoever started this server has chosen it.',
+    tokenOpen: 'Open the page',
+    tokenWrong: 'This token is not right.',
     choose: 'Choose pictures',
     camera: 'Take a picture',
     downloadAll: 'Download all (zip)',
@@ -13,6 +17,8 @@ export const TEXTS = {
     drop: 'Drop the pictures here',
     slider: 'Original and colours',
     sliderValue: '{percent} % original',
+    zoomIn: 'Larger',
+    zoomOut: 'Smaller',
     stageHelp: 'Click where a colour is wrong. With the keyboard: arrow keys move a cross, Enter sets a colour there.',
     stage: '{name}, coloured',
     force: 'This picture has colours already. Colour it anew.',
@@ -54,6 +60,7 @@ export const TEXTS = {
     remove: 'Remove picture',
     keysTitle: 'Keys',
     keys: 'Ctrl+Z takes back, Ctrl+Shift+Z does it again. Page up and Page down go to the picture before and after. '
+      + 'Plus and minus make the picture larger and smaller. '
       + 'On the picture: arrow keys and Enter set a colour; on a point: arrow keys move it, Delete removes it. '
       + 'Escape closes the colours of a point.',
     list: 'Pictures',
@@ -65,7 +72,6 @@ export const TEXTS = {
     uploaded: '{n} pictures are ready.',
     uploadedOne: '{name} is ready.',
     coloring: 'Colouring …',
-    ready: '',
     making: 'Making the full-size picture …',
     makingAll: 'Making {n} of {of}: {name}',
     made: '{name} is ready.',
