@@ -523,6 +523,14 @@ def drop(page, data, name='cat.png'):
             document.body.dispatchEvent(new DragEvent(kind, {dataTransfer: data, bubbles: true, cancelable: true}))
         } }""", [b64encode(data).decode(), name])
 
+def paste(page, data, name='image.png'):
+    "Paste a picture from the clipboard"
+    page.evaluate("""([text, name]) => {
+        const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0)), clipboardData = new DataTransfer()
+        clipboardData.items.add(new File([bytes], name, {type: 'image/png'}))
+        document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData, bubbles: true, cancelable: true}))
+        }""", [b64encode(data).decode(), name])
+
 # where sRGB has all colours of a photograph
 SOFT = Image.linear_gradient('L').resize((225, 150)).point(lambda v: 90 + v/4)
 
@@ -728,7 +736,7 @@ def test_points_as_a_file(browser, undecided, tmp_path):
 
 @pytest.mark.slow
 def test_a_folder_and_tabs(browser, served, tmp_path):
-    "A folder is dropped; a reload opens the picture that was open; a duplicated tab leaves the first one alone"
+    "A folder is dropped, a picture pasted; a reload opens what was open; a duplicated tab leaves the first one alone"
     box = tmp_path/'box'
     (box/'below').mkdir(parents=True)
     for name in 'a.png', 'below/b.png', '.hidden.png': (box/name).write_bytes(PNG)
@@ -752,7 +760,9 @@ def test_a_folder_and_tabs(browser, served, tmp_path):
     assert 'other tab' in twin.text_content('#status')
     page.reload()
     wait_until(page, "document.querySelectorAll('#pictures li').length === 2")
-    assert not page.errors, page.errors
+    paste(page, PNG)
+    wait_until(page, "document.querySelectorAll('#pictures img[src]').length === 3")
+    assert 'image.png' in page.text_content('#pictures') and not page.errors, page.errors
     page.context.close()
 
 @pytest.mark.slow

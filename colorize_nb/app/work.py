@@ -305,7 +305,8 @@ def suggest_colors(
     if 'logits' not in c.meta.get('outputs', ()): return [] # it has one answer only
     small = previews.gray(stored)
     l = small.small(*working_shape(*small.size, c.size))
-    shares = previews.shares((stored.id, c.name), lambda: color_shares(c.engine, l[None])[0])
+    try: shares = previews.shares((stored.id, c.name), lambda: color_shares(c.engine, l[None])[0])
+    except ValueError: return [] # the network has no distribution after all
     def at(plane): # (...,h,w) of any size -> (...) where the place is
         col, row = (min(int((v + .5)*n/whole), n - 1)
                     for v, n, whole in zip((x, y), plane.shape[:-3:-1], (stored.width, stored.height)))
