@@ -33,7 +33,11 @@ def test_each_codec_holds_the_film(tmp_path, source, codec, suffix, loss, eight,
     if ENCODERS[codec] not in av.codec.codecs_available: pytest.skip(f'this FFmpeg has no {ENCODERS[codec]}')
     skcolor = pytest.importorskip('skimage.color')
     old = write(tmp_path/'old.mkv', texture(6, 96, 64), source, color_range=1, colorspace=1)
-    assert colorize_film(old, tmp_path/f'new{suffix}', Tint(25, -10), codec=codec) == []
+    notes = colorize_film(old, tmp_path/f'new{suffix}', Tint(25, -10), codec=codec)
+    if source != 'yuv420p' and ten not in {f.name for f in av.Codec(ENCODERS[codec], 'w').video_formats}:
+        ten = eight # some builds of VP9's encoder have 8 bits alone
+        assert len(notes) == 1 and f'its 10 bits became 8, as many as {codec} holds' in notes[0]
+    else: assert notes == []
     said = facts(tmp_path/f'new{suffix}')
     assert said['codec'] == codec and said['format'] == (eight if source == 'yuv420p' else ten)
     assert (said['full'], said['matrix']) == (False, 1)
@@ -96,7 +100,7 @@ def test_folders_of_deep_frames(tmp_path, suffix, save):
     assert colorize_film(tmp_path/'reel', tmp_path/'new.mkv', Tint(), fps=18) == []
     new = list(luma(tmp_path/'new.mkv'))
     assert facts(tmp_path/'new.mkv')['codec'] == 'ffv1' and facts(tmp_path/'new.mkv')['full']
-    assert [t for _, t in new] == [Fraction(i, 18) for i in range(3)]
+    assert [float(t) for _, t in new] == pytest.approx([i/18 for i in range(3)], abs=.0006) # Matroska's milliseconds
     assert all(np.abs(y.astype(int) - g).max() <= 1 for (y, _), g in zip(new, frames))
     note, = colorize_film(tmp_path/'reel', tmp_path/'new.mp4', Tint(), fps=18, codec='h264')
     assert 'its 16 bits became 10' in note
