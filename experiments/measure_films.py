@@ -19,16 +19,19 @@ from skimage.color import rgb2lab
 from colorize_nb.colorizer.core import Colorizer
 from colorize_nb.colorizer.encode import PartWriter, choose_coding, chroma_shape, colored_frame
 from colorize_nb.colorizer.film import Film
+from colorize_nb.colorizer.luma import Signal, chroma_samples
+from colorize_nb.colorizer.upsample import resize_planes
 from colorize_nb.colorizer.video import colorize_film
 from colorize_nb.evaluate.films import KINDS, MadeFilm, flicker
+from colorize_nb.io.image import Picture
 from colorize_nb.io.write import versions
 
 OUT = Path(__file__).resolve().parent.parent/'nbs'/'results'/'films.json'
 PHOTOS, STEADY = ('china', 'flower', 'chelsea', 'coffee'), (0, .9)
 SIZES = {'480p': (854, 480), '1080p': (1920, 1080)}
 
-def write(path, grays, codec='ffv1'):
-    "A gray film of uint8 arrays of full range"
+def write(path, grays, codec='ffv1', chromas=None):
+    "A film of uint8 arrays of full range, gray without `chromas` (2,h/2,w/2)"
     with av.open(str(path), 'w') as c:
         v = None
         for i, g in enumerate(grays):
@@ -41,14 +44,19 @@ def write(path, grays, codec='ffv1'):
                 rows = np.frombuffer(p, np.uint8).reshape(-1, p.line_size)
                 rows[:] = 128
                 if not k: rows[:, :g.shape[1]] = g
+                elif chromas is not None: rows[:, :g.shape[1]//2] = chromas[i][k - 1]
             f.pts = i
             c.mux(v.encode(f))
         c.mux(v.encode(None))
     return path
 
 def rgbs(path):
-    "Frames as FFmpeg converts them, (h,w,3) uint8"
-    with av.open(str(path)) as c: return [f.to_ndarray(format='rgb24') for f in c.decode(video=0)]
+    """Frames as FFmpeg converts them, (h,w,3) in [0,1]: with 16 bits, so that rounding is the film's own and not the
+    measure's, and chroma between samples interpolated, as players show it and its shortest way to RGB does not"""
+    with av.open(str(path)) as c:
+        return [f.reformat(format='yuv444p16le').to_ndarray(format='rgb48le')/65535 for f in c.decode(video=0)]
+
+def bytes_of(frames): return [np.round(255*f).astype(np.uint8) for f in frames]
 
 def psnr(some, others):
     "Of a whole film, 8 bits"
@@ -67,14 +75,20 @@ class Counted:
 def measure(film, colorizer, folder):
     "Figures of one film"
     frames = list(film.frames())
-    old, true = write(folder/'old.mkv', (f.gray for f in frames)), [f.rgb for f in frames]
+    grays, true = [f.gray for f in frames], [f.rgb for f in frames]
+    old, (w, h) = write(folder/'old.mkv', grays), film.size
+    planes = [chroma_samples(np.asarray(Picture(g).reduced(h//2, w//2)), resize_planes(ab, w//2, h//2),
+                             Signal(full=True, matrix=1)) for g, ab in zip(grays, chroma(true))]
+    coded = chroma(rgbs(write(folder/'true.mkv', grays, chromas=planes)))
     row = dict(kind=film.kind, photo=film.photo, flicker_true=flicker(chroma(true), frames),
+               flicker_coded=flicker(coded, frames), # the true colours, in a file like ours
                psnr_gray=psnr([np.stack([f.gray]*3, -1) for f in frames], true))
     for steady in STEADY:
         counted = Counted(colorizer)
         colorize_film(old, folder/'new.mkv', counted, steady=steady)
         new = rgbs(folder/'new.mkv')
-        row[f'{steady:g}'] = dict(flicker=flicker(chroma(new), frames), psnr=psnr(new, true), predictions=counted.n)
+        row[f'{steady:g}'] = dict(flicker=flicker(chroma(new), frames), psnr=psnr(bytes_of(new), true),
+                                  predictions=counted.n)
     return row
 
 def speed(size, colorizer, folder, n):

@@ -271,7 +271,6 @@ def _describe_pages(job, seen, metadata, own):
 def _check_film(job, options):
     "Refuse a film that cannot be coloured here; nothing of it is kept in hand."
     if is_url(job.source) or job.source == '-': raise ValueError(f"{job.name} is a film: save it first")
-    if options.hints is not None: raise ValueError(f"{job.name} is a film, and hints are for pictures: leave them out")
 
 def _colorize_film(job, options, files, colorizer, interrupt):
     "Colorize and write a film."
@@ -280,8 +279,8 @@ def _colorize_film(job, options, files, colorizer, interrupt):
         return job._replace(target=None).result('skipped', f'{job.name} has colours already and is left as it is: '
                                                 '`force` colorizes it')
     notes = colorize_film(job.source, job.target, colorizer, options, interrupted=lambda: interrupt.requested,
-                          compare=options.compare and job.files(True)[1] in files)
-    if hints := job.hints_file(): notes.append(f'{hints.name} was left out: hints are for pictures')
+                          compare=options.compare and job.files(True)[1] in files,
+                          hints=job.hints_file(options.hints))
     return job.result('done', '; '.join(notes))
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c023

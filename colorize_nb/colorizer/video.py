@@ -24,7 +24,8 @@ from .encode import (PartWriter, choose_coding, chroma_shape, colored_frame, joi
     read_part, side_by_side_frame, wider)
 from .engines import available_cores
 from .film import Film, FilmError, FrameFolder
-from .luma import chroma_planes, luma2gray
+from .film_hints import TracedHints, read_film_hints, trace_hints
+from .luma import chroma_planes, guide_gray, luma2gray
 from .plan import BatchOptions
 from .steady import SteadyChroma, one_opencv_thread
 from ..io.image import Picture
@@ -43,30 +44,54 @@ class _Painter:
 
     def __post_init__(self):
         o, info = self.options, self.film.info
+        self.planes, self.hints = chroma_shape(self.coding, info), None
         self.steady, self.shape = SteadyChroma(o.steady), working_shape(info.width, info.height, _GRID)
         self.times = np.float32(self.colorizer.saturation if o.saturation is None else o.saturation)
         self.knobs = dict(size=o.size, tta=o.tta) | ({} if o.vivid is None else dict(vivid=o.vivid))
         if o.palette: self.knobs['palette'] = palette_of_files(o.palette)
 
-    def small(self, frame):
-        "A frame's gray, and its map of chroma; None if it stays gray. Frames come in their order."
-        picture, turns = Picture(luma2gray(frame.luma, self.film.info.signal), name=self.film.info.name), \
-            self.film.info.rotation//90
-        if frame.broken: return picture, None
-        def predict(): # upright, as networks have learnt to see
-            upright = picture if not turns % 4 else Picture(np.ascontiguousarray(np.rot90(picture.gray, turns)))
-            ab, = self.colorizer.predict_ab([upright], **self.knobs)
-            return np.rot90(ab, -turns, (1, 2))*self.times
-        return picture, self.steady.next(np.asarray(picture.reduced(*self.shape)), predict)
+    def grays(self,
+        frame, # `FilmFrame`
+    ):
+        "A frame's gray at the size of its chroma planes, and at that at which motion is followed."
+        gray = guide_gray(frame.luma, self.film.info.signal, *self.planes[::-1])
+        return gray, np.asarray(Picture(gray).reduced(*self.shape))
 
-    def paint(self, frame, picture, ab):
+    def predict(self,
+        frame, # `FilmFrame`
+        hints, # `Hints` or None
+    ):
+        "What the network says to a frame, upright, as networks have learnt to see."
+        info, turns = self.film.info, self.film.info.rotation//90
+        gray = np.ascontiguousarray(np.rot90(luma2gray(frame.luma, info.signal), turns))
+        more = dict(hints=[hints], saturation=float(self.times)) if hints else {}
+        ab, = self.colorizer.predict_ab([Picture(gray, name=info.name)], **self.knobs, **more)
+        return np.rot90(ab, -turns, (1, 2))*self.times
+
+    def small(self,
+        frame, # `FilmFrame`
+    ):
+        "A frame's gray, and its map of chroma; None if it stays gray. Frames come in their order."
+        (gray, tiny), hints, without = self.grays(frame), None, None
+        if frame.broken: return gray, None
+        if self.hints: hints = self.hints.at(frame.pts)
+        if hints and self.hints.begins(frame.pts):
+            def without(): return self.predict(frame, self.hints.at(frame.pts, old=True))
+        return gray, self.steady.next(tiny, lambda: self.predict(frame, hints), without)
+
+    def paint(self,
+        frame, # `FilmFrame`
+        gray, # (h,w) uint8 of `grays`
+        ab, # (2,h,w) chroma, Lab units; None: gray
+    ):
         "PyAV's frames for the encoders: coloured, and perhaps gray beside coloured."
         info, coding = self.film.info, self.coding
-        height, width = chroma_shape(coding, info)
-        chroma = chroma_planes(picture, ab, coding.signal, width, height)
+        height, width = self.planes
+        chroma = chroma_planes(gray, ab, coding.signal, width, height)
         beside = [side_by_side_frame(frame, chroma, coding, info)] if self.options.compare else []
         return [colored_frame(frame, chroma, coding, info), *beside]
 
+# %% ../../nbs/colorizer/17_video.ipynb #v026
 def _ahead(pool, f, items, n):
     "`f(*item)` of each item, in order, by threads that run at most `n` items ahead."
     waiting = deque()
@@ -76,14 +101,14 @@ def _ahead(pool, f, items, n):
     while waiting: yield waiting.popleft().result()
 
 # %% ../../nbs/colorizer/17_video.ipynb #v007
-def _identity(film, colorizer, options, part):
+def _identity(film, colorizer, options, part, hints):
     "What parts of a film are made of, as JSON."
     files = getattr(film, 'files', [film.path])
     stats = [(f.name, s.st_size, s.st_mtime_ns) for f in files for s in [os.stat(f)]]
     digest = hashlib.sha256(json.dumps(stats).encode()).hexdigest()
     names = ('saturation', 'vivid', 'size', 'tta', 'palette', 'steady', 'codec', 'crf', 'start', 'duration',
              'compare', 'fps')
-    settings = {k: getattr(options, k) for k in names}
+    settings = {k: getattr(options, k) for k in names} | dict(hints=[h.to_json() for h in hints])
     own = dict(model=colorizer.name, model_size=colorizer.size, model_saturation=colorizer.saturation)
     return json.dumps(dict(source=str(film.path), digest=digest, part=part, versions=versions('colorize_nb', 'av'))
                       | settings | own, default=str, sort_keys=True)
@@ -98,6 +123,17 @@ def _open_work(folder, identity):
     done = 0
     while read_part(folder/f'{done:06}'): done += 1
     return done
+
+def _places_of(hints, painter, folder):
+    "Where hints are in all frames: found now, or before the work was interrupted."
+    note = folder/'hints.json'
+    if note.is_file(): return TracedHints.read(note, hints)
+    try: res = trace_hints(painter.film, hints, lambda frame: painter.grays(frame)[1])
+    except ValueError: # hints of another film, for instance
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    res.write(note)
+    return res
 
 def _part_paths(folder, number, compare):
     "Where a part goes, the coloured and perhaps the one beside gray; that of the result is finished last."
@@ -148,6 +184,11 @@ def open_film(
     "Open a film, or a folder of numbered pictures that are one."
     return FrameFolder(source, fps) if fps else Film(source)
 
+def _hints_of(given):
+    "Hints as a list of `Hints`, each with its frame."
+    if given is None: return []
+    return list(given) if isinstance(given, (list, tuple)) else read_film_hints(given)
+
 def colorize_film(
     source:str|Path, # a film; or a folder of numbered pictures, with `fps`
     target:str|Path, # the result, .mp4, .mov, .mkv or .webm
@@ -155,17 +196,18 @@ def colorize_film(
     options:BatchOptions|None=None, # what to do; None: the defaults
     interrupted:Callable|None=None, # asked after each frame; once it says True, `KeyboardInterrupt` is raised
     part:int=240, # frames of a part; more are lost when the work is killed
-    **settings, # fields of `BatchOptions` that replace those of `options`
+    **settings, # fields of `BatchOptions` that replace those of `options`; `hints` may be a list of `Hints`
 )->list: # sentences on what is not as it should be; empty if all is well
     "Colorize a film; taken up again where it was killed, if it was."
     options, target = replace(options or BatchOptions(), **settings), Path(target)
-    film = open_film(source, options.fps)
+    film, hints = open_film(source, options.fps), _hints_of(options.hints)
     coding = choose_coding(film.info, options.codec, options.crf, target.suffix)
     painter, folder = _Painter(film, colorizer, options, coding), target.with_name(f'.{target.name}.parts')
     stop = None if options.duration is None else options.start + options.duration
     total = film.info.frames if stop is None else min(film.info.frames, round(options.duration*film.info.rate))
     with one_opencv_thread(), ThreadPoolExecutor(available_cores()) as pool:
-        first = _open_work(folder, _identity(film, colorizer, options, part))
+        first = _open_work(folder, _identity(film, colorizer, options, part, hints))
+        if hints: painter.hints = _places_of(hints, painter, folder)
         broken, frames_done = [], count(first*part + 1)
         def on_frame():
             if options.progress: options.progress(film.info.name, next(frames_done), total, first*part)
@@ -179,7 +221,8 @@ def colorize_film(
             _make_part(painter, both, _part_paths(folder, number, options.compare), pool, on_frame)
         parts = [_part_paths(folder, n, options.compare) for n in range(number)]
         if not parts: raise FilmError(f"{film.info.name} has no frame after {options.start:g} seconds")
-        comment = f"colours computed by colorize_nb, model {colorizer.name}"
+        given = f", with hints for {len(hints)} frames" if hints else ''
+        comment = f"colours computed by colorize_nb, model {colorizer.name}{given}"
         lost = join_parts(target, [p[0] for p in parts], film, film.info, coding, options.start, stop, comment)
         if options.compare:
             beside = target.with_name(f'{target.stem}_compare{target.suffix}')
