@@ -21,13 +21,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from skimage.color import lab2rgb, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
-from test_published import check_outputs, filled_weights
+from test_published import check_outputs, eccv16_by_hand, filled, filled_weights
 from torch import nn
 from typer.testing import CliRunner
 
 from colorize_nb.cli.app import app, load_commands
 from colorize_nb.io import download
 from colorize_nb.models import catalog, registry
+from colorize_nb.models.published import published_generator
 
 load_commands()
 A, B = 20., -30. # the stand-in's answer, Lab units
@@ -338,6 +339,25 @@ def test_a_true_network_end_to_end(name, served, photos, tmp_path, monkeypatch):
     assert meta['size'] == catalog.PUBLISHED[name].size
     shutil.rmtree(tmp_path) # up to 2 GB
 
+def test_as_published(served, photos, tmp_path, monkeypatch):
+    "The original's way through the command, held against Pillow and scikit-image; what it lacks is refused unfetched"
+    net, state = filled('eccv16')
+    offer(monkeypatch, served, 'eccv16', 'w.pth', state=state)
+    args = 'colorize', photos, '--as-published', '--size', 64, '--out', tmp_path/'new'
+    refusals = [(['default'], 'no original program'), (['eccv16+siggraph17'], 'no original program'),
+                (['eccv16', '--workers', 2], 'one process'), (['eccv16', '--tta'], 'no --tta'),
+                (['eccv16', '--saturation', 0], 'no --saturation'), (['eccv16', '--sizes', '64,96'], 'no --sizes')]
+    for more, why in refusals:
+        done = call(*args, '--model', *more)
+        assert done.exit_code == 2 and why in ' '.join(done.output.split()), done.output
+    assert served.asked == [] and not (tmp_path/'new').exists()
+    done = call(*args, '--model', 'eccv16')
+    assert done.exit_code == 0, done.output
+    for file in ('a.png', 'attic/b.png'):
+        want = eccv16_by_hand(net, Image.open(photos/file), 64)
+        got = np.asarray(Image.open(tmp_path/'new'/file), np.float64)
+        assert np.abs(got - want).max() <= 1 and (got == want).mean() > .99
+
 def test_finetune_a_published_colorizer(served, truth, tmp_path, monkeypatch):
     "One command fetches it, trains it on a handful of pictures and leaves the fetched file as it was"
     offer(monkeypatch, served, 'eccv16', 'w.pth', state=filled_weights('eccv16'))
@@ -357,3 +377,30 @@ def test_finetune_a_published_colorizer(served, truth, tmp_path, monkeypatch):
     assert call('colorize', truth/'0.png', '--out', tmp_path/'new', '--model', run).exit_code == 0
     assert call(*args, '--resume').exit_code == 0 # nothing is left to do; its settings are the same
     assert call(*args, '--resume', '--seed', 7).exit_code != 0
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['siggraph17', 'ddcolor-tiny', 'deoldify-artistic'])
+def test_finetune_with_weights_by_hand(name, served, truth, tmp_path):
+    "Both phases, a few steps each; nearly every tensor learns, and the installed weights stay as they were"
+    network, file, run = catalog.PUBLISHED[name].network, tmp_path/'by hand.pth', tmp_path/'run'
+    torch.save(content(name, filled_weights(network)), file)
+    for i, path in enumerate(sorted(truth.iterdir())): shutil.copy(path, truth/f'more {i}.png')
+    args = ('train', 'finetune', '--data', truth, '--out', run, '--size', 64, '--batch-size', 2, '--epochs', 1,
+            '--device', 'cpu', '--weights', file)
+    done = call(*args)
+    assert done.exit_code == 2 and 'name of its network' in ' '.join(done.output.split()), done.output
+    done = call(*args, '--model', name)
+    assert done.exit_code == 0 and served.asked == [], done.output
+    assert 'phase 1-generator' in done.stdout and 'phase 2-gan' in done.stdout
+    installed, = (tmp_path/'cache'/'models').glob(f'{name}-*/model.safetensors')
+    start = load_file(installed)
+    for k, v in filled_weights(network).items(): assert torch.equal(start[k], v), k
+    gen, meta = registry.load_generator(run/'model.safetensors')
+    assert (gen.name, meta['recipe'], meta['size']) == (network, 'finetune', 64)
+    begun = published_generator(network, start)
+    old, new = dict(begun.named_parameters()), dict(gen.named_parameters())
+    moved = [k for k, v in old.items() if not torch.equal(v.half(), new[k].half())]
+    assert len(moved) > .8*len(old) and all(v.isfinite().all() for v in new.values()), (len(moved), len(old))
+    assert call('colorize', truth/'0.png', '--out', tmp_path/'new', '--model', run).exit_code == 0
+    assert Image.open(tmp_path/'new'/'0.png').size == (96, 64)
+    shutil.rmtree(tmp_path) # up to 1 GB

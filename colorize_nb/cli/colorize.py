@@ -135,6 +135,20 @@ def _chosen_model(model, weights, onnx_io):
         raise _wrong_usage(f'{model} is no ONNX file: leave it out, or give --model FILE.onnx', '--onnx-io')
     return f'{model}@{onnx_io.value}'
 
+# %% ../../nbs/cli/01_colorize.ipynb #orig1
+_OURS = 'hints', 'palette', 'answers', 'uncertainty', 'tta', 'sizes' # options that the original programs lack
+
+def _check_as_published(model, options, busy):
+    "Refuse what `--as-published` cannot do with `model`; `busy`: it is watched for, or by several processes."
+    from colorize_nb.models.catalog import PUBLISHED, network_of
+    option = '--as-published'
+    if network_of(model) is None:
+        text = f"{model} has no original program: give --model with one of {', '.join(PUBLISHED)}"
+        raise _wrong_usage(text, option)
+    asked = [k for k in _OURS if options[k]] + [k for k in ('saturation', 'vivid') if options[k] is not None]
+    if asked: raise _wrong_usage(f"the original programs have no --{asked[0]}: leave it out", option)
+    if busy: raise _wrong_usage('a comparison is made once, by one process: leave --watch and --workers out', option)
+
 # %% ../../nbs/cli/01_colorize.ipynb #film1
 _EVERY = 15 # seconds between two lines on a film: ours
 
@@ -167,6 +181,8 @@ def colorize(
     onnx_io:Annotated[OnnxIO|None, Option('--onnx-io',
         help="What another program's .onnx file takes and gives: gray as RGB to 255 and RGB; the same to 1; gray as "
              'RGB to 1 and ab; L and ab.')]=None,
+    as_published:Annotated[bool, Option('--as-published',
+        help="As a published model's own program does it, to compare: a stretched square, unlimited chroma.")]=False,
     size:Annotated[int|None, Option(min=32, max=2048,
         help="Working size of the network, pixels; default: the model's.")]=None,
     sizes:Annotated[str|None, Option(metavar='N,N,...',
@@ -237,6 +253,7 @@ def colorize(
             if hints: check_one_image(jobs)
             return len(take_shard(jobs, shard))
     model = _chosen_model(model, weights, onnx_io)
+    if as_published: _check_as_published(model, options, watch or workers > 1)
     check_models([model])
     if workers > 1:
         from colorize_nb.colorizer.processes import colorize_in_processes
@@ -245,7 +262,8 @@ def colorize(
         return _report(results, n, out, as_json)
     if out != '-' and not watch: n = total() # what is wrong with the inputs is told before a model is loaded
     from colorize_nb.colorizer.batch import colorize_files
-    from colorize_nb.colorizer.core import Colorizer
+    if as_published: from colorize_nb.colorizer.originals import OriginalColorizer as Colorizer
+    else: from colorize_nb.colorizer.core import Colorizer
     colorizer = Colorizer.from_pretrained(model, device)
     if vivid is not None and colorizer.vivid is None:
         raise _wrong_usage(f'{colorizer.name} has no vividness to set: give --saturation, or a model that has it',

@@ -101,6 +101,16 @@ def _check(recipe, data, model, out, resume, options):
             check_folder(folder, run, path, resume or n_runs > 1, RunOptions(**options | dict(model=start)))
     return sets, models, n_runs
 
+def _install(model, weights):
+    "The one model that starts from published weights in a file."
+    from colorize_nb.io.files import split_name
+    from colorize_nb.models.catalog import install_weights
+    if len(model) != 1:
+        raise typer.BadParameter('it needs the name of its network: give one --model', param_hint='--weights')
+    name, network = split_name(model[0])
+    with wrong_usage('--weights'): path = install_weights(network, weights)
+    return [f'{name}={path}' if name else str(path)]
+
 # %% ../../nbs/cli/02_train.ipynb #c013
 @app.command()
 def train(
@@ -125,6 +135,8 @@ def train(
     model:Annotated[list[str]|None, Option(metavar='NAME|FILE',
         help='Start from this trained model; finetune without it: from the packaged one; again for more; '
              'MINE=FILE calls it MINE.')]=None,
+    weights:Annotated[Path|None, Option(metavar='FILE',
+        help='Weights of the published model in --model that you downloaded yourself.')]=None,
     only:Annotated[str|None, Option(metavar='NAMES',
         help='Sub-folders of --data, one artist for instance, for recipes that end with some only; default: the one '
              'with most pictures.')]=None,
@@ -146,6 +158,7 @@ def train(
     "Train a colorizer on your pictures."
     if scale <= 0:
         raise typer.BadParameter('give a number in (0,1]: 1 is the whole recipe, 0.01 a trial', param_hint='--scale')
+    if weights is not None: model = _install(model or [], weights)
     options = dict(scale=scale, epochs=epochs, limit=limit, size=size, bs=batch_size, bf16=bf16, compiled=compiled,
                    only=only, seed=seed, device=device.value, slim=slim, valid=valid, cache=cache,
                    save_every=save_every)

@@ -13,6 +13,14 @@ from PIL import Image
 
 from .core import Colorizer
 
+# %% ../../nbs/colorizer/19_originals.ipynb #c004b
+class _Finished:
+    "A colour image, where chroma is expected; `merge_chroma` of `OriginalColorizer` takes it."
+    def __init__(self, rgb): self.rgb = rgb # (h,w,3) uint8
+    def __array__(self, *args, **kwargs):
+        raise ValueError("the original programs answer with finished images, which have no chroma for films or "
+                         "restored colours: take `Colorizer`, or leave --as-published out")
+
 # %% ../../nbs/colorizer/19_originals.ipynb #c005
 class OriginalColorizer(Colorizer):
     "Colorizes as the program does that a published network was made for."
@@ -35,18 +43,18 @@ class OriginalColorizer(Colorizer):
         hints:list|None=None, # None
         palette=None, # None
         saturation:float|None=None, # not looked at: `merge_chroma` refuses it
-    )->list: # one (3,h,w) uint8 RGB each, for `merge_chroma`
+    )->list: # one finished image each, which only `merge_chroma` takes
         "Colorize `pictures` one by one; `size` is the side of the square."
         if tta or vivid is not None or palette is not None or any(hints or ()):
             raise ValueError(f"the original program of {self.name} has no averaging, vividness, palette and hints: "
                              "leave them out, or take `Colorizer`")
         from colorize_nb.models.published import colorize_as_published
-        images = [colorize_as_published(self.engine.model, p.plane(), size) for p in pictures]
-        return [np.asarray(im).transpose(2, 0, 1) for im in images]
+        images = (colorize_as_published(self.engine.model, p.plane(), size) for p in pictures)
+        return [_Finished(np.array(im)) for im in images]
 
     def merge_chroma(self,
         picture, # gives the alpha
-        ab:np.ndarray, # (3,h,w) uint8 RGB of `predict_ab`
+        ab, # what `predict_ab` returned for it
         target:str='rgb', # rgb or jpeg: 8 bits; rgb16: 16 bits, of the 8 that there are
         saturation:float|None=None, # None or 1: the originals do not change it
         exact:bool=False, # as it is in any case
@@ -54,7 +62,7 @@ class OriginalColorizer(Colorizer):
         "Bring the original's colours into the form that a file wants."
         if saturation not in (None, 1):
             raise ValueError(f"the original program of {self.name} has no saturation: leave it out or take `Colorizer`")
-        rgb, alpha = np.ascontiguousarray(ab.transpose(1, 2, 0)), picture.alpha
+        rgb, alpha = ab.rgb, picture.alpha
         if target == 'rgb16':
             deep = rgb.astype(np.uint16)*257
             if alpha is None: return deep

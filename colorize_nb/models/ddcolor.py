@@ -151,7 +151,7 @@ class ColorDecoder(nn.Module):
         self.query_feat, self.query_embed = nn.Embedding(queries, n), nn.Embedding(queries, n)
         self.level_embed = nn.Embedding(len(nis), n)
         self.input_proj = nn.ModuleList(nn.Conv2d(ni, n, 1) for ni in nis)
-        def row(make): return nn.ModuleList(make() for _ in range(rounds))
+        def row(make): return nn.ModuleList(make() for _ in range(rounds)) # one for each round
         self.transformer_self_attention_layers = row(lambda: _Attention('self_attn', n, heads))
         self.transformer_cross_attention_layers = row(lambda: _Attention('multihead_attn', n, heads))
         self.transformer_ffn_layers = row(lambda: _FeedForward(n, 8*n))

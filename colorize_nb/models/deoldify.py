@@ -32,7 +32,9 @@ def fold_norms(
 )->nn.Module: # `net`, changed in place: `weight` in place of its parts
     "Compute normalized weights once and for all."
     for m in net.modules():
-        if hasattr(m, 'weight_u'): remove_spectral_norm(m)
+        if hasattr(m, 'weight_u'):
+            remove_spectral_norm(m)
+            m._load_state_dict_pre_hooks.clear() # PyTorch leaves one there, which would want the parts again
         elif hasattr(m, 'weight_g'): remove_weight_norm(m)
     return net
 
@@ -115,12 +117,17 @@ def _plan(n, skips, deep):
 
 class _Residual(nn.Module):
     "Two convolutions with ReLU, and what came in."
-    def __init__(self, n):
+    def __init__(self,
+        n, # channels
+    ):
         super().__init__()
         layers = [nn.Sequential(spectral_conv(n, n, bias=True), nn.ReLU(inplace=True)) for _ in range(2)]
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, x): return x + self.layers(x)
+    def forward(self,
+        x, # (bs,n,h,w)
+    ): # (bs,n,h,w)
+        return x + self.layers(x)
 
 class DeOldify(nn.Module):
     "U-Net of DeOldify, from normalized RGB to normalized RGB."

@@ -1,4 +1,4 @@
-"""Feed each published network as its authors did, and get Lab at full size from it.
+"""Feed each of six published networks as its authors did, and get Lab at full size from it.
 
 Docs: https://colorize-nb.github.io/colorize_nb/models/published.html.md"""
 
