@@ -59,8 +59,26 @@ def psd(im):
     return b'8BPS\0\1' + bytes(6) + struct.pack('>HIIHHI', 1, im.height, im.width, 8, 1, 0) + struct.pack('>I',
         len(resources)) + resources + bytes(4) + b'\0\0' + im.tobytes()
 
+def with_profile(data, profile):
+    "A bitmap whose header is of version 5, or a JPEG 2000, with a colour profile; a GIF with one before its image"
+    if data[:2] == b'BM':
+        head = data[14:54] + bytes(16) + b'DEBM' + bytes(52) + struct.pack('<3I', 124 + len(data) - 54, len(profile), 0)
+        at = int.from_bytes(data[10:14], 'little') + 84
+        return data[:10] + struct.pack('<II', at, 124) + head[4:] + data[54:] + profile
+    if data[:3] == b'GIF':
+        at = 13 + (3 << (data[10] & 7) + 1)
+        parts = [profile[i:i + 255] for i in range(0, len(profile), 255)]
+        block = b'!\xff\x0bICCRGBG1012' + b''.join(bytes([len(o)]) + o for o in parts) + b'\0'
+        return data[:at] + block + data[at:]
+    at, colr = data.index(b'jp2h') - 4, data.index(b'colr') - 4
+    new = struct.pack('>I4s3B', 11 + len(profile), b'colr', 2, 0, 0) + profile
+    size = int.from_bytes(data[at:at + 4], 'big') - 15 + len(new) # 15: a box that states a number
+    return data[:at] + struct.pack('>I', size) + data[at + 4:colr] + new + data[colr + 15:]
+
 def seeds():
     "Whole files of every kind that we read: name -> bytes"
+    from colorize_nb.color.icc import stated_profile
+    profile = stated_profile(1.8)
     import numpy as np
     from PIL import Image, features
     rgb = Image.merge('RGB', [Image.linear_gradient('L').resize((24, 20)),
@@ -85,6 +103,7 @@ def seeds():
         bigtiff=described(gray, 'TIFF', big_tiff=True),
         gif=described(gray, 'GIF', comment=b'Oma'), animated=described(rgb.quantize(9), 'GIF', save_all=True,
         append_images=[rgb.rotate(90).quantize(9)], duration=9), bmp=described(rgb, 'BMP', dpi=(72, 72)),
+        bmp5=with_profile(described(rgb, 'BMP'), profile), gif_icc=with_profile(described(gray, 'GIF'), profile),
         bmp8=described(gray, 'BMP'), dib=described(rgb, 'DIB'),
         ppm=described(rgb, 'PPM'), pgm=described(deep, 'PPM'), pbm=described(rgb.convert('1'), 'PPM'),
         plain=b'P2 3 2 255 0 9 80 200 255 3', tga=described(rgb, 'TGA', compression='tga_rle'),
@@ -95,7 +114,8 @@ def seeds():
         res |= dict(webp=described(rgb, 'WEBP', lossless=True), lossy=described(rgba, 'WEBP', quality=50),
             moving=described(rgb, 'WEBP', save_all=True, append_images=[rgb.rotate(90)]))
     if features.check('jpg_2000'):
-        res |= dict(jp2=described(gray, 'JPEG2000'), j2k=described(rgb, 'JPEG2000', no_jp2=True))
+        res |= dict(jp2=described(gray, 'JPEG2000'), j2k=described(rgb, 'JPEG2000', no_jp2=True),
+            jp2_icc=with_profile(described(rgb, 'JPEG2000'), profile))
     if features.check('avif'): res['avif'] = described(rgb, 'AVIF', speed=10)
     try:
         import png, tifffile

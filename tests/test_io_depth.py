@@ -10,7 +10,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, features
 from skimage.color import rgb2lab
 
 from colorize_nb.io import tiff
@@ -369,6 +369,24 @@ def with_gamma(data, gamma):
     chrm = struct.pack('>8I', 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
     return data[:33] + chunk(b'gAMA', struct.pack('>I', round(gamma*1e5))) + chunk(b'cHRM', chrm) + data[33:]
 
+def with_bmp_header(data, size, space, tail=b'', profile=b''):
+    "A bitmap whose header is of version 4 or 5 (Microsoft, BITMAPV5HEADER): 108 or 124 bytes"
+    pixels = int.from_bytes(data[10:14], 'little')
+    head = (data[14:54] + bytes(16) + space + tail).ljust(108, b'\0')
+    if size == 124: head += struct.pack('<4I', 4, size + len(data) - 54, len(profile), 0)
+    return data[:10] + struct.pack('<II', pixels + size - 40, size) + head[4:] + data[54:] + profile
+
+def with_jp2_profile(data, profile):
+    "A JPEG 2000 with a restricted ICC profile (ISO 15444-1, I.5.3.3) instead of a number for its colour space"
+    at = data.index(b'jp2h') - 4
+    colr = data.index(b'colr', at) - 4
+    n, old = (int.from_bytes(data[i:i + 4], 'big') for i in (at, colr))
+    new = struct.pack('>I4s3B', 11 + len(profile), b'colr', 2, 0, 0) + profile
+    return data[:at] + struct.pack('>I', n - old + len(new)) + data[at + 4:colr] + new + data[colr + old:]
+
+LINEAR = struct.pack('<9i3I', *(round(v*2**30) for x, y in ((.64, .33), (.3, .6), (.15, .06)) for v in (x, y, 1 - x - y)),
+    65536, 65536, 65536) # sRGB's primaries, gammas of 1
+
 def palette_tiff(rgb, alpha=False):
     colours, index = np.unique(rgb.reshape(-1, 3), axis=0, return_inverse=True)
     table = np.zeros((256, 3), int)
@@ -392,6 +410,11 @@ def rgb_files(rgb):
         'tiff floats': make([o/255 for o in planes], 32, 'f', 2, tags=tags),
         'bigtiff MM': make(planes, 8, 'u', 2, '>', True, tags=tags),
         'premultiplied': make([*planes, opaque], 8, 'u', 2, extra=(1,), tags=tags),
+        'bmp': with_bmp_header(saved(im, 'BMP'), 124, b'DEBM', profile=RGB_ICC),
+        'bmp palette': with_bmp_header(saved(p, 'BMP'), 124, b'DEBM', profile=RGB_ICC),
+        'bmp calibrated': with_bmp_header(saved(im, 'BMP'), 108, bytes(4), LINEAR),
+        'bmp palette, calibrated': with_bmp_header(saved(p, 'BMP'), 124, bytes(4), LINEAR),
+        **({'jp2': with_jp2_profile(saved(im, 'JPEG2000'), RGB_ICC)} if features.check('jpg_2000') else {}),
         'webp': saved(im, 'WEBP', lossless=True, icc_profile=RGB_ICC)}
 
 RGB_FILES = rgb_files(HUES)
@@ -405,6 +428,7 @@ def test_profile_of_colours(name):
     assert np.abs(p.lightness() - rgb2lab(want)[..., 0]).max() < .5 # littleCMS rounds to 8 bits
     got = np.asarray(read_colours(data, p), float)[..., :3]/(255 if p.bits == 8 else 65535)
     assert np.abs(got - want).max() < 1.6/255
+    assert np.abs(read_whole(data)/255 - want).max() < 2/255 # what training and evaluation see: 8 bits
 
 def test_profile_of_ycbcr():
     "YCbCr of a TIFF: its profile is that of the RGB it stands for"
@@ -426,6 +450,9 @@ def gray_files():
         'tiff LA': make([GRAYS, opaque], 8, 'u', 1, extra=(2,), tags=tags),
         'tiff 12': make([v12], 12, 'u', 1, tags=tags),
         'white is zero': make([255 - GRAYS], 8, 'u', 0, tags=tags),
+        'bmp': with_bmp_header(saved(im, 'BMP'), 124, b'DEBM', profile=GRAY_ICC),
+        **({'jp2': with_jp2_profile(saved(im, 'JPEG2000'), GRAY_ICC), 'jp2 of 16 bits': with_jp2_profile(
+            saved(deep, 'JPEG2000'), GRAY_ICC)} if features.check('jpg_2000') else {}),
         'float of PIL': saved(Image.fromarray(GRAYS/np.float32(255)), 'TIFF', icc_profile=GRAY_ICC)}
 
 GRAY_FILES = gray_files()
@@ -434,6 +461,17 @@ GRAY_FILES = gray_files()
 def test_profile_of_gray(name):
     p = open_picture(GRAY_FILES[name])
     assert np.abs(p.lightness() - rgb2lab(np.dstack([encoded(GRAYS/255)]*3))[..., 0]).max() < .1
+
+@pytest.mark.parametrize('bpp', [8, 16])
+@pytest.mark.parametrize('planes', [1, 3])
+def test_sgi(bpp, planes):
+    "Raw SGI (the SGI Image File Format, 1.00): rows from the bottom, a plane after another, 16 bits with the high byte first"
+    a = np.stack([GRAYS]*planes, -1)
+    head = struct.pack('>HBBHHHHII', 474, 0, bpp//8, 2 if planes == 1 else 3, *GRAYS.shape[::-1], planes, 0, 255)
+    rows = np.moveaxis(a, -1, 0)[:, ::-1].astype('>u2')*257 if bpp == 16 else np.moveaxis(a, -1, 0)[:, ::-1]
+    p = open_picture(head.ljust(512, b'\0') + rows.tobytes(), 'x')
+    assert np.array_equal(p.gray, GRAYS)
+    assert p.notes == (('x has more than 8 bits a channel, of which 8 were read',) if bpp == 16 else ())
 
 def test_lab_and_ink_are_copied_as_they_are_coloured():
     "CIE Lab and ink without Adobe's mark: the colours that are passed on have the lightness of the plane"
@@ -530,6 +568,27 @@ def test_masks_are_said():
     pages = list(open_pages(bytes(data), 'scan'))
     assert [p.gray[0, 0] for p in pages] == [0, 2]
     assert all('scan holds a mask or infrared plane of its own, not kept' in p.notes for p in pages)
+
+def test_a_small_copy_in_front():
+    "NewSubfileType 1 comes first: as a page of its own, or with the picture in a table within (SubIFDs)"
+    rng = np.random.default_rng(0)
+    whole = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    for inside in False, True:
+        with tifffile.TiffWriter(f := BytesIO()) as t:
+            t.write(whole[::4, ::5], photometric='rgb', metadata=None, subfiletype=1, subifds=1 if inside else None)
+            t.write(whole, photometric='rgb', metadata=None, subfiletype=0)
+        data = f.getvalue()
+        p, = open_pages(data)
+        for got in read_colours(data, p), read_whole(data): assert np.array_equal(np.asarray(got), whole), inside
+
+def test_a_raw_file_is_said_to_be_one(tmp_path):
+    "As a DNG is built (Adobe's specification, 1.4): a preview, and sensor values (photometric 32803) in a table within"
+    with tifffile.TiffWriter(tmp_path/'x.tif') as t:
+        t.write(np.zeros((4, 6, 3), np.uint8), photometric='rgb', metadata=None, subfiletype=1, subifds=1)
+        t.write(np.zeros((8, 12), np.uint16), photometric=32803, metadata=None, subfiletype=0)
+    with pytest.raises(PictureError, match="x.tif is a TIFF .*raw file holds it: develop it"): open_picture(tmp_path/'x.tif')
+    good, ((path, why),) = check_pictures([tmp_path/'x.tif'])
+    assert not good and 'raw file' in why and 'broken' not in why
 
 def test_too_many_pages():
     with patch.object(tiff, 'LIMITS', LIMITS._replace(pages=5)):

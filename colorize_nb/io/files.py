@@ -25,11 +25,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 if TYPE_CHECKING: from torch import Tensor
 
 from ..color.icc import profile_of, to_srgb
-from .exif import first_number, read_tags, tiff_header
 from .image import PictureError, nearest8, refuse_bomb
-from .metadata import file_of
+from .metadata import file_of, tell_profile
 from .png import mend_png, one_line, png_needs_mending
-from .tiff import is_tiff, read_layout
+from .tiff import is_tiff, read_layout, unusual_tiff
 
 # %% ../../nbs/io/06_files.ipynb #c005
 class ImageFormat(NamedTuple):
@@ -136,11 +135,6 @@ class UnreadableImage(UnidentifiedImageError):
 _KIND = re.compile('unsupported|not supported|cannot handle|unknown .*(mode|compression|filter|format|depth)|'
     'not implemented|'
     r'requires the|unable to determine .* mode|^\(?\d+', re.I) # what readers say of a file that is whole
-_COMPRESSIONS = { # tag 259, by libtiff's list
-    6: 'old JPEG', 9: 'JBIG', 10: 'JBIG', 22610: 'JPEG XR', 32766: 'NeXT', 32809: 'ThunderScan', 33003: 'JPEG 2000',
-    33005: 'JPEG 2000', 34661: 'JBIG', 34676: 'SGILog', 34677: 'SGILog', 34712: 'JPEG 2000', 34887: 'LERC',
-    34892: 'JPEG', 34925: 'LZMA', 34933: 'PNG', 34934: 'JPEG XR', 50000: 'ZSTD', 50001: 'WebP', 50002: 'JPEG XL',
-                 52546: 'JPEG XL'}
 
 @contextmanager
 def _reading(source):
@@ -152,19 +146,6 @@ def _reading(source):
         finally: source.seek(at)
     else:
         with BytesIO(source) if isinstance(source, bytes) else open(source, 'rb') as f: yield f
-
-def _describe_tiff(f):
-    "What is unusual about a TIFF, or ''."
-    try:
-        order, big, at = tiff_header(f)
-        tags = read_tags(f, at, order, big, inner=())
-    except ValueError: return ''
-    compression, bits = (first_number(tags[t], order, 1) if t in tags else 1 for t in (259, 258))
-    kind = first_number(tags[339], order) if 339 in tags else 1
-    form = {3: ' in floating point', 5: ' and complex', 6: ' and complex'}.get(kind, '')
-    usual = compression in (1, 2, 3, 4, 5, 7, 8, 32771, 32773, 32946)
-    if not usual: return f'with {_COMPRESSIONS.get(compression, f"unknown ({compression})")} compression'
-    return f'of {bits} bits a channel{form}' if bits not in (1, 2, 4, 8, 16, 32) or 'complex' in form else ''
 
 # %% ../../nbs/io/06_files.ipynb #n075
 _NO_SIZE = 'its header states no size, or no kind of colours' # what Pillow means by not identified by this driver
@@ -214,7 +195,7 @@ def explain_unreadable(
         f.seek(0)
         name, reason = _refusal(f) if isinstance(error, UnidentifiedImageError) else ('', ' '.join(str(error).split()))
         f.seek(0)
-        tiff = _describe_tiff(f) if is_tiff(f) else ''
+        tiff = unusual_tiff(f) if is_tiff(f) else ''
         jpeg = _jpeg_process(f) if head[:2] == b'\xff\xd8' else ''
     strict = head[:2] == b'\xff\xd8' or head[:4] in (b'\x89PNG', b'GIF8')
     if not strict and reason.startswith(_LOST): # of other formats Pillow's decoders know a part only
@@ -297,6 +278,7 @@ def open_image(
     _refuse_pipes(source)
     with _LOADING: Image.init()
     with explaining(source): im = _opened(source)
+    tell_profile(im)
     if page: im.seek(page)
     refuse_bomb(im.width*im.height)
     return im
@@ -335,34 +317,40 @@ def random_box(
 
 # %% ../../nbs/io/06_files.ipynb #c018
 def _is_odd_tiff(source):
-    "Whether a file is a TIFF whose samples Pillow takes wrongly or not at all."
+    "Whether a file is a TIFF whose samples Pillow takes wrongly or not at all, or which begins with a small copy."
     if not is_tiff(source): return False
     with _reading(source) as f:
-        try: return not read_layout(f).plain
+        try: l = read_layout(f)
         except ValueError: return False
+    return l.reduced or not l.plain
+
+def _by_pillow(source):
+    "(image, error): what Pillow opens, or why it does not; neither where it would take colours in another way."
+    if _is_odd_tiff(source): return None, None
+    try:
+        im = open_image(source)
+        if im.format == 'TIFF': im.load() # here, where there is somebody else to ask
+    except (Image.DecompressionBombError, MemoryError, FileNotFoundError): raise
+    except Exception as e: return None, e # whatever a decoder raises
+    inverted = im.mode == 'CMYK' and im.format == 'JPEG' and 'adobe' not in im.info
+    return None if im.mode == 'LAB' or inverted else im, None
 
 def open_8bit(
     source:str|Path|bytes, # path, or a file's bytes
 )->Image.Image: # not loaded yet, if Pillow reads it as it is meant
     "Open an image for a reader of 8 bits, whatever depth and colour space its file has."
     _refuse_pipes(source)
-    if not _is_odd_tiff(source):
-        im = open_image(source)
-        inverted = im.mode == 'CMYK' and im.format == 'JPEG' and 'adobe' not in im.info
-        if im.mode != 'LAB' and not inverted: return im
+    im, error = _by_pillow(source)
+    if im: return im
+    if error and not is_tiff(source): raise error
     from colorize_nb.io.read import open_picture, read_colours # which is built on this page
-    a = read_colours(source, open_picture(source))
+    try: a = read_colours(source, open_picture(source))
+    except PictureError:
+        if error: raise error from None # both refuse it
+        raise
     return a if isinstance(a, Image.Image) else Image.fromarray(nearest8(a))
 
-def _open(src):
-    "A lazily opened PIL image of a file, bytes, an array or an image."
-    if isinstance(src, Image.Image): return src
-    return Image.fromarray(src) if isinstance(src, np.ndarray) else open_8bit(src)
-
-def _explained(src):
-    "`explaining` for what has a file's bytes, nothing for others."
-    return explaining(src) if isinstance(src, (str, Path, bytes)) else nullcontext()
-
+# %% ../../nbs/io/06_files.ipynb #fl03
 def flatten_alpha(
     im:Image.Image, # any mode
 )->Image.Image: # RGB, L or CMYK, 8 bits, over white
@@ -386,6 +374,16 @@ def upright_srgb(
     if {'exif', 'xmp', 'XML:com.adobe.xmp'} & opened.info.keys(): im = ImageOps.exif_transpose(im)
     im = to_srgb(im, profile_of(opened))[0]
     return np.asarray(im if im.mode == 'RGB' else im.convert('RGB'))
+
+# %% ../../nbs/io/06_files.ipynb #fl06
+def _open(src):
+    "A lazily opened PIL image of a file, bytes, an array or an image."
+    if isinstance(src, Image.Image): return src
+    return Image.fromarray(src) if isinstance(src, np.ndarray) else open_8bit(src)
+
+def _explained(src):
+    "`explaining` for what has a file's bytes, nothing for others."
+    return explaining(src) if isinstance(src, (str, Path, bytes)) else nullcontext()
 
 def read_picture(
     src:str|Path|bytes|np.ndarray|Image.Image, # file, its bytes, (h,w,3) or (h,w) uint8, or a PIL image of any mode

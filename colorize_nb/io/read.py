@@ -28,7 +28,7 @@ from .image import (COLORED, Picture, PictureError, color_spread, decoding, is_c
     picture_of_array, picture_of_tensor, plane_of_rgb, row_strips)
 from .metadata import Metadata, file_of
 from .png import one_line
-from .tiff import (UnreadTiff, dropped_channels, is_tiff, open_source, read_layout, read_samples,
+from .tiff import (UnreadTiff, dropped_channels, inner_tables, is_tiff, open_source, read_layout, read_samples,
     scale_floats, scale_whole, tiff_tables)
 
 # %% ../../nbs/io/08_read.ipynb #c005
@@ -166,7 +166,8 @@ def raw_modes(
 
 def _has_wide_channels(im):
     "Whether a file has channels of 16 bits; a bitmap's `BGR;16` are 16 bits for all three."
-    return any(re.search(';16[BLN]', r) for r in raw_modes(im))
+    sgi = any(t[0] == 'SGI16' for t in getattr(im, 'tile', ())) # which is told 'RGB'
+    return sgi or any(re.search(';16[BLN]', r) for r in raw_modes(im))
 
 # %% ../../nbs/io/08_read.ipynb #c017
 def _pixmap(im):
@@ -321,16 +322,6 @@ class _Decoded(NamedTuple):
     shallow:bool=False # 8 bits were read of more
     notes:tuple=()
 
-def _gif_profile(source):
-    "The ICC profile of a GIF, or None: an application's block before the first image (ICC.1:2022, B.5)."
-    with open_source(source) as f:
-        head = f.read(13).ljust(13, b'\0')
-        f.seek(3 << (head[10] & 7) + 1 if head[10] & 128 else 0, 1) # the palette
-        while f.read(1) == b'!':
-            name, parts = f.read(1), []
-            while n := ord(f.read(1) or b'\0'): parts.append(f.read(n))
-            if name == b'\xff' and parts[:1] == [b'ICCRGBG1012']: return b''.join(parts[1:])
-
 def _decode(source, stack):
     "Decode a file that is no TIFF; what must stay open is left to `stack`."
     im, low = (stack.enter_context(open_image(source)) for _ in range(2))
@@ -340,7 +331,6 @@ def _decode(source, stack):
         gray, colored = _gray_or_colored(source)
         if gray: im.draft('L', None)
     deep = deep_rows(im, low)
-    if im.format == 'GIF' and (icc := _gif_profile(source)): im.info['icc_profile'] = icc
     im.load()
     icc, values = profile_of(im), (*deep, im.size) if deep else None
     shallow = wide and not deep and im.mode[0] not in 'IF'
@@ -408,10 +398,12 @@ def _picture(found, name):
 # %% ../../nbs/io/08_read.ipynb #c035
 def _tiff_places(source):
     "Where a TIFF's pages begin, and a note on masks or ''."
-    with open_source(source) as f: tables = tiff_tables(f)
-    if not tables: raise UnidentifiedImageError('a TIFF without a page')
-    places = [at for at, kind in tables if not kind & 5] # NewSubfileType: 1 is a reduced copy, 4 a mask
-    masks = sum(kind & 4 > 0 for _, kind in tables) if places else 0
+    def whole(tables): return [at for at, kind in tables if not kind & 5] # 1 is a reduced copy, 4 a mask
+    with open_source(source) as f:
+        tables = tiff_tables(f)
+        if not tables: raise UnidentifiedImageError('a TIFF without a page')
+        places = whole(tables) or whole(inner_tables(f, tables[0][0])) # as in a camera's raw file
+    masks = sum(kind & 4 > 0 for _, kind in tables) if whole(tables) else 0
     what = 'a mask or infrared plane of its own' if masks == 1 else f'{masks} masks or infrared planes of their own'
     return places or [tables[0][0]], f"holds {what}, not kept" if masks else ''
 

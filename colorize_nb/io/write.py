@@ -8,7 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/io/write.html.md"""
 __all__ = ['WRITERS', 'atomic_path', 'sweep', 'writing', 'keeps_alpha', 'save_picture', 'versions']
 
 # %% ../../nbs/io/09_write.ipynb #c003
-import errno, os, platform, struct, zlib
+import errno, os, platform, struct, time, zlib
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +22,8 @@ from .image import PictureError
 from .metadata import Metadata, finish_tiff
 
 # %% ../../nbs/io/09_write.ipynb #c005
+_HERE = f'{zlib.crc32(platform.node().encode()):08x}' # this machine's mark
+
 @contextmanager
 def atomic_path(
     path:str|Path, # file to be
@@ -29,7 +31,7 @@ def atomic_path(
     "Give a temporary path beside `path` that becomes `path` when the block ends well, and vanishes otherwise."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f'.colorize_nb-{os.getpid()}-{uuid4().hex[:8]}.tmp')
+    tmp = path.with_name(f'.colorize_nb-{os.getpid()}-{uuid4().hex[:8]}-{_HERE}.tmp')
     try:
         yield tmp
         os.replace(tmp, path)
@@ -42,8 +44,14 @@ def _alive(pid):
     except (PermissionError, OverflowError): pass
     return True
 
+_FORGOTTEN = 7*24*3600 # seconds after which nobody goes on with a file
+
 def _is_orphan(f):
-    pid = f.name.split('-')[1]
+    "Whether nobody will finish a temporary file: of another machine's processes only the age can tell."
+    _, pid, _, *host = f.stem.split('-')
+    if host and host != [_HERE]:
+        with suppress(OSError): return time.time() - f.stat().st_mtime > _FORGOTTEN
+        return False
     return pid.isdecimal() and not _alive(int(pid))
 
 def sweep(

@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .registry import check_file
+
 # %% ../../nbs/models/01_encoders.ipynb #c005
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225) # ImageNet's, as torchvision's models expect
 
@@ -37,20 +39,40 @@ def fold_to_gray(
     return res
 
 # %% ../../nbs/models/01_encoders.ipynb #c009
+_MOST = 4 << 30 # bytes of a file at most; ConvNeXt-XL, one of the largest encoders, has 1.4 GB
+
+def _read_weights(path):
+    "Tensors of a safetensors file that may be broken, or of somebody else's."
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    try: weights = load_file(check_file(path, _MOST))
+    except SafetensorError as e:
+        raise ValueError(f"{path} is broken or cut short ({str(e)[:100]}): copy the weights again") from None
+    lost = [k for k, v in weights.items() if v.is_floating_point() and not v.isfinite().all()]
+    if lost:
+        raise ValueError(f"{path} has values that are not numbers in {len(lost)} of its weights, the first is "
+                         f"{min(lost)!r}: take other weights")
+    return weights
+
 def load_weights(
     model:nn.Module, # network whose parameters are to be filled
     path:str|Path, # `.safetensors` file with the same key names; float16 is widened
     prefix:tuple=(), # beginnings of keys that the file may lack (parts that will be cut off)
 )->nn.Module: # `model`, filled
     "Load weights from a safetensors file; name what does not fit."
-    from safetensors.torch import load_file
     path = Path(path)
     if path.suffix != '.safetensors':
         raise ValueError(f"expected a .safetensors file, got {path.name}: "
                          "weights in pickled formats are not loaded, convert them first")
     if not path.exists():
         raise FileNotFoundError(f"no weights at {path}: check the path, or use pretrained=True to download them")
-    missing, _ = model.load_state_dict(load_file(path), strict=False)
+    weights, want = _read_weights(path), model.state_dict()
+    odd = [k for k in want.keys() & weights.keys() if want[k].shape != weights[k].shape]
+    if odd:
+        k = min(odd)
+        raise ValueError(f"{path.name} has other shapes in {len(odd)} weights, the first is {k}: expected "
+                         f"{tuple(want[k].shape)}, got {tuple(weights[k].shape)}, use the file made for this architecture")
+    missing, _ = model.load_state_dict(weights, strict=False)
     missing = [k for k in missing if not k.startswith(tuple(prefix)) and not k.endswith('num_batches_tracked')]
     if missing:
         raise ValueError(f"{path.name} lacks {len(missing)} weights that the network needs, the first is {missing[0]}: "

@@ -61,10 +61,14 @@ def read_run(
     folder = Path(folder)
     try:
         info = json.loads((folder/'metrics.json').read_text(encoding='utf-8'))
+        if not isinstance(info, dict) or not {'recipe', 'metrics', 'data', 'settings'} <= info.keys(): raise KeyError
         history = pd.read_csv(folder/'history.csv')
     except FileNotFoundError as e:
         name = Path(e.filename).name
         raise ValueError(f"{folder} has no {name}: give the folder of a finished `colorize-nb train`") from None
+    except (ValueError, KeyError, RecursionError) as e: # JSON's and pandas' errors are kinds of ValueError
+        raise ValueError(f"metrics.json or history.csv in {folder} cannot be read ({type(e).__name__}): finish the run "
+                         "with `--resume`, or copy it again") from None
     if not (folder/'run.json').exists(): return Run(folder, info, history)
     more = json.loads((folder/'run.json').read_text(encoding='utf-8'))
     return Run(folder, info, history, more['command'], more['processor_seconds']/60)

@@ -555,6 +555,20 @@ def run_recipe(
 _GRID_METRICS = ('psnr', 'psnr_gray', 'ssim', 'ssim_gray', 'rmse_lab', 'rmse_lab_gray', 'ciede2000',
                  'colorfulness_pred', 'colorfulness_true', 'n') # of `metrics.json`
 
+def _measured(cell):
+    "The metrics that a finished run left; None if they cannot be read: then it is measured again."
+    try: d = json.loads((cell/'metrics.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError): return None
+    m = d.get('metrics') if isinstance(d, dict) else None
+    if not isinstance(m, dict) or 'psnr' not in m: return None
+    return m if all(type(m.get(k, 0)) in (int, float) for k in _GRID_METRICS) else None
+
+def _check_cell(recipe, data, cell, model, options):
+    "Refuse to count a run that was made with other settings."
+    rec, opts = get_recipe(recipe) if isinstance(recipe, str) else recipe, RunOptions(model=model, **options)
+    if network_of(opts.model or rec.model): rec = frozen_first(rec)
+    check_folder(cell, rec, data, True, opts)
+
 def run_grid(
     recipe:str|Recipe, # a recipe or its name
     data:dict, # name -> folder of images, or sources of a recipe with `shards`
@@ -571,10 +585,10 @@ def run_grid(
         for m, model in models.items():
             log(f'{m} onto {d}')
             cell = out/f'{m}-{d}'
-            done = cell/'metrics.json'
-            if resume and done.exists(): res = json.loads(done.read_text(encoding='utf-8'))
-            else: res = run_recipe(recipe, path, cell, model=model, resume=resume, log=log, **kwargs)
-            rows.append(dict(model=m, data=d) | {k: res['metrics'][k] for k in _GRID_METRICS if k in res['metrics']})
+            found = _measured(cell) if resume else None
+            if found: _check_cell(recipe, path, cell, model, {k: v for k, v in kwargs.items() if k != 'cbs'})
+            else: found = run_recipe(recipe, path, cell, model=model, resume=resume, log=log, **kwargs)['metrics']
+            rows.append(dict(model=m, data=d) | {k: found[k] for k in _GRID_METRICS if k in found})
     table = pd.DataFrame(rows)
     with whole_file(out/'grid.csv') as tmp: table.round(4).to_csv(tmp, index=False)
     return table
