@@ -22,9 +22,11 @@ def machine():
 def table(title, rows):
     "Print one comparison"
     peak = any('peak_megabytes' in r for r in rows.values())
-    print(f'\n{title}\n' + f"  {'':44}{'ms':>10}{'times ours':>12}" + f"{'peak MB':>10}"*peak)
+    rate = any('pictures_per_second' in r for r in rows.values())
+    head = f"  {'':44}{'ms':>10}{'times ours':>12}" + f"{'peak MB':>10}"*peak + f"{'images/s':>10}"*rate
+    print(f'\n{title}\n{head}')
     for name, r in rows.items():
-        more = f"{r['peak_megabytes']:>10}" if peak else ''
+        more = ''.join(f'{r[k]:>10}' for k in ('peak_megabytes', 'pictures_per_second') if k in r)
         print(f"  {name:44}{r['ms']:>10.1f}{format(r['by_ours'], '.2f') if 'by_ours' in r else '':>12}{more}")
 
 def main():

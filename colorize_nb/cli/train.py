@@ -8,7 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/cli/train.html.md"""
 __all__ = ['recipes', 'train', 'Resize', 'Film', 'evaluate']
 
 # %% ../../nbs/cli/02_train.ipynb #c003
-import json, time
+import json, os, time
 from contextlib import contextmanager
 from enum import Enum
 from functools import partial
@@ -140,8 +140,20 @@ def train(
     only:Annotated[str|None, Option(metavar='NAMES',
         help='Sub-folders of --data, one artist for instance, for recipes that end with some only; default: the one '
              'with most pictures.')]=None,
+    steps:Annotated[int|None, Option(min=1,
+        help="Of all phases together, about, shared out as the recipe's are; default: the recipe's.")]=None,
+    valid_every:Annotated[int|None, Option(min=1, metavar='STEPS',
+        help='Validate so often, about, with preview, history and checkpoint; default: after each pass.')]=None,
+    valid_limit:Annotated[int|None, Option(min=1,
+        help='Validate on so many pictures, always the same; on all at the end.')]=None,
     bf16:Annotated[bool, Option('--bf16',
         help='Compute in bfloat16: twice as fast where the processor or GPU has it.')]=False,
+    fp16:Annotated[bool, Option('--fp16',
+        help='Compute in float16, for GPUs without bfloat16.')]=False,
+    accumulate:Annotated[int, Option(min=1,
+        help='Make a step after so many batches: for batches that do not fit into memory.')]=1,
+    sync_norm:Annotated[bool, Option('--sync-norm',
+        help='On several GPUs, let batch norm see the batch of all of them.')]=False,
     compiled:Annotated[bool, Option('--compile',
         help='Compile the networks first: long runs are faster for it.')]=False,
     device:Annotated[Device, Option(help='Where to compute.')]=Device.auto,
@@ -149,6 +161,11 @@ def train(
         help='Keep the decoded pictures of tar files here, instead of in memory.')]=None,
     save_every:Annotated[float, Option(min=0, metavar='MINUTES',
         help='Write a checkpoint so often, where a run can go on inside an epoch; it always does after one.')]=6.,
+    save_steps:Annotated[int|None, Option(min=1,
+        help='Write a checkpoint every so many steps too, inside an epoch as well.')]=None,
+    keep:Annotated[int, Option(min=1, help='Keep so many checkpoints; the newest is checkpoint.pt.')]=1,
+    logs:Annotated[list[str]|None, Option('--log', metavar='tensorboard|wandb|csv',
+        help='Log step by step into the folder log of --out; again for more.')]=None,
     resume:Annotated[bool, Option('--resume', help='Go on with the run in --out.')]=False,
     slim:Annotated[bool, Option('--slim',
         help='At the end, keep of the checkpoint only the critic, for later trainings: it is then a fraction as large; '
@@ -161,17 +178,22 @@ def train(
     if weights is not None: model = _install(model or [], weights)
     options = dict(scale=scale, epochs=epochs, limit=limit, size=size, bs=batch_size, bf16=bf16, compiled=compiled,
                    only=only, seed=seed, device=device.value, slim=slim, valid=valid, cache=cache,
-                   save_every=save_every)
+                   save_every=save_every, steps=steps, valid_every=valid_every, valid_limit=valid_limit, fp16=fp16,
+                   accumulate=accumulate, sync_norm=sync_norm, save_steps=save_steps, keep=keep, logs=logs or [])
     sets, models, n_runs = _check(recipe, data, model, out, resume, options)
-    from colorize_nb.train.run import run_grid, run_recipe
+    from colorize_nb.train.run import leave_processes, run_grid, run_recipe
     options |= dict(resume=resume, log=partial(print, flush=True))
+    first = os.environ.get('RANK', '0') == '0' # of several processes, the first one speaks
     try:
         with _training_bar() as bar:
-            if n_runs > 1: run_grid(recipe, sets, models, out, cbs=[bar], **options)
-            else: run_recipe(recipe, *sets.values(), out, model=[*models.values()][0], cbs=[bar], **options)
+            options['cbs'] = [bar] if first else []
+            if n_runs > 1: run_grid(recipe, sets, models, out, **options)
+            else: run_recipe(recipe, *sets.values(), out, model=[*models.values()][0], **options)
+            leave_processes()
     except KeyboardInterrupt:
         echo(f'interrupted: the last checkpoint is in {out}; the same command with --resume goes on from it')
         raise typer.Exit(130)
+    if not first: return
     if n_runs > 1: return typer.echo(f"{n_runs} runs, their figures side by side in {out/'grid.csv'}")
     file = out/'model.safetensors'
     typer.echo(f'the model is {file}: colorize-nb colorize INPUT --out DIR --model {file}')

@@ -6,8 +6,8 @@ Docs: https://colorize-nb.github.io/colorize_nb/train/callbacks.html.md"""
 
 # %% auto #0
 __all__ = ['get_generator', 'EpochSeed', 'FreezeNorm', 'ChromaBoost', 'EMA', 'preview_image', 'Preview', 'ColorWatch',
-           'PlainLosses', 'BFloat16', 'Compiled', 'History', 'write_checkpoint', 'Checkpoint', 'fill_network',
-           'read_checkpoint', 'slim_checkpoint', 'KeepBest']
+           'PlainLosses', 'BFloat16', 'Float16', 'Accumulate', 'Compiled', 'History', 'write_checkpoint', 'Checkpoint',
+           'fill_network', 'read_checkpoint', 'slim_checkpoint', 'KeepBest']
 
 # %% ../../nbs/train/05_callbacks.ipynb #c003
 import csv, io, os, platform, shutil, time, warnings
@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..color.lab import gray_lab, lab2rgb8, unscale_lab
 from ..metrics.image import colorfulness
 from .folder import whole_file
+from .parallel import average_over_processes, first_decides, gather_from_processes, networks_of, rank
 
 # %% ../../nbs/train/05_callbacks.ipynb #c005
 def get_generator(
@@ -38,9 +39,10 @@ class EpochSeed(Callback):
     def before_epoch(self):
         "Seed for this epoch."
         s = (self.seed*1_000_003 + self.epoch*7919) % 2**31
-        random.seed(s)
-        np.random.seed(s)
-        torch.manual_seed(s)
+        own = (s + 15_485_863*rank()) % 2**31 # several processes draw other crops; the order is that of all
+        random.seed(own)
+        np.random.seed(own)
+        torch.manual_seed(own)
         self.dls.train.rng = random.Random(s)
 
 # %% ../../nbs/train/05_callbacks.ipynb #c011
@@ -157,6 +159,7 @@ class Preview(_OncePerEpoch):
         "Colorize them and write the file."
         if not self.trained: return
         self.trained = False
+        if rank(): return # the first process writes
         x, *_, y = (o.as_subclass(Tensor) if isinstance(o, TensorBase) else o for o in self.xy)
         with torch.no_grad(): self.last = preview_image(x, get_generator(self.model).eval()(x), y)
         with whole_file(self.path/f'preview_{self.prefix}{self.epoch:03d}.png') as tmp: self.last.save(tmp, 'PNG')
@@ -223,26 +226,21 @@ class PlainLosses(Callback):
         self.recorder.losses[-1] = float(self.recorder.losses[-1])
 
 # %% ../../nbs/train/05_callbacks.ipynb #c038
-def _networks(model):
-    "Generator and critic of `model`, or `model` itself."
-    model = getattr(model, 'pair', model) # stored outputs are judged through a pair too
-    both = [getattr(model, k, None) for k in ('generator', 'critic')]
-    return [m for m in both if m] or [model]
-
 class BFloat16(Callback):
     "Run the forward passes of generator and critic in bfloat16; weights, losses and optimizers stay float32."
+    dtype = torch.bfloat16
     def __init__(self): self.hooks, self.open = [], []
 
     def before_fit(self):
         "Wrap the networks of this fit."
         self.after_fit()
-        for net in _networks(self.model):
+        for net in networks_of(self.model):
             enter = net.register_forward_pre_hook(self._enter)
             leave = net.register_forward_hook(self._leave, always_call=True)
             self.hooks += [enter, leave]
 
     def _enter(self, net, args):
-        self.open.append(torch.autocast(next(net.parameters()).device.type, torch.bfloat16))
+        self.open.append(torch.autocast(next(net.parameters()).device.type, self.dtype))
         self.open[-1].__enter__()
 
     def _leave(self, net, args, out):
@@ -254,6 +252,96 @@ class BFloat16(Callback):
         "Take the wraps off."
         for h in self.hooks: h.remove()
         self.hooks = []
+
+# %% ../../nbs/train/05_callbacks.ipynb #fp02
+class Float16(BFloat16):
+    "Run the forward passes of generator and critic in float16, and scale the losses of both."
+    order, dtype = 10, torch.float16 # before_step: before `GradientClip` (11), which wants gradients as they are
+    def __init__(self,
+        device:str='cuda', # type of the device
+        scale:float=2.**16, # first factor, PyTorch's
+    ):
+        super().__init__()
+        self.scaler, self.critic_scaler = (torch.amp.GradScaler(device, init_scale=scale) for _ in range(2))
+
+    def before_backward(self):
+        "Scale the loss."
+        self.learn.loss_grad = self.scaler.scale(self.loss_grad)
+
+    def before_step(self):
+        "Unscale the gradients; leave the step out if one has overflowed."
+        self.skipped = True
+        self.scaler.step(self)
+        if self.skipped: raise CancelStepException
+
+    def after_step(self):
+        "Adapt the factor."
+        self.scaler.update()
+
+    @property
+    def param_groups(self)->list: # of the optimizer that `GradScaler` sees
+        "The generator's parameters: to `GradScaler`, this callback is their optimizer."
+        return getattr(self.opt, 'generator', self.opt).opt.param_groups
+
+    def step(self):
+        "Take note that no gradient has overflowed; the learner makes the step itself."
+        self.skipped = False
+
+    def state_dict(self)->dict: # of both scalers
+        "Return what a checkpoint stores."
+        return dict(scaler=self.scaler.state_dict(), critic=self.critic_scaler.state_dict())
+
+    def load_state_dict(self,
+        sd:dict, # from `state_dict`
+    ):
+        "Take up the factors."
+        self.scaler.load_state_dict(sd['scaler'])
+        self.critic_scaler.load_state_dict(sd['critic'])
+
+
+# %% ../../nbs/train/05_callbacks.ipynb #ac02
+class Accumulate(Callback):
+    "Make a step of generator and critic after every `n` batches."
+    order = 6 # before_step: before gradients are unscaled (10) and clipped (11)
+    def __init__(self,
+        n:int=2, # batches of a step
+    ): self.n, self.seen = n, 0
+
+    @property
+    def steps_now(self)->bool: # after this batch
+        "Is it the last batch of a step?"
+        return self.seen % self.n == 0 or self.seen == self.n_iter
+
+    def before_train(self):
+        "Begin a step."
+        self.seen = 0
+
+    def before_batch(self):
+        "Count the batch; refuse a game in which the networks take turns."
+        self.seen += self.training
+        trainer = getattr(self.learn, 'gan_trainer', None)
+        if self.training and trainer is not None and trainer.turn != 'both':
+            raise ValueError("expected a game in which both networks learn from each batch, got one with turns: "
+                             "leave --accumulate out, or take a recipe without a schedule")
+
+    def before_backward(self):
+        "Weigh this batch as one of `n`."
+        self.learn.loss_grad = self.loss_grad/self.n
+
+    def before_step(self):
+        "Go on to the next batch unless it is time."
+        if not self.steps_now: raise CancelBatchException
+
+    def inside(self)->dict: # batches of the epoch so far
+        "Return what a checkpoint inside an epoch stores."
+        return dict(seen=self.seen)
+
+    def load_inside(self,
+        sd:dict, # from `inside`
+    ):
+        "Go on inside an epoch."
+        self.seen = sd['seen']
+
 
 # %% ../../nbs/train/05_callbacks.ipynb #c044
 def _cxx():
@@ -275,7 +363,7 @@ class Compiled(Callback):
         "Compile anew: the images of this fit may have another size."
         self.after_fit()
         torch.compiler.reset()
-        self.nets = _networks(self.model)
+        self.nets = networks_of(self.model)
         for net in self.nets:
             fast = torch.compile(net.forward, backend=self.backend)
             net.forward = self._choose(net, net.forward, fast)
@@ -317,16 +405,18 @@ class History(_OncePerEpoch):
         "Make the row and write the file."
         if not self.trained: return
         self.trained = False
+        total = average_over_processes(dict(sum=self.sum, cnt=self.cnt))
         names, vals = self.recorder.metric_names[2:], self.recorder.values[-1][1:]
         metrics = {k: v for k, v in zip(names, vals) if k != 'time'}
-        row = dict(phase=self.phase, epoch=self.epoch, train_loss=self.sum/max(self.cnt, 1), **metrics, **self.extra)
+        loss = total['sum']/max(total['cnt'], 1e-9)
+        row = dict(phase=self.phase, epoch=self.epoch, train_loss=loss, **metrics, **self.extra)
         self.rows.append(row)
         self.write()
         if self.log: self.log('  '.join(f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}' for k, v in row.items()))
 
     def write(self):
         "Write all rows to the CSV file; columns are the union of all rows' names."
-        if self.path is None: return
+        if self.path is None or rank(): return # the first process writes
         cols, f = list(dict.fromkeys(k for r in self.rows for k in r)), io.StringIO()
         w = csv.DictWriter(f, cols, lineterminator='\n')
         w.writeheader()
@@ -382,8 +472,12 @@ class Checkpoint(_OncePerEpoch):
         path:str|Path, # the checkpoint's file
         meta:dict|None=None, # plain values to store with it, for instance the phase
         nets:dict|None=None, # networks to store by name; default the learner's model
-        minutes:float|None=None, # between checkpoints inside an epoch; None: after epochs only
-    ): self.path, self.meta, self.nets, self.minutes, self.inside = Path(path), meta or {}, nets, minutes, None
+        minutes:float|None=None, # between checkpoints inside an epoch; None: not by the clock
+        steps:int|None=None, # between checkpoints inside an epoch; None: not by steps
+        keep:int=1, # checkpoints that stay; earlier ones are named after phase and epoch
+    ):
+        self.path, self.meta, self.nets, self.minutes, self.inside = Path(path), meta or {}, nets, minutes, None
+        self.steps, self.keep, self._label = steps, keep, None
 
     @property
     def _nets(self): return {'model': self.model} if self.nets is None else self.nets
@@ -391,14 +485,17 @@ class Checkpoint(_OncePerEpoch):
         return {cb.name: cb for cb in self.learn.cbs if hasattr(type(cb), 'state_dict')}
 
     def _write(self, epoch, **more):
-        "Store model, optimizer, callbacks, history and position."
+        "Store model, optimizer, callbacks, history and position; all processes have the same, and the first writes."
+        self.written = time.monotonic()
+        if rank(): return
         hist, loader = getattr(self.learn, 'history', None), self.dls.train
         if hasattr(type(loader), 'state_dict'): more['loader'] = loader.state_dict()
         sd = dict(meta=self.meta, epoch=epoch, nets={k: v.state_dict() for k, v in self._nets.items()},
                   opt=self.opt.state_dict(), cbs={k: cb.state_dict() for k, cb in self._stateful().items()},
                   rows=[] if hist is None else hist.rows)
+        if self.keep > 1: self._put_by()
         write_checkpoint(self.path, sd | more)
-        self.written = time.monotonic()
+        self._set_label(sd | more)
 
     def after_epoch(self):
         "Write a checkpoint of the whole epoch."
@@ -406,28 +503,67 @@ class Checkpoint(_OncePerEpoch):
         self.trained = False
         self._write(self.epoch + 1)
 
+# %% ../../nbs/train/05_callbacks.ipynb #kp02
+@patch
+def _set_label(self:Checkpoint, sd):
+    inside = f"-{sd['inside']['done']:06d}" if 'inside' in sd else ''
+    self._label = f"{sd['meta'].get('phase', 0) + 1}-{sd['epoch']:03d}{inside}"
+
+@patch
+def _put_by(self:Checkpoint):
+    "Give the last checkpoint a second name, and remove the oldest of such."
+    if self._label and self.path.exists():
+        other = self.path.with_stem(f'{self.path.stem}-{self._label}')
+        other.unlink(missing_ok=True)
+        try: os.link(self.path, other) # `checkpoint.pt` is there at any time
+        except OSError: shutil.copy(self.path, other) # a disk without links
+    names = self.path.parent.glob(f'{self.path.stem}-*{self.path.suffix}')
+    old = sorted(names, key=lambda o: o.stat().st_mtime_ns)
+    for f in old[:max(0, len(old) - self.keep + 1)]: f.unlink()
+
+
 # %% ../../nbs/train/05_callbacks.ipynb #i001
 @patch
 def before_train(self:Checkpoint):
     "Start the clock, and go on inside the epoch if the checkpoint that was loaded stands there."
-    self.trained, self.done, self.written = True, 0, time.monotonic()
-    if self.inside is None: return
+    self.trained, self.written = True, time.monotonic()
     inside, self.inside = self.inside, None
-    self.done, self.learn.pct_train = inside['done'], inside['pct_train']
+    self.done = inside['done'] if inside else 0
+    self.learn.train_iter = self.epoch*len(self.dls.train) + self.done # a run that goes on counts its steps on
+    if inside is None: return
+    self.learn.pct_train = inside['pct_train']
     hist = getattr(self.learn, 'history', None)
-    if hist is not None: hist.sum, hist.cnt = inside['history']
-    _set_random_states(inside['random'])
+    if hist is not None and not rank(): hist.sum, hist.cnt = inside['history'] # of all processes
+    for k, v in inside.get('cbs', {}).items(): getattr(self.learn, k).load_inside(v)
+    states = [inside['random'], *inside.get('others', [])]
+    if rank() < len(states): _set_random_states(states[rank()])
+
+@patch
+def _wanted(self:Checkpoint):
+    "May there be a checkpoint after this batch?"
+    parts = getattr(self.learn, 'accumulate', None) # gradients that were added up are in no checkpoint
+    return (self.minutes is not None or self.steps) and self.done < self.n_iter and (not parts or parts.steps_now)
+
+@patch
+def _is_time(self:Checkpoint):
+    "Have the minutes passed, or the steps been made?"
+    late = self.minutes is not None and time.monotonic() - self.written >= 60*self.minutes
+    return late or bool(self.steps) and self.done % self.steps == 0
 
 @patch
 def after_batch(self:Checkpoint):
     "Write a checkpoint if it is time, and the epoch has batches left."
     if not self.training: return
     self.done += 1
-    if self.minutes is None or self.done >= self.n_iter or time.monotonic() - self.written < 60*self.minutes: return
-    if not hasattr(type(self.dls.train), 'state_dict'): return
-    hist = getattr(self.learn, 'history', None)
-    inside = dict(done=self.done, pct_train=self.pct_train, history=(hist.sum, hist.cnt) if hist else None,
-                  random=_random_states())
+    if not self._wanted() or not hasattr(type(self.dls.train), 'state_dict'): return
+    if not first_decides(self._is_time()): return
+    hist, (mine, *others) = getattr(self.learn, 'history', None), gather_from_processes(_random_states())
+    sums = gather_from_processes((hist.sum, hist.cnt) if hist else None)
+    history = tuple(map(sum, zip(*sums))) if hist else None
+    inside = dict(done=self.done, pct_train=self.pct_train, history=history, random=mine)
+    if others: inside['others'] = others
+    more = {cb.name: cb.inside() for cb in self.learn.cbs if hasattr(type(cb), 'load_inside')}
+    if more: inside['cbs'] = more
     self._write(self.epoch, inside=inside)
 
 # %% ../../nbs/train/05_callbacks.ipynb #c059
@@ -458,6 +594,7 @@ def _check_averages(sd, net):
     "Refuse averaged or best weights that are not those of `net`."
     want = net.state_dict()
     for weights in (v for v in sd.values() if isinstance(v, dict)):
+        if not all(isinstance(v, Tensor) for v in weights.values()): continue # the state of something else
         if any(v.shape != want[k].shape for k, v in weights.items()): raise ValueError('weights of other shapes')
 
 @patch
@@ -483,6 +620,7 @@ def load(self:Checkpoint,
                          "start anew in another folder") from None
     if hasattr(self.learn, 'history'): self.learn.history.rows[:] = sd['rows']
     self.inside = sd.get('inside')
+    self._set_label(sd)
     return sd['epoch']
 
 # %% ../../nbs/train/05_callbacks.ipynb #c061
@@ -494,7 +632,7 @@ def _check_checkpoint(sd):
         if type(sd.get(k)) is not t: raise ValueError(f'it has no {k}' if k not in sd else f'its {k} is none')
     for k in ('loader', 'inside'):
         if not isinstance(sd.get(k, {}), dict): raise ValueError(f'its {k} is none')
-    if 'inside' in sd and sd['inside'].keys() != {'done', 'pct_train', 'history', 'random'}:
+    if 'inside' in sd and sd['inside'].keys() - {'others', 'cbs'} != {'done', 'pct_train', 'history', 'random'}:
         raise ValueError('its place inside an epoch is none')
     for k, net in sd['nets'].items():
         if not isinstance(net, dict) or not all(isinstance(v, Tensor) for v in net.values()):

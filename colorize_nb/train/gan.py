@@ -22,6 +22,8 @@ from .data import *
 from .gan_schedules import *
 from .learner import *
 from .losses import *
+from colorize_nb.train.parallel import (average_over_processes, batch_size, gather_from_processes, share_loaders,
+    share_weight, world_size)
 
 # %% ../../nbs/train/08_gan.ipynb #c006
 class GANPair(nn.Module):
@@ -201,7 +203,22 @@ class GANTrainer(Callback):
         loss = self.gan_loss.critic(real_pred, fake_pred)
         acc = critic_accuracy(real_pred, fake_pred, self.gan_loss.middle)
         self.last = dict(critic_loss=loss.detach(), acc_real=acc[0], acc_fake=acc[1])
+        if self.training and world_size() > 1: # schedules decide by these figures, all processes alike
+            self.last = average_over_processes(self.last, share_weight(self.learn))
+            self.last['critic_loss'] = loss.new_tensor(self.last['critic_loss'])
         return loss
+
+    def _step_critic(self, loss):
+        "Let the critic learn, in float16 and in parts if callbacks say so."
+        half, parts = (getattr(self.learn, k, None) for k in ('float16', 'accumulate'))
+        if parts: loss = loss/parts.n
+        (half.critic_scaler.scale(loss) if half else loss).backward()
+        if parts and not parts.steps_now: return
+        if half:
+            half.critic_scaler.step(self.opt.critic.opt)
+            half.critic_scaler.update()
+        else: self.opt.critic.step()
+        self.opt.critic.zero_grad()
 
     def measure(self):
         "Take the critic's figures on this batch without training it."
@@ -216,10 +233,7 @@ class GANTrainer(Callback):
             return
         self._stack.close()
         if self.turn != 'generator':
-            loss = self._critic_loss(fake)
-            loss.backward()
-            self.opt.critic.step()
-            self.opt.critic.zero_grad()
+            self._step_critic(self._critic_loss(fake)*share_weight(self.learn))
         if self.turn == 'critic':
             self.learn.loss = self.last['critic_loss'] # for the progress bar
             raise CancelBatchException
@@ -312,8 +326,9 @@ def store_outputs(
     generator.eval()
     for x, y in dls.train:
         x, y = x.as_subclass(Tensor), y.as_subclass(Tensor)
-        with torch.no_grad(): fake.append(generator(x).half().cpu())
-        real.append(y.half().cpu())
+        with torch.no_grad(): pred = generator(x)
+        parts = gather_from_processes((y.half().cpu(), pred.half().cpu())) # all know all of them
+        for to, o in zip((real, fake), zip(*parts)): to += o
         if sum(map(len, real)) >= n: break
     generator.train(was)
     return torch.cat(real)[:n], torch.cat(fake)[:n]
@@ -351,10 +366,11 @@ def critic_learner(
     if channels_last: pair = pair.to(memory_format=torch.channels_last)
     real, fake = store_outputs(dls, pair.generator, n)
     real[:, 1:] = (real[:, 1:]*boost).clamp(-1, 1)
-    k = max(1, len(real)//10) # held back for validation
+    k, bs = max(1, len(real)//10), batch_size(dls.train) # a tenth is held back for validation
     def loader(real, fake, **kw):
-        return DataLoader(list(zip(real, fake, torch.zeros(len(real)))), bs=dls.bs, device=dls.device, **kw)
+        return DataLoader(list(zip(real, fake, torch.zeros(len(real)))), bs=bs, device=dls.device, **kw)
     stored = DataLoaders(loader(real[k:], fake[k:], shuffle=True), loader(real[:k], fake[:k]), device=dls.device)
+    stored = share_loaders(stored)
     def loss(pred, targ): return gan_loss.critic(*pred)
     def critic_acc(pred, targ): return sum(critic_accuracy(*pred, gan_loss.middle))/2
     def critic_parameters(model): return list(model.pair.critic.parameters())

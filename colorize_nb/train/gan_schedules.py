@@ -135,6 +135,16 @@ class CriticWatch(Callback):
         self.n += 1
         for k in self.sums: self.sums[k] += self.learn.gan_trainer.last[k]
 
+    def inside(self)->dict: # steps and sums of accuracies so far
+        "Return what a checkpoint inside an epoch stores."
+        return dict(n=self.n, sums=self.sums)
+
+    def load_inside(self,
+        sd:dict, # from `inside`
+    ):
+        "Go on inside an epoch."
+        self.n, self.sums = sd['n'], dict(sd['sums'])
+
     def after_train(self):
         "Judge the epoch."
         if not self.n: return

@@ -10,14 +10,16 @@ __all__ = ['CALLBACKS', 'build_generator', 'phase_loss', 'validate_generator', '
            'get_recipe', 'RunOptions', 'short_names']
 
 # %% ../../nbs/train/11_run.ipynb #c003
-import json, re, sys, time
+import json, re, sys, time, warnings
 from collections import Counter
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from inspect import signature
 
 from fastai.vision.all import *
 
 from ..color.film import FilmSampler
+from ..io.datasets import named_set
 from ..io.files import rank_pictures, split_classes
 from ..io.write import versions
 from ..metrics.image import *
@@ -35,9 +37,12 @@ from .folder import *
 from .gan import *
 from .gan_schedules import *
 from .learner import *
+from .log import *
 from .losses import *
+from .parallel import *
 from .recipe import *
 from .shards import *
+from .stream import *
 
 # %% ../../nbs/train/11_run.ipynb #c004
 # what a caller of `run_recipe` needs, from `recipe` and `folder`
@@ -194,16 +199,18 @@ class _Run:
     asked:Recipe|None=None # as it was written
     best_share:float=0. # of the truth's colourfulness, in the phases before
     rows:list=field(default_factory=list) # of the history
+    cuts:list=field(default_factory=list) # steps in an epoch of each phase; None for a pass
 
     def loaders(self,
         ph:Phase, # may ask for a size, a share, a sub-folder
         seed:int|None=None, # of the phase, for `shards`
+        steps:int|None=None, # in an epoch; None: a pass
     )->DataLoaders: # the run's own, if it does not
         "Make the loaders of phase `ph`."
         if self.rec.shards:
             bs, tfms = ph.bs or self.rec.bs, self.rec.tfms if ph.tfms is None else ph.tfms
             return self.dls.again(size=ph.size or self.rec.size, bs=bs, crop=tfms, seed=seed,
-                                  steps=phase_steps(replace(ph, epochs=1), bs, self.dls.train.n))
+                                  steps=steps or phase_steps(replace(ph, epochs=1), bs, self.dls.train.n))
         own = ph.size or ph.bs or ph.only or ph.tfms is not None or ph.fraction < 1
         if not own: return self.dls
         def chosen(f): return classes_of([f], self.dls.root)[0] in self.only
@@ -219,18 +226,43 @@ class _Run:
         "Collect what only a run knows of the loss of phase `ph`."
         if ph.loss != 'bins': return {}
         prior = shard_prior(dls.train_ds) if self.rec.shards else measure_prior(dls)
-        with explain_write(self.out/'prior.json'): save_prior(prior, self.out/'prior.json')
+        if not rank():
+            with explain_write(self.out/'prior.json'): save_prior(prior, self.out/'prior.json')
         return dict(prior=prior)
 
     def need_critic(self):
         "Build the critic, unless there is one."
-        if 'critic' not in self.nets: self.nets['critic'] = build_critic(**self.rec.critic).to(self.dls.device)
+        if 'critic' not in self.nets: self.nets['critic'] = self.place(build_critic(**self.rec.critic))
 
-    def cost(self,
-        ph:Phase, # one of the run
-    )->float: # of a step, for comparison
-        "Estimate what a step of phase `ph` takes, from its pixels."
-        return _COST[ph.kind]*(ph.size or self.rec.size)**2*(ph.bs or self.rec.bs)
+    def place(self,
+        net:nn.Module, # generator or critic
+    )->nn.Module: # where it will learn
+        "Put a network on the device, with batch norm as the options say."
+        net = net.to(self.dls.device)
+        return sync_norm(net, self.dls.device) if self.opts.sync_norm else net
+
+# %% ../../nbs/train/11_run.ipynb #st01
+@patch
+def cost(self:_Run,
+    ph:Phase, # one of the run
+)->float: # of a step, for comparison
+    "Estimate what a step of phase `ph` takes, from its pixels."
+    return _COST[ph.kind]*(ph.size or self.rec.size)**2*(ph.bs or self.rec.bs)
+
+@patch
+def for_steps(self:_Run,
+    dls:DataLoaders, # of a phase
+    seed:int, # of the phase
+    steps:int|None, # in an epoch; None: a pass
+)->DataLoaders: # `dls` itself if nobody counts steps
+    "Make what counts steps: a stream to learn from, and some images to validate on."
+    o, res = self.opts, copy(dls)
+    stream = (o.steps or o.valid_every or o.save_steps) and not self.rec.shards
+    if not stream and not o.valid_limit: return dls
+    res.loaders = [stream_loader(dls.train, seed, steps) if stream else dls.train,
+                   limit_loader(dls.valid, o.valid_limit)]
+    return res
+
 
 # %% ../../nbs/train/11_run.ipynb #c024
 @patch
@@ -241,7 +273,8 @@ def phase(self:_Run,
     "Run phase `i`, from checkpoint `ck` if it stands in this phase."
     ph = self.rec.phases[i]
     name, seed = f'{i + 1}-{ph.kind}', self.opts.seed + 1000*i
-    dls = self.loaders(ph, seed)
+    dls = self.loaders(ph, seed, self.cuts[i] if self.cuts else None)
+    dls = share_loaders(self.for_steps(dls, seed, self.cuts[i] if self.cuts else None))
     if ck and ck['meta']['phase'] != i: ck = None
     set_seed(seed)
     if ph.kind != 'generator' or ck and 'critic' in ck['nets']: self.need_critic()
@@ -252,12 +285,16 @@ def phase(self:_Run,
         if ck: fill_network(net, ck['nets'].get(k, {}), k)
     learn = _learner(ph, self.rec, dls, self.nets, **self.loss_settings(ph, dls))
     point = Checkpoint(self.out/'checkpoint.pt', dict(phase=i, settings=self.settings, machine=self.machine),
-                       self.nets, self.opts.save_every)
+                       self.nets, self.opts.save_every, self.opts.save_steps, self.opts.keep)
+    if world_size() > 1: learn.add_cb(Parallel())
+    learn.add_cbs(log_callbacks(self.opts.logs, self.out, name))
     learn.add_cbs([EpochSeed(seed), History(self.out/'history.csv', name, self.rows, self.log), point, *self.cbs])
     if ph.kind != 'critic': learn.add_cb(Preview(self.out, prefix=f'{name}-'))
     start = point.load(ck) if ck else 0
     done = f", {start} done" if start else ''
-    if point.inside: done += f", {point.inside['done']} batches of epoch {start + 1} done"
+    if point.inside:
+        done += f", {point.inside['done']} batches of epoch {start + 1} done"
+        if n := dls.train.fake_l.num_workers: done += f"; {n} processes read, and will draw other crops for the rest"
     self.log(f"phase {name}: {ph.epochs} epochs{done}")
     watch = getattr(learn, 'color_watch', None)
     if watch: watch.best = max(watch.best, self.best_share) # colours of a phase before can collapse in this one
@@ -320,7 +357,19 @@ def steps(self:_Run,
     n = self.dls.train.n if self.rec.shards else len(files) # of an epoch
     some = sum(c in self.only for c in classes_of(files, self.dls.root)) if self.only else 0
     rec = replace(self.opts, scale=1.).apply(self.asked) if full else self.rec
-    return [phase_steps(p, p.bs or rec.bs, some if p.only else n) for p in rec.phases]
+    cuts = [None]*len(rec.phases) if full or not self.cuts else self.cuts
+    return [p.epochs*cut if cut else phase_steps(p, p.bs or rec.bs, some if p.only else n)
+            for p, cut in zip(rec.phases, cuts)]
+
+@patch
+def cut(self:_Run):
+    "Cut the phases into epochs of as many steps as the options say."
+    o, phases = self.opts, self.rec.phases
+    if not (o.steps or o.valid_every): return
+    whole = replace(self, rec=replace(self.rec, phases=[replace(p, epochs=1) for p in phases])).steps()
+    cuts = cut_phases([(p.kind, n, w) for p, n, w in zip(phases, self.steps(), whole)], o.steps, o.valid_every)
+    self.rec = replace(self.rec, phases=[replace(p, epochs=n) for p, (n, _) in zip(phases, cuts)])
+    self.cuts = [steps for _, steps in cuts]
 
 def _count_weights(critic):
     "Weights of a critic, without building it."
@@ -395,28 +444,41 @@ class Forecast(Callback):
         return ', '.join(o for o in (res, used_memory(self.dls.device)) if o)
 
 # %% ../../nbs/train/11_run.ipynb #c029
+def _check_shared(file, ck):
+    "Refuse to go on if the processes, on several machines, do not read the same file."
+    places = gather_from_processes(ck and (str(ck['meta'].get('phase')), ck['epoch'], ck.get('inside', {}).get('done')))
+    if len(set(places)) > 1:
+        raise ValueError(f"the processes do not see the same {file}: give an --out in a folder that all machines share")
+
 def _checkpoint(out, rec, settings):
     "The checkpoint in `out` to go on from, which is that of this run; None if there is none yet."
     ck, file = read_checkpoint(out/'checkpoint.pt'), out/'checkpoint.pt'
+    _check_shared(file, ck)
     if ck is None: return None
-    stored, phase = (ck['meta'].get(k) for k in ('settings', 'phase'))
+    stored = ck['meta'].get('settings')
     if not isinstance(stored, dict):
         raise ValueError(f"{file} is the checkpoint of no recipe: give the folder of a run, or start anew in another")
     refuse_other_settings(out, stored, settings)
     if ck['meta'].get('slim'):
         raise ValueError(f"the run in {out} has ended and its checkpoint was slimmed: its model is "
                          f"{out/'model.safetensors'}; give another folder for a new training")
+    return ck
+
+def _check_place(file, ck, rec):
+    "Refuse a checkpoint of a phase or an epoch that the run does not have."
+    phase = ck['meta'].get('phase')
     if type(phase) is not int or not 0 <= phase < len(rec.phases) or ck['epoch'] > rec.phases[phase].epochs:
         raise ValueError(f"{file} stands in epoch {ck['epoch']} of phase {str(phase)[:20]}, which this run does not "
                          f"have: it has {len(rec.phases)} phases, counted from 0; start anew in another folder")
-    return ck
 
 def _machine(dls):
     "What may change between two halves of a run, but not without other last bits."
-    return dict(device=dls.device.type, num_workers=dls.train.fake_l.num_workers, torch=str(torch.__version__))
+    return dict(device=dls.device.type, num_workers=dls.train.fake_l.num_workers, torch=str(torch.__version__),
+                processes=world_size())
 
 def _tell_changes(old, new, log):
     "Say what has changed since a run was stopped that keeps it from ending to the bit as it would have."
+    old = dict(processes=1) | old if old else old # earlier versions knew no others
     changed = [f'{k} {old[k]} is now {new[k]}' for k in new if k in old and old[k] != new[k]]
     if changed: log(f"WARNING: {', '.join(changed)}: the run goes on, and will end near where it would have ended")
 
@@ -466,19 +528,24 @@ def _start(recipe, data, out, resume, opts, log, cbs):
     ck = _checkpoint(out, rec, settings) if resume else None
     set_seed(seed)
     chosen = _chosen(rec, data, opts.only, seed)
-    dls = _load(rec, data, opts, chosen)
-    if ck: check_pictures_stayed(out/'split.json', dls.split['train'], dls.split['valid'], dls.root)
-    with whole_file(out/'split.json') as tmp: dls.write_split(tmp)
-    write_settings(out, settings)
-    set_seed(seed)
-    gen, start = build_generator(rec, opts.model, log)
-    if rec.shards: _start_distribution(gen, dls.train_ds)
-    cbs = L(cbs)
-    if opts.bf16: cbs.append(BFloat16())
-    if opts.compiled: cbs.append(Compiled())
+    writes = opts.cache or named_set(data) # a cache, or what is downloaded
+    with first_process_first() if writes else nullcontext(): dls = _load(rec, data, opts, chosen)
     workers = {} if opts.num_workers is None else dict(num_workers=opts.num_workers)
-    run = _Run(rec, opts, dls, dict(generator=gen.to(dls.device)), out, settings, log, cbs, chosen, workers,
-               _machine(dls), recipe)
+    run = _Run(rec, opts, dls, {}, out, settings, log, L(cbs), chosen, workers, _machine(dls), recipe)
+    run.cut()
+    if ck: _check_place(out/'checkpoint.pt', ck, run.rec)
+    if ck: check_pictures_stayed(out/'split.json', dls.split['train'], dls.split['valid'], dls.root)
+    if not rank():
+        with whole_file(out/'split.json') as tmp: dls.write_split(tmp)
+        write_settings(out, settings)
+    set_seed(seed)
+    with first_process_first(): gen, start = build_generator(rec, opts.model, log)
+    if rec.shards: _start_distribution(gen, dls.train_ds)
+    if opts.bf16: run.cbs.append(BFloat16())
+    if opts.fp16: run.cbs.append(Float16(dls.device.type))
+    if opts.accumulate > 1: run.cbs.append(Accumulate(opts.accumulate))
+    if opts.compiled: run.cbs.append(Compiled())
+    run.nets['generator'] = run.place(gen)
     if ck: _tell_changes(ck['meta'].get('machine', {}), run.machine, log)
     if critic:
         run.need_critic()
@@ -486,6 +553,7 @@ def _start(recipe, data, out, resume, opts, log, cbs):
         start += ', and its critic'
     return run, ck, start
 
+# %% ../../nbs/train/11_run.ipynb #r034
 def _finish(run, start):
     "Save the model, measure it, write what was measured."
     rec, dls, out, gen = run.rec, run.dls, run.out, run.nets['generator']
@@ -497,6 +565,7 @@ def _finish(run, start):
     if run.only:
         few = run.loaders(Phase('generator', 1, 0., only=True))
         res |= dict(only=sorted(run.only), metrics_only=validate_generator(gen, few))
+    if rank(): return res
     meta = dict(name=rec.name, size=max(rec.size, 64), recipe=rec.name, metrics=m, start=start)
     with explain_write(out/'model.safetensors'): save_generator(gen, out/'model.safetensors', meta)
     with whole_file(out/'metrics.json') as tmp: tmp.write_text(json.dumps(res, indent=1), encoding='utf-8')
@@ -504,11 +573,10 @@ def _finish(run, start):
             f"colourfulness {m['colorfulness_pred']:.1f}, truth {m['colorfulness_true']:.1f}")
     return res
 
-# %% ../../nbs/train/11_run.ipynb #r034
 def _tell_size(run):
     "Slim the checkpoint, or say how large it is."
     file = run.out/'checkpoint.pt'
-    if not file.exists(): return
+    if rank() or not file.exists(): return
     if run.opts.slim:
         before, after = slim_checkpoint(file)
         run.log(f"{file.name} slimmed from {before/1e6:.1f} to {after/1e6:.1f} MB: "
@@ -524,6 +592,13 @@ def _memory_advice(gen):
             f"and {all_:.1f} GB after, beside what the images take: --batch-size and --size make that smaller")
 
 # %% ../../nbs/train/11_run.ipynb #c032
+@contextmanager
+def _quiet_unless_first():
+    "Let the first process alone warn: the others would say the same."
+    with warnings.catch_warnings():
+        if rank(): warnings.simplefilter('ignore')
+        yield
+
 @delegates(RunOptions)
 def run_recipe(
     name:str|Recipe, # a recipe or its name
@@ -539,9 +614,11 @@ def run_recipe(
     published = network_of(opts.model or recipe.model)
     if published: recipe = frozen_first(recipe)
     check_folder(out, recipe, data, resume, opts)
-    with folder_lock(out):
+    if join_processes(opts.device) > 1 and rank(): log = noop # the first process speaks and writes
+    with explain_lost_process(out), _quiet_unless_first(), nullcontext() if rank() else folder_lock(out):
         run, ck, start = _start(recipe, data, Path(out), resume, opts, log, cbs)
         only = '; only: ' + ', '.join(sorted(run.only)) if run.only else ''
+        if world_size() > 1: log(f"{world_size()} processes share each batch")
         log(f"{run.rec.name}: {len(run.dls.train_ds)} pictures to train, {len(run.dls.valid_ds)} to validate, "
             f"{len(run.dls.dropped)} left out; {start}{only}")
         for line in run.advice(): log(line)
@@ -549,6 +626,7 @@ def run_recipe(
         for i in range(ck['meta']['phase'] if ck else 0, len(run.rec.phases)): run.phase(i, ck)
         res = _finish(run, start)
         _tell_size(run)
+        gather_from_processes(None) # nobody leaves before the files are written
         return res
 
 # %% ../../nbs/train/11_run.ipynb #c052
@@ -590,5 +668,6 @@ def run_grid(
             else: found = run_recipe(recipe, path, cell, model=model, resume=resume, log=log, **kwargs)['metrics']
             rows.append(dict(model=m, data=d) | {k: found[k] for k in _GRID_METRICS if k in found})
     table = pd.DataFrame(rows)
+    if rank(): return table
     with whole_file(out/'grid.csv') as tmp: table.round(4).to_csv(tmp, index=False)
     return table

@@ -16,6 +16,7 @@ from ..color.bins import ab_prior, bin_counts
 from ..color.lab import rgb2lab, scale_lab
 from ..io.files import rank_pictures, write_split
 from .data import TensorL, TensorLab, show_batch as show_pairs, show_results as show_outputs
+from .parallel import share_of, share_weights
 from .store import ImageStore, map_in_order
 
 # %% ../../nbs/train/03_shards.ipynb #c003
@@ -103,13 +104,14 @@ class ShardLoader(DataLoader):
         prefetch:int=2, # batches that are made ahead
         steps:int=None, # batches in an epoch; default: what one pass over the images gives
         crop='default', # ranges of the crops and probabilities of the flips: see `Augment.create`
+        part:tuple=(0, 1), # of every batch: which, and of how many, see `ShardLoader.share`
     ):
         self.options = dict(size=size, bs=bs, seed=seed, weights=weights, film=film, damage=damage, hints=hints,
-                            valid=valid, prefetch=prefetch, steps=steps, crop=crop)
+                            valid=valid, prefetch=prefetch, steps=steps, crop=crop, part=part)
         super().__init__(store, bs=bs, shuffle=not valid, drop_last=not valid, num_workers=0, device=device)
         if bs < 1 or size < 1 or (steps is not None and steps < 1):
             raise ValueError(f"expected bs, size and steps of at least 1, got {bs}, {size} and {steps}")
-        store_attr('size,seed,film,damage,hints,valid,prefetch,crop')
+        store_attr('size,seed,film,damage,hints,valid,prefetch,crop,part')
         self.sampler = None if valid else SourceSampler(store.sources, weights)
         self.n = len(store) if valid else self.sampler.n
         self.batches = math.ceil(self.n/bs) if valid else max(1, self.n//bs)
@@ -131,8 +133,10 @@ def make_batch(self:ShardLoader,
     "Make one batch, a function of seed, epoch and `i` alone."
     if self.valid: indices, epoch = torch.as_tensor(self.get_idxs()), 0
     else: indices = self._order_of(epoch)
-    g = _generator(self.seed, epoch, i)
+    alone = self.part == (0, 1)
+    g = _generator(self.seed, epoch, i, *(() if alone else self.part)) # other crops for other parts
     indices = indices[i*self.bs:(i + 1)*self.bs]
+    indices = indices[share_of(len(indices), *self.part)]
     rgb = self.dataset.batch(indices, self.size, None if self.valid else g, self.crop)
     return _pair(rgb.to(self.device), g, self.film, self.damage, self.hints)
 
@@ -163,7 +167,7 @@ def new(self:ShardLoader,
     **kwargs # arguments of `ShardLoader` that shall differ; fastai's, as `shuffle`, are ignored
 )->ShardLoader: # at its beginning
     "Make a loader that differs in some settings."
-    changes = {k: v for k, v in kwargs.items() if k not in _FASTAI}
+    changes = {'part': (0, 1)} | {k: v for k, v in kwargs.items() if k not in _FASTAI} # whole, unless it is said
     res = (cls or type(self))(self.dataset if dataset is None else dataset,
                               **{**self.options, 'device': self.device, **changes})
     if get_idxs is not None: res.get_idxs = get_idxs
@@ -192,11 +196,27 @@ def show_results(self:ShardLoader,
     outs = [(o,) for o in TensorLab(out)]
     return show_outputs(b[0], b[-1], list(zip(b[0], b[-1])), outs, ctxs, max_n, **kwargs)
 
+# %% ../../nbs/train/03_shards.ipynb #pr02
+@patch
+def share(self:ShardLoader,
+    rank:int, # which part, from 0
+    world:int, # of how many
+)->ShardLoader: # of that part
+    "Make a loader of a part of every batch."
+    if not self.valid and min(self.n, self.bs) < world:
+        raise ValueError(f"expected a batch of at least {world} images, one for each process, got "
+                         f"{min(self.n, self.bs)}: start fewer processes, or take a larger --batch-size")
+    res = self.new(part=(rank, world))
+    size = min(self.bs, self.n)
+    res.share_weights = share_weights([size], rank, world)*len(res)
+    return res
+
+
 # %% ../../nbs/train/03_shards.ipynb #c029
 @patch
 def __iter__(self:ShardLoader):
     "Go through one epoch, or what is left of it where a state was loaded."
-    if self.valid: plan = [(0, i) for i in range(len(self))]
+    if self.valid: plan = [(0, i) for i in range(len(self)) if self._length(i)]
     else:
         start = self.epoch*self.batches + self.position
         if self._stopped == start: start = -(-start//self.steps)*self.steps
@@ -226,6 +246,13 @@ def load_state_dict(self:ShardLoader,
         got, want = (', '.join(f"{k} {d[k]}" for k in other) for d in (state, own))
         raise ValueError(f"expected the state of a loader with {want}, got {got}: make the loader as it was")
     self.epoch,self.position,self._stopped = state['epoch'],state['position'],None
+
+@patch
+def _length(self:ShardLoader, i):
+    "Images of this part in batch `i`."
+    part = share_of(min(self.bs, self.n - i*self.bs), *self.part)
+    return part.stop - part.start
+
 
 # %% ../../nbs/train/03_shards.ipynb #c046
 class ShardDataLoaders(DataLoaders):
