@@ -1,5 +1,5 @@
 """`make bench`: run the benchmarks, print their tables, write bench/results.json. Names choose (color, gan, install,
-start, painting, folder, onnx, network, published, train); `--quick` takes few rounds."""
+start, painting, folder, flat, onnx, network, published, train); `--quick` takes few rounds."""
 import argparse
 import importlib
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 HERE = Path(__file__).resolve().parent
-BENCHES = ['color', 'gan', 'install', 'start', 'painting', 'folder', 'onnx', 'network', 'published', 'train']
+BENCHES = ['color', 'gan', 'install', 'start', 'painting', 'folder', 'flat', 'onnx', 'network', 'published', 'train']
 
 def machine():
     "What the figures depend on"
@@ -24,7 +24,7 @@ def table(title, rows):
     peak = any('peak_megabytes' in r for r in rows.values())
     print(f'\n{title}\n' + f"  {'':44}{'ms':>10}{'times ours':>12}" + f"{'peak MB':>10}"*peak)
     for name, r in rows.items():
-        more = f"{r['peak_megabytes']:>10}" if peak else ''
+        more = f"{r.get('peak_megabytes', ''):>10}" if peak else ''
         print(f"  {name:44}{r['ms']:>10.1f}{format(r['by_ours'], '.2f') if 'by_ours' in r else '':>12}{more}")
 
 def main():
