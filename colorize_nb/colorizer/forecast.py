@@ -83,6 +83,8 @@ def forecast(
     "Tell what a run would do, how long it would take and how much disk."
     options, rng = options or BatchOptions(), random.Random(0)
     counts, drawn, seen = Counter(), [], 0
+    if getattr(jobs, 'remote', ()):
+        raise ValueError(f"{jobs.remote[0]} is not on this disk, and only folders on it can be forecast: leave it out")
     for job in jobs:
         files = files_to_write(job, protected, options)
         if isinstance(files, Result):

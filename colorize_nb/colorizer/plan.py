@@ -28,6 +28,7 @@ from .hints import applied_hints, hints_path, is_hints_name
 from ..io.download import is_url
 from ..io.files import SUFFIXES, is_film
 from ..io.layers import RESULT_FORMATS, has_layers
+from ..io.remote import RemoteFolder, archive_address, is_remote, is_safe, join_address, local_form
 from ..io.write import sweep
 
 # %% ../../nbs/colorizer/04_plan.ipynb #c008
@@ -266,13 +267,15 @@ class Plan(Sequence):
         sources:Iterable=(), # paths, URLs, or -
         targets:Iterable=(), # path of each result as text, None where there will be none
         states:Iterable=(), # (status, message without the source) of each, both empty for what is to be done
+        remote:tuple=(), # addresses of the folders elsewhere that are read or written
     ):
+        self.remote = tuple(remote)
         self.sources, self.targets, self.states = list(sources), list(targets), list(states)
 
     def __len__(self): return len(self.sources)
 
     def __getitem__(self, i):
-        if isinstance(i, slice): return Plan(self.sources[i], self.targets[i], self.states[i])
+        if isinstance(i, slice): return Plan(self.sources[i], self.targets[i], self.states[i], self.remote)
         source, target, (status, message) = self.sources[i], self.targets[i], self.states[i]
         return Job(source, None if target is None else Path(target), status, f'{source} {message}' if status else '')
 
@@ -296,11 +299,12 @@ class Plan(Sequence):
         return sorted({os.path.dirname(t) for t in self.targets if t is not None})
 
 # %% ../../nbs/colorizer/04_plan.ipynb #c031
-def _absolute(source): return source if is_url(source) or source == '-' else os.path.abspath(source)
+def _absolute(source):
+    return source if source == '-' or is_url(source) or is_remote(source) else os.path.abspath(source)
 
 def _suffix_tag(source):
     "A tag from the suffix of a source."
-    path = urlsplit(source).path if is_url(source) else source
+    path = urlsplit(source).path if is_url(source) else source.partition('::')[0] if is_remote(source) else source
     return '-' + Path(path).suffix[1:].lower()
 
 def _path_tag(source):
@@ -325,8 +329,31 @@ def _tell_apart(plan, *more):
     "Give longer names to jobs whose files would clash."
     for tag in (_suffix_tag, _path_tag):
         for i in _clashing(plan, *more):
-            plan.targets[i] = str(_tagged(Path(plan.targets[i]), tag(plan.sources[i])))
+            stem, suffix = os.path.splitext(plan.targets[i])
+            plan.targets[i] = f'{stem}{tag(plan.sources[i])}{suffix}'
     return plan
+
+# %% ../../nbs/colorizer/04_plan.ipynb #rmt2
+def _expand_remote(address, out):
+    "(address, relative name, status, message) of all that a folder elsewhere holds, or of one file there."
+    folder, below = RemoteFolder(address), f'{out}'.rstrip('/') + '/'
+    if address.rstrip('/') + '/' == below:
+        raise ValueError(f"{address} is both the input and the folder for the results: "
+                         "name another folder, inputs are never overwritten")
+    if _status(address) == _TAKEN and folder.is_file():
+        yield address, _url_name(address), *_TAKEN
+        return
+    empty = True
+    for files in folder.walk():
+        sidecars = _sidecars([f.name for f in files])
+        for f in files:
+            source = join_address(address, f.name)
+            if f.name in sidecars or source.startswith(below): continue
+            unsafe = 'failed', 'has a name that leads out of a folder'
+            status, message = _status(f.name) if is_safe(f.name) else unsafe
+            empty = empty and bool(status)
+            yield source, f.name, status, message
+    if empty: yield address, None, 'failed', 'is a folder without pictures: check the address'
 
 # %% ../../nbs/colorizer/04_plan.ipynb #c035
 def _expand(x, out):
@@ -349,6 +376,7 @@ def _expand_all(inputs, out):
         if not x: raise ValueError("an input has no name: name pictures, folders, patterns or URLs")
         if is_url(x): yield x, _url_name(x), *_TAKEN
         elif x == '-': yield x, 'stdin', *_TAKEN
+        elif is_remote(x): yield from _expand_remote(x, out)
         elif os.path.isdir(x) or _is_pattern(x): yield from _expand(x, out)
         else: yield x, Path(x).name, *_TAKEN
 
@@ -364,6 +392,24 @@ def _frame_folders(inputs):
         else: yield x, None, 'failed', 'is no folder of numbered frames: leave fps out for a film in a file'
 
 # %% ../../nbs/colorizer/04_plan.ipynb #film5
+def _elsewhere(inputs, out):
+    "Inputs as they are read (an archive as a folder, file:// as a path), `out` likewise, and all that is elsewhere."
+    out, inputs = local_form(out), map(local_form, inputs)
+    inputs = [archive_address(x) or x for x in inputs]
+    remote = tuple(x for x in [*inputs, out] if is_remote(x))
+    if is_remote(out) and RemoteFolder(out).read_only:
+        raise ValueError(f"{out} can only be read: name another place for the results")
+    return inputs, out, remote
+
+def _protect_remote(plan):
+    "Refuse results that would replace an input elsewhere, where files have no numbers to know them by."
+    sources = set(plan.sources)
+    for i, target in enumerate(plan.targets):
+        if target in sources:
+            plan.targets[i], plan.states[i] = None, ('failed', f'would go to {target}, which is an input: '
+                                                     'name another folder for the results')
+    return plan
+
 def _name_one(jobs, out, format):
     "The plan of a single image whose result is the file `out`."
     out = Path(out)
@@ -376,7 +422,9 @@ def _name_one(jobs, out, format):
         raise ValueError(f"{out} is no {format} by its name: leave the format out, or give a folder for the results")
     if len(jobs) != 1:
         raise ValueError(f"{out} holds one image, and there are {len(jobs)}: give a folder for the results")
-    return jobs if jobs[0].status else Plan(jobs.sources, [str(out)], jobs.states)
+    return jobs if jobs[0].status else Plan(jobs.sources, [str(out)], jobs.states, jobs.remote)
+
+def _below(out, name): return join_address(out, name) if is_remote(out) else os.path.join(out, name)
 
 def _add_once(plan, found, out):
     "Add what `_expand_all` has found to a plan, each input once."
@@ -385,7 +433,7 @@ def _add_once(plan, found, out):
         key = _absolute(source)
         i = at.setdefault(source if key == source else key, len(plan))
         if i < len(plan) and not plan.states[i][0]: continue
-        target = None if status else os.path.join(out, name)
+        target = None if status else _below(out, name)
         if i == len(plan): plan.append(source, target, status, message)
         else: plan.sources[i], plan.targets[i], plan.states[i] = source, target, (status, message)
 
@@ -401,21 +449,23 @@ def plan_files(
     fps:float|None=None, # frames a second: each input is a folder of numbered frames
 )->Plan: # of `Job`s, in order, each input once
     "Plan which input goes where; nothing is read or written."
-    inputs = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
+    inputs, out, remote = _elsewhere([inputs] if isinstance(inputs, (str, Path)) else inputs, out)
     if format != 'keep' and f'.{format}' not in RESULT_FORMATS:
         raise ValueError(f"no format {format!r} to write: take keep, {', '.join(o[1:] for o in RESULT_FORMATS)}")
     if out == '': raise ValueError("the folder for the results has no name: give one, . is this folder")
-    single = _is_file_name(out)
+    single = not is_remote(out) and _is_file_name(out)
     if os.path.exists(out) and not os.path.isdir(out) and not single:
         raise ValueError(f"{out} is a file: name a folder for the results")
-    plan, out = Plan(), str(Path(out))
+    plan, out = Plan(remote=remote), out if is_remote(out) else str(Path(out))
     found = ((source, rel if status else _with_format(rel, format, codec), status, message)
              for source, rel, status, message in (_frame_folders(inputs) if fps else _expand_all(inputs, out)))
     if len(inputs) == 1 and os.path.isdir(inputs[0]): # a walk finds nothing twice
         for source, name, status, message in found:
-            plan.append(source, None if status else os.path.join(out, name), status, message)
+            plan.append(source, None if status else _below(out, name), status, message)
     else: _add_once(plan, found, out)
-    return _name_one(plan, out, format) if single else _tell_apart(plan, compare, sizes, answers, uncertainty)
+    if single: return _name_one(plan, out, format)
+    plan = _tell_apart(plan, compare, sizes, answers, uncertainty)
+    return _protect_remote(plan) if remote else plan
 
 # %% ../../nbs/colorizer/04_plan.ipynb #c041
 def _file_id(path):
