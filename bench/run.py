@@ -1,5 +1,5 @@
 """`make bench`: run the benchmarks, print their tables, write bench/results.json. Names choose (color, gan, install,
-start, painting, folder, onnx, network, published, train, app); `--quick` takes few rounds."""
+start, painting, folder, flat, onnx, network, published, train, app); `--quick` takes few rounds."""
 import argparse
 import importlib
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 HERE = Path(__file__).resolve().parent
-BENCHES = ['color', 'gan', 'install', 'start', 'painting', 'folder', 'onnx', 'network', 'published', 'train', 'app']
+BENCHES = ['color', 'gan', 'install', 'start', 'painting', 'folder', 'flat', 'onnx', 'network', 'published', 'train', 'app']
 
 def machine():
     "What the figures depend on"
@@ -23,10 +23,11 @@ def table(title, rows):
     "Print one comparison"
     peak = any('peak_megabytes' in r for r in rows.values())
     rate = any('pictures_per_second' in r for r in rows.values())
+    columns = ('peak_megabytes', peak), ('pictures_per_second', rate)
     head = f"  {'':44}{'ms':>10}{'times ours':>12}" + f"{'peak MB':>10}"*peak + f"{'images/s':>10}"*rate
     print(f'\n{title}\n{head}')
     for name, r in rows.items():
-        more = ''.join(f'{r[k]:>10}' for k in ('peak_megabytes', 'pictures_per_second') if k in r)
+        more = ''.join(f"{r.get(k, ''):>10}" for k, shown in columns if shown)
         print(f"  {name:44}{r['ms']:>10.1f}{format(r['by_ours'], '.2f') if 'by_ours' in r else '':>12}{more}")
 
 def main():

@@ -164,6 +164,24 @@ def _film_progress():
         echo(f'{name}: {done} of {max(total, done)} frames, {speed:.1f} a second{left}')
     return say_progress
 
+# %% ../../nbs/cli/01_colorize.ipynb #dry1
+def _dry_run(plan, out, model, device, options, shard, as_json):
+    "Say what a run would do."
+    from dataclasses import asdict
+    from colorize_nb.colorizer.forecast import forecast
+    from colorize_nb.colorizer.plan import BatchOptions, plan_share
+    options = BatchOptions(**options)
+    def colorizer(): # only if there is something to measure
+        from colorize_nb.colorizer.core import Colorizer
+        return Colorizer.from_pretrained(model, device)
+    with wrong_usage(): jobs, protected = plan_share(plan, out, options, shard)
+    found = forecast(jobs, protected, out, options, colorizer)
+    for source, (status, message) in zip(jobs.sources, jobs.states):
+        if status == 'failed': echo(f'{source} {message}')
+    report = dict(dry_run=True) | asdict(found) | dict(out=str(out), free=found.free)
+    typer.echo(json.dumps(report, indent=1) if as_json else f'nothing is written: {found}')
+    if found.failed: raise typer.Exit(1)
+
 # %% ../../nbs/cli/01_colorize.ipynb #c010
 @app.command()
 def colorize(
@@ -226,6 +244,8 @@ def colorize(
         help='Films: seconds to colorize; default: to the end.')]=None,
     fps:Annotated[float|None, Option(metavar='N',
         help='Each INPUT is a folder of numbered pictures, the frames of one film, so many a second.')]=None,
+    dry_run:Annotated[bool, Option('--dry-run',
+        help='Write nothing: say how many pictures there are, how long they would take and how much disk.')]=False,
     workers:Annotated[int, Option(min=1, help='Number of processes.')]=1,
     allow_private:Annotated[bool, Option('--allow-private',
         help='Also fetch from addresses inside of this network.')]=False,
@@ -233,6 +253,8 @@ def colorize(
 ):
     "Colorize pictures, folders of pictures, pictures on the net, and films."
     if watch: _check_watch(inputs, out, hints, workers)
+    if dry_run and (watch or out == '-'):
+        raise _wrong_usage('it needs a folder for the results, and an end: leave --watch and --out - out', '--dry-run')
     if out == '-':
         if as_json: raise _wrong_usage('--json and --out - both want the standard output: leave one out', '--json')
         if compare or sizes or answers or uncertainty:
@@ -247,20 +269,21 @@ def colorize(
         steady=steady, codec=codec, crf=crf, start=start, duration=duration, fps=fps,
         allow_private=allow_private, debug=ctx.parent.params['debug'])
     shard, device = shard_from_env(), shard_device(device.value)
-    def total():
+    def make_plan(): # what is wrong with the inputs is told before a model is loaded
         with wrong_usage():
             jobs = plan_files(inputs, out, format.value, compare, bool(sizes), answers, uncertainty, codec, fps)
             if hints: check_one_image(jobs)
-            return len(take_shard(jobs, shard))
+            return jobs, len(take_shard(jobs, shard))
     model = _chosen_model(model, weights, onnx_io)
     if as_published: _check_as_published(model, options, watch or workers > 1)
     check_models([model])
+    if dry_run: return _dry_run(make_plan()[0], out, model, device, options, shard, as_json)
     if workers > 1:
         from colorize_nb.colorizer.processes import colorize_in_processes
-        n = total()
+        inputs, n = make_plan()
         results = colorize_in_processes(workers, inputs, out, model, device, shard=shard, **options)
         return _report(results, n, out, as_json)
-    if out != '-' and not watch: n = total() # what is wrong with the inputs is told before a model is loaded
+    if out != '-' and not watch: inputs, n = make_plan()
     from colorize_nb.colorizer.batch import colorize_files
     if as_published: from colorize_nb.colorizer.originals import OriginalColorizer as Colorizer
     else: from colorize_nb.colorizer.core import Colorizer

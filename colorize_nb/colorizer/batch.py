@@ -456,7 +456,11 @@ def colorize_files(
     "Colorize many images; go on past bad ones, skip what is done."
     options = replace(options or BatchOptions(), **settings)
     if options.palette: palette_of_files(options.palette) # what is wrong with it is told now
-    return _run_jobs(*plan_share(inputs, out, options, shard), colorizer, options, shard)
+    jobs, protected = plan_share(inputs, out, options, shard)
+    if jobs.remote:
+        from colorize_nb.colorizer.remote import colorize_remote
+        return colorize_remote(jobs, out, colorizer, options)
+    return _run_jobs(jobs, protected, colorizer, options, shard)
 
 def __getattr__(name): # at home in a module of its own
     if name != 'colorize_in_processes': raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

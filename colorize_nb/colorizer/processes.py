@@ -135,10 +135,13 @@ class _Todo:
         return dict(self.jobs.popleft() for _ in range(n))
 
 # %% ../../nbs/colorizer/06_processes.ipynb #c051
+_AHEAD = 10_000 # results that may wait for those before them, until nothing more is looked up
+
 class _WorkerGroup:
     "Workers, what is still to be done, and the results that have come."
     def __init__(self,
-        jobs, # list of `Job`
+        n, # workers, at most
+        jobs, # `Plan`, or list of `Job`
         protected, # files that must not be overwritten
         make, # function that makes a colorizer
         threads, # of each process
@@ -146,12 +149,23 @@ class _WorkerGroup:
         sweeps, # whether files that a dead process left are removed
     ):
         self.make, self.threads, self.options, self.sweeps = make, threads, options, sweeps
-        self.workers, self.suspected, self.error = [], set(), None
+        self.workers, self.suspected, self.error, self.to_start = [], set(), None, n
         self.todo, self.results = _Todo(options), {} # by number in the plan
-        for number, job in enumerate(jobs):
-            files = files_to_write(job, protected, options)
+        self.window = 4*n*(2*options.batch_size + options.threads) # jobs that wait for a worker
+        self.coming = ((number, job, files_to_write(job, protected, options)) for number, job in enumerate(jobs))
+
+    def look_up(self):
+        "Go on through the plan, but not far ahead of the workers: it may be long."
+        while len(self.todo) < self.window and len(self.results) < _AHEAD:
+            if (found := next(self.coming, None)) is None: return
+            number, job, files = found
             if isinstance(files, Result): self.results[number] = files
             else: self.todo.jobs.append((number, (job, files)))
+
+    def clear(self):
+        "Hand out nothing new."
+        self.coming = iter(())
+        self.todo.clear()
 
     @property
     def busy(self): return any(w.chunk for w in self.workers)
@@ -159,7 +173,11 @@ class _WorkerGroup:
     def add_worker(self): self.workers.append(_Worker(self.make, self.threads))
 
     def hand_out(self):
-        "Give a chunk to every worker that has none."
+        "Give a chunk to every worker that has none; start those that are useful."
+        self.look_up()
+        while self.to_start and len(self.todo) > sum(not w.chunk for w in self.workers):
+            self.add_worker()
+            self.to_start -= 1
         if self.todo and not self.workers: raise self.error
         for w in self.workers:
             if w.ready and not w.chunk and self.todo: w.submit(self.todo.next_chunk(len(self.workers)), self.options)
@@ -204,13 +222,12 @@ def _run_in_processes(jobs, protected, n, make, threads, options, shard):
     "The results of `colorize_in_processes`."
     sweeps, told = shard[1] == 1, 0 # processes of other machines cannot be seen from here
     if sweeps: sweep_targets(jobs)
-    group = _WorkerGroup(jobs, protected, make, threads, options, sweeps)
+    group = _WorkerGroup(n, jobs, protected, make, threads, options, sweeps)
     try:
         with GracefulInterrupt() as interrupt:
-            for _ in range(min(n, len(group.todo))): group.add_worker()
             while told < len(jobs):
                 if interrupt.requested: # what was handed out is finished
-                    group.todo.clear()
+                    group.clear()
                     if not group.busy: break
                 group.hand_out()
                 if told not in group.results: group.collect()
@@ -244,7 +261,8 @@ def colorize_in_processes(
     options = replace(options or BatchOptions(), **settings)
     options = replace(options, threads=options.threads or threads)
     jobs, protected = plan_share(inputs, out, options, shard)
-    if any(j.source == '-' for j in jobs):
+    if jobs.remote: raise ValueError(f"{jobs.remote[0]} is not on this disk, which one process at a time reads: take one")
+    if '-' in jobs.sources:
         raise ValueError("standard input cannot be shared by several processes: take one, or name a file")
     make = model if callable(model) else partial(Colorizer.from_pretrained, model, device)
     return _run_in_processes(jobs, protected, n, make, threads, options, shard)
