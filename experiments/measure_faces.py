@@ -86,6 +86,7 @@ def main():
             table.setdefault(str(film), {})[name] = {g: summary(o) for g, o in got.items() if len(o) > 4}
             print(name, film, {g: (o['n'], o['removed']) for g, o in table[str(film)][name].items()}, flush=True)
     with atomic_path(args.kept) as tmp:
-        tmp.write_text(json.dumps(dict(data=args.data.name, groups=GROUPS, films=table), indent=1) + '\n', encoding='utf-8')
+        kept = dict(data=args.data.name, groups=GROUPS, films=table)
+        tmp.write_text(json.dumps(kept, indent=1) + '\n', encoding='utf-8')
 
 if __name__ == '__main__': main()

@@ -39,6 +39,7 @@ def main():
             films[f][name] = [{k: round(v, 4) for k, v in p.items()} for p in points]
             print(name, f, [round(at(points, x, 'removed'), 3) for x in (.35, .5, .65)], flush=True)
     with atomic_path(args.kept) as tmp:
-        tmp.write_text(json.dumps(dict(data=args.data.name, n=len(found), films=films), indent=1) + '\n', encoding='utf-8')
+        kept = dict(data=args.data.name, n=len(found), films=films)
+        tmp.write_text(json.dumps(kept, indent=1) + '\n', encoding='utf-8')
 
 if __name__ == '__main__': main()
