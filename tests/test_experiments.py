@@ -157,3 +157,24 @@ def test_models_of_different_networks_have_no_mean(tmp_path):
     a, b = saved(lite_generator(nf=[16]*4), tmp_path/'a'), saved(lite_generator(nf=[8]*4), tmp_path/'b')
     with pytest.raises(SystemExit, match='weights of different shapes'):
         average_models.main([f'{a}=1', f'{b}=1', '--out', str(tmp_path/'mean')])
+
+def test_tone_of_skin():
+    "By hand: arctan((70 - 50)/20) is 45 degrees; the groups' bounds are 41, 28 and 10 degrees"
+    import measure_faces as mf
+    assert mf.typology_angle(70, 20) == pytest.approx(45)
+    assert [mf.tone(l, 20) for l in (70, 63, 55, 50)] == ['light', 'intermediate', 'tan', 'brown and dark']
+    # in the middle, L* 60, chroma 25 at a hue of 53 degrees; around it the blue of a wall, and a dark shirt below
+    image = np.zeros((3, 100, 100))
+    image[:, :90], image[:, 20:80, 20:80] = np.array([70, -5, -20])[:, None, None], np.array([60, 15, 20])[:, None, None]
+    mask = mf.skin(image)
+    assert mask.sum() == (75 - 30)*(70 - 30) and mask[30:75, 30:70].all()
+
+def test_patches_and_tints():
+    "By hand: one chroma everywhere is one tint, two opposite ones cancel; a share of 95 in 100 stays below the limit"
+    import count_faults as cf
+    plain = np.full((64, 64, 3), (140, 110, 90), np.uint8)
+    halves = plain.copy()
+    halves[:, 32:] = 90, 110, 140
+    assert cf.measured(plain)['tint'] == pytest.approx(1, abs=1e-4) and cf.measured(halves)['tint'] < .4
+    rows = [dict(patches=float(i), tint=i/100) for i in range(101)] + [dict(patches=np.nan, tint=.5)]
+    assert cf.limits(rows)['patches'] == 95
