@@ -397,8 +397,9 @@ def with_jp2_profile(data, profile):
     new = struct.pack('>I4s3B', 11 + len(profile), b'colr', 2, 0, 0) + profile
     return data[:at] + struct.pack('>I', n - old + len(new)) + data[at + 4:colr] + new + data[colr + old:]
 
-PRIMARIES = (.64, .33), (.3, .6), (.15, .06)
-LINEAR = struct.pack('<9i3I', *(round(v*2**30) for x, y in PRIMARIES for v in (x, y, 1 - x - y)), *[65536]*3) # of sRGB, and gammas of 1
+PRIMARIES = (.64, .33), (.3, .6), (.15, .06) # sRGB's
+FIXED = [round(v*2**30) for x, y in PRIMARIES for v in (x, y, 1 - x - y)]
+LINEAR = struct.pack('<9i3I', *FIXED, *[65536]*3) # with gammas of 1
 
 def palette_tiff(rgb, alpha=False):
     colours, index = np.unique(rgb.reshape(-1, 3), axis=0, return_inverse=True)
@@ -592,7 +593,8 @@ def test_a_broken_fax_is_not_blamed_on_a_package():
 
 def test_a_compression_that_nobody_knows():
     data = make([np.zeros((2, 3), int)], 8, 'u', 1, tags={259: (3, [28163])})
-    with pytest.raises(PictureError, match='compression 28163, which is not read: convert it') as e: open_picture(data, 'x')
+    with pytest.raises(PictureError, match='compression 28163, which is not read: convert it') as e:
+        open_picture(data, 'x')
     assert 'imagecodecs' not in str(e.value)
 
 def test_a_small_copy_in_front():

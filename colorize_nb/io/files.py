@@ -208,8 +208,8 @@ def explain_unreadable(
         return f'is a TIFF {tiff}, which cannot be read here, or broken: save it uncompressed, with 8 or 16 bits'
     if jpeg: return f'is a {jpeg} JPEG, which is not read here: {_SAVE_ANEW}'
     if name == 'PSD' and (mode := re.fullmatch(r'\((\d+), (\d+)\)', reason)): # as Pillow says it: mode, bits
-        return f'is a Photoshop file of {mode[2]} bits a channel in {_PSD_MODES.get(mode[1], "an odd mode")}, which is ' \
-            'not read here: save it as TIFF'
+        colours = _PSD_MODES.get(mode[1], 'an odd mode')
+        return f'is a Photoshop file of {mode[2]} bits a channel in {colours}, which is not read here: save it as TIFF'
     if _KIND.search(reason):
         what = f'of the format {name}, but' if name else 'a picture'
         return f'is {what} of a kind that is not read here ({reason}): {_SAVE_ANEW}'

@@ -282,8 +282,8 @@ def _read_avif(meta, im):
     at = head.find(b'colrnclx') + 8
     if at > 7 and len(head) >= at + 4: _note_coding(meta, im, int.from_bytes(head[at + 2:at + 4], 'big'))
 
-_PNG_PIXELS = tuple(b'IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB bKGD hIST pHYs sPLT acTL fcTL fdAT mDCV mDCv cLLI \
-cLLi iDOT CgBI tIME'.split()) # PNG 3, 5.6, and two of Apple's
+_PNG_PIXELS = tuple(b'IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB bKGD hIST pHYs sPLT acTL fcTL fdAT mDCV \
+mDCv cLLI cLLi iDOT CgBI tIME'.split()) # PNG 3, 5.6, and two of Apple's
 
 def _read_png(meta, im):
     "EXIF and texts, of which some are not texts."

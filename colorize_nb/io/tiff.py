@@ -79,9 +79,9 @@ _UNPACKED = {1: 'nothing', 5: 'LZW', 8: 'deflate', 32946: 'deflate', 32773: 'Pac
 _PREDICTED = 5, 8, 32946, 34925, 50000 # with others libtiff ignores the tag
 _PACKED = _UNPACKED | { # tag 259, by libtiff's list
     2: 'CCITT', 3: 'CCITT', 4: 'CCITT', 6: 'old JPEG', 7: 'JPEG', 9: 'JBIG', 10: 'JBIG', 22610: 'JPEG XR',
-    32766: 'NeXT', 32809: 'ThunderScan', 33003: 'JPEG 2000', 33005: 'JPEG 2000', 34661: 'JBIG', 34676: 'SGILog', 34677: 'SGILog',
-    34712: 'JPEG 2000', 34887: 'LERC', 34892: 'JPEG', 34933: 'PNG', 34934: 'JPEG XR', 50001: 'WebP', 50002: 'JPEG XL',
-    52546: 'JPEG XL'}
+    32766: 'NeXT', 32809: 'ThunderScan', 33003: 'JPEG 2000', 33005: 'JPEG 2000', 34661: 'JBIG', 34676: 'SGILog',
+    34677: 'SGILog', 34712: 'JPEG 2000', 34887: 'LERC', 34892: 'JPEG', 34933: 'PNG', 34934: 'JPEG XR', 50001: 'WebP',
+    50002: 'JPEG XL', 52546: 'JPEG XL'}
 
 @dataclass
 class TiffLayout:
