@@ -1,5 +1,6 @@
 """TIFFs of every depth, format, layout and byte order, packed here by hand from the standard (TIFF 6.0); profiles in
 every mode; what belongs to a file stays, whoever decodes its pixels."""
+import importlib.util
 import itertools
 import random
 import struct
@@ -204,6 +205,18 @@ def test_training_calls_no_good_file_broken(tmp_path):
     good, ((path, why),) = check_pictures([tmp_path/f for f in files])
     assert good == [tmp_path/'12.tif'] and why.startswith('not read:') and 'complex' in why and 'broken' not in why
 
+@pytest.mark.parametrize('packed', [False, True])
+def test_tiles_whose_places_are_called_strips(packed):
+    "Tiles by their size, with StripOffsets and StripByteCounts (libtiff's sample cramps-tile.tif has them so)"
+    planes = [stored(UP, 8, 'u')[0]]
+    data = make(planes, 8, 'u', 1, segment=(16, 16), tiled=True, packed=packed)
+    for old, new in (324, 273), (325, 279):
+        entry = struct.pack('<HHI', old, 4, 6) # 3 tiles across, 2 down
+        assert data.count(entry) == 1
+        data = data.replace(entry, struct.pack('<HHI', new, 4, 6))
+    want = planes[0].astype(np.uint8)
+    assert np.array_equal(open_picture(data).gray, want) and np.array_equal(read_whole(data)[..., 0], want)
+
 def test_twelve_bits_by_hand():
     "TIFF 6.0: two samples of 12 bits in three bytes, high bits first, in both byte orders; white is 4095"
     for order in '<>':
@@ -278,7 +291,7 @@ def test_premultiplied():
     p = open_picture(make([[[7, 100, 60]], [[0, 50, 120]]], 8, 'u', 1, extra=(1,)))
     assert p.gray.tolist() == [[0, 255, 128]] and p.alpha.tolist() == [[0, 50, 120]] # 60*255/120 is 127.5
 
-@pytest.mark.parametrize('top', [3, 20, 300, 4095, 1e6, float('nan'), float('inf')])
+@pytest.mark.parametrize('top', [3, 20, 300, 4095, 9999, 16383, 1e6, float('nan'), float('inf')])
 def test_unknown_white(top):
     "Floats whose white cannot be known are refused, not guessed"
     planes = [np.where(UP > .9, top, UP)]
@@ -384,8 +397,9 @@ def with_jp2_profile(data, profile):
     new = struct.pack('>I4s3B', 11 + len(profile), b'colr', 2, 0, 0) + profile
     return data[:at] + struct.pack('>I', n - old + len(new)) + data[at + 4:colr] + new + data[colr + old:]
 
-LINEAR = struct.pack('<9i3I', *(round(v*2**30) for x, y in ((.64, .33), (.3, .6), (.15, .06)) for v in (x, y, 1 - x - y)),
-    65536, 65536, 65536) # sRGB's primaries, gammas of 1
+PRIMARIES = (.64, .33), (.3, .6), (.15, .06) # sRGB's
+FIXED = [round(v*2**30) for x, y in PRIMARIES for v in (x, y, 1 - x - y)]
+LINEAR = struct.pack('<9i3I', *FIXED, *[65536]*3) # with gammas of 1
 
 def palette_tiff(rgb, alpha=False):
     colours, index = np.unique(rgb.reshape(-1, 3), axis=0, return_inverse=True)
@@ -465,7 +479,7 @@ def test_profile_of_gray(name):
 @pytest.mark.parametrize('bpp', [8, 16])
 @pytest.mark.parametrize('planes', [1, 3])
 def test_sgi(bpp, planes):
-    "Raw SGI (the SGI Image File Format, 1.00): rows from the bottom, a plane after another, 16 bits with the high byte first"
+    "Raw SGI (the SGI Image File Format, 1.00): rows from the bottom, planes one after another, high bytes first"
     a = np.stack([GRAYS]*planes, -1)
     head = struct.pack('>HBBHHHHII', 474, 0, bpp//8, 2 if planes == 1 else 3, *GRAYS.shape[::-1], planes, 0, 255)
     rows = np.moveaxis(a, -1, 0)[:, ::-1].astype('>u2')*257 if bpp == 16 else np.moveaxis(a, -1, 0)[:, ::-1]
@@ -569,6 +583,20 @@ def test_masks_are_said():
     assert [p.gray[0, 0] for p in pages] == [0, 2]
     assert all('scan holds a mask or infrared plane of its own, not kept' in p.notes for p in pages)
 
+@pytest.mark.skipif(bool(importlib.util.find_spec('imagecodecs')), reason='imagecodecs reads more')
+def test_a_broken_fax_is_not_blamed_on_a_package():
+    "Pillow reads CCITT's codes, so that what is wrong is probably this file"
+    Image.new('1', (64, 64)).save(f := BytesIO(), 'TIFF', compression='group4')
+    with patch.object(TiffImagePlugin.TiffImageFile, 'load', side_effect=OSError('decoder error -2')):
+        with pytest.raises(PictureError, match='with 1 bit, compression CCITT that is broken, or of a kind'):
+            open_picture(f.getvalue(), 'x')
+
+def test_a_compression_that_nobody_knows():
+    data = make([np.zeros((2, 3), int)], 8, 'u', 1, tags={259: (3, [28163])})
+    with pytest.raises(PictureError, match='compression 28163, which is not read: convert it') as e:
+        open_picture(data, 'x')
+    assert 'imagecodecs' not in str(e.value)
+
 def test_a_small_copy_in_front():
     "NewSubfileType 1 comes first: as a page of its own, or with the picture in a table within (SubIFDs)"
     rng = np.random.default_rng(0)
@@ -586,7 +614,8 @@ def test_a_raw_file_is_said_to_be_one(tmp_path):
     with tifffile.TiffWriter(tmp_path/'x.tif') as t:
         t.write(np.zeros((4, 6, 3), np.uint8), photometric='rgb', metadata=None, subfiletype=1, subifds=1)
         t.write(np.zeros((8, 12), np.uint16), photometric=32803, metadata=None, subfiletype=0)
-    with pytest.raises(PictureError, match="x.tif is a TIFF .*raw file holds it: develop it"): open_picture(tmp_path/'x.tif')
+    with pytest.raises(PictureError, match="x.tif is a TIFF .*raw file holds it: develop it"):
+        open_picture(tmp_path/'x.tif')
     good, ((path, why),) = check_pictures([tmp_path/'x.tif'])
     assert not good and 'raw file' in why and 'broken' not in why
 

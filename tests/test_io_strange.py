@@ -261,6 +261,21 @@ def test_true_sentences(tmp_path, kind):
     good, ((path, why),) = check_pictures([tmp_path/'x.jpg']) # training says the same
     assert not good and kind in why and 'not a picture' not in why
 
+def test_an_icon_is_no_targa():
+    "The first picture of an icon may have more than 64 kB; then its head is that of a TGA, which has no signature, too"
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256), dtype=np.uint8)
+    Image.fromarray(noise).save(png := BytesIO(), 'PNG')
+    n = len(png.getvalue())
+    assert 1 << 16 < n < 1 << 17
+    for bits in 8, 32:
+        head = struct.pack('<3H4B2H2I', 0, 1, 1, 0, 0, 0, 0, 1, bits, n, 22)
+        assert np.array_equal(open_picture(head + png.getvalue()).gray, noise)
+
+def test_a_targa_is_no_cursor():
+    Image.fromarray(GRAY).convert('RGB').save(f := BytesIO(), 'TGA')
+    with pytest.raises(PictureError, match='broken or cut short') as e: open_picture(f.getvalue()[:900], 'x')
+    assert 'cursor' not in str(e.value)
+
 def test_a_segment_without_length_is_no_trap():
     "Each JPEG segment holds its length's two bytes at least (ITU-T T.81, B.1.1.4): with 0 one would read in a circle"
     for size in 0, 1:

@@ -48,9 +48,9 @@ FORMATS = {f.name: f for f in ( # in the order in which Pillow shall try them; n
     ImageFormat('JPEG2000', ('.jp2', '.j2k', '.jpx', '.jpf', '.jpc', '.j2c')),
     ImageFormat('AVIF', ('.avif', '.avifs')),
     ImageFormat('HEIF', ('.heic', '.heif', '.hif', '.heics', '.heifs')),
-    ImageFormat('TGA', ('.tga', '.icb', '.vda')), ImageFormat('PCX', ('.pcx',)),
     ImageFormat('SGI', ('.sgi', '.rgb', '.rgba', '.bw')),
-    ImageFormat('ICO', ('.ico',)), ImageFormat('ICNS', ('.icns',)), ImageFormat('PSD', ('.psd',)))}
+    ImageFormat('ICO', ('.ico',)), ImageFormat('ICNS', ('.icns',)), ImageFormat('PSD', ('.psd',)),
+    ImageFormat('PCX', ('.pcx',)), ImageFormat('TGA', ('.tga', '.icb', '.vda')))} # these say least about themselves
 
 SUFFIXES = {s: f for f in FORMATS.values() for s in f.suffixes} # suffix -> `ImageFormat`
 
@@ -90,7 +90,8 @@ _SIGNATURES = ((0, b'%PDF', 'a PDF document'), (0, b'%!', 'a PostScript file'),
     (0, b'\x8bJNG', 'a JNG picture'), (0, b'\x8aMNG', 'an animation (MNG)'), (8, b'ILBM', 'an Amiga picture (ILBM)'),
     (8, b'PBM ', 'an Amiga picture (PBM)'), (0, b'\xab\1', 'a Khoros picture (VIFF)'),
     (0, b'#define ', 'a bitmap in C (XBM)'), (0, b'/* XPM */', 'a picture in C (XPM)'),
-    (0, b'Paint Shop Pro', 'a Paint Shop Pro file'), (0, b'\0\0\2\0', 'a cursor of Windows'),
+    (0, b'Paint Shop Pro', 'a Paint Shop Pro file'),
+    *((0, b'\0\0\2\0' + bytes([n, 0]), 'a cursor of Windows') for n in range(1, 33)), # with 0 it is a TGA
     *((0, b, 'an icon of OS/2') for b in (b'BA', b'CI', b'IC', b'CP', b'PT')),
     (522, b'\0\x11\2\xff', 'a PICT picture'), (522, b'\x11\1', 'a PICT picture'), (0, b'SDPX', 'a DPX picture'),
     (0, b'XPDS', 'a DPX picture'), (0, b'\x80\x2a\x5f\xd7', 'a Cineon picture'),
@@ -132,7 +133,7 @@ class UnreadableImage(UnidentifiedImageError):
         super().__init__(f'{name} {what}')
         self.what = what
 
-_KIND = re.compile('unsupported|not supported|cannot handle|unknown .*(mode|compression|filter|format|depth)|'
+_KIND = re.compile('unsupported|not supported|cannot handle|unknown .*(mode|compression|filter|format|depth|signature)|'
     'not implemented|'
     r'requires the|unable to determine .* mode|^\(?\d+', re.I) # what readers say of a file that is whole
 
@@ -170,6 +171,8 @@ def _refusal(f):
             return name, _NO_SIZE if 'not identified by this driver' in reason else reason
     return '', ''
 
+_PSD_MODES = {'1': 'gray', '2': 'a palette', '3': 'RGB', '4': 'CMYK', '7': 'many channels', '8': 'duotone', '9': 'Lab'}
+
 def _jpeg_process(f):
     "The kind of a JPEG that libjpeg does not decode, or ''."
     f.seek(2)
@@ -182,6 +185,7 @@ def _jpeg_process(f):
         f.seek(size - 2, 1)
     return ''
 
+# %% ../../nbs/io/06_files.ipynb #n07b
 def explain_unreadable(
     source:str|Path|bytes, # path, or a file's bytes
     error:Exception, # what reading it raised
@@ -203,6 +207,9 @@ def explain_unreadable(
     if tiff:
         return f'is a TIFF {tiff}, which cannot be read here, or broken: save it uncompressed, with 8 or 16 bits'
     if jpeg: return f'is a {jpeg} JPEG, which is not read here: {_SAVE_ANEW}'
+    if name == 'PSD' and (mode := re.fullmatch(r'\((\d+), (\d+)\)', reason)): # as Pillow says it: mode, bits
+        colours = _PSD_MODES.get(mode[1], 'an odd mode')
+        return f'is a Photoshop file of {mode[2]} bits a channel in {colours}, which is not read here: save it as TIFF'
     if _KIND.search(reason):
         what = f'of the format {name}, but' if name else 'a picture'
         return f'is {what} of a kind that is not read here ({reason}): {_SAVE_ANEW}'

@@ -78,7 +78,7 @@ def _gif_profile(f):
     return None, ''
 
 def _boxes(f, at=0, size=None):
-    "(kind, begin, end of the content) of a JPEG 2000's boxes, or of those in one of them; those of pixels are only passed."
+    "(kind, begin, end of the content) of a JPEG 2000's boxes, or of those within one; those of pixels are only passed."
     size = f.seek(0, 2) if size is None else size
     while at + 8 <= size:
         f.seek(at)
@@ -96,7 +96,10 @@ _SPACES = {14: 'CIE Lab', 20: 'e-sRGB', 21: 'ROMM RGB', 24: 'e-sYCC'}
 
 def _jp2_profile(f):
     "(profile, message) of a JPEG 2000: in the first box of colour that states what is known here."
-    stated = []
+    f.seek(0)
+    head, stated = f.read(1 << 16), []
+    at = head.find(b'\xff\x4f\xff\x51') + 6 # the profile of the codestream (ISO 15444-1, A.5.1)
+    if at > 5 and head[at:at + 2] in (b'\0\3', b'\0\4'): return None, _not_undone("X'Y'Z' of digital cinema")
     for kind, begin, end in _boxes(f):
         if kind != b'jp2h': continue
         for kind, begin, end in _boxes(f, begin, end):
@@ -279,8 +282,8 @@ def _read_avif(meta, im):
     at = head.find(b'colrnclx') + 8
     if at > 7 and len(head) >= at + 4: _note_coding(meta, im, int.from_bytes(head[at + 2:at + 4], 'big'))
 
-_PNG_PIXELS = (b'IHDR', b'PLTE', b'IDAT', b'IEND', b'tRNS', b'cHRM', b'gAMA', b'iCCP', b'sBIT', b'sRGB', b'bKGD', b'hIST',
-    b'pHYs', b'sPLT', b'acTL', b'fcTL', b'fdAT', b'mDCV', b'mDCv', b'cLLI', b'cLLi', b'iDOT', b'CgBI', b'tIME') # PNG 3, 5.6; Apple's
+_PNG_PIXELS = tuple(b'IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB bKGD hIST pHYs sPLT acTL fcTL fdAT mDCV \
+mDCv cLLI cLLi iDOT CgBI tIME'.split()) # PNG 3, 5.6, and two of Apple's
 
 def _read_png(meta, im):
     "EXIF and texts, of which some are not texts."
@@ -326,8 +329,6 @@ def _read_tiff(meta, im):
 def _read_psd(meta, im):
     "Photoshop's resources, EXIF and XMP among them."
     found = {r[0]: r[2] for r in im.resources}
-    if found.get(1057, b'')[4:5] == b'\0':
-        meta.note("it was saved without the picture that its layers make, so what is coloured may be a placeholder")
     meta.exif, meta.xmp = found.get(1058), found.get(1060)
     meta.resources = fresh_resources(pack_resources([(k, b'\0\0', v) for k, _, v in im.resources])) or None
 

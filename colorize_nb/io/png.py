@@ -17,7 +17,6 @@ from PIL import PngImagePlugin
 
 # %% ../../nbs/io/02_png.ipynb #c008
 _MAX_BYTES = 32*2**20 # all chunks together
-_MAX_TEXT = 2**20 # bytes of one unpacked text
 
 def png_chunks(
     f, # binary file: a PNG
@@ -51,6 +50,9 @@ def png_kinds(
         if kind == b'IEND' or n > 2**31: break
         f.seek(n + 4, 1)
     return list(res)
+
+# %% ../../nbs/io/02_png.ipynb #pk02
+_MAX_TEXT = 2**20 # bytes of one unpacked text
 
 def one_line(
     text:str, # perhaps out of a file: it may hold anything

@@ -28,8 +28,8 @@ from .image import (COLORED, Picture, PictureError, color_spread, decoding, is_c
     picture_of_array, picture_of_tensor, plane_of_rgb, row_strips)
 from .metadata import Metadata, file_of
 from .png import one_line
-from .tiff import (UnreadTiff, dropped_channels, inner_tables, is_tiff, open_source, read_layout, read_samples,
-    scale_floats, scale_whole, tiff_tables)
+from .tiff import (UnreadTiff, dropped_channels, inner_tables, is_tiff, open_source, read_layout,
+    read_samples, scale_floats, scale_whole, tiff_tables)
 
 # %% ../../nbs/io/08_read.ipynb #c005
 def developed(

@@ -78,10 +78,10 @@ _COLOURS = {2: 3, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3, 32845: 3, 34892: 3} # channels;
 _UNPACKED = {1: 'nothing', 5: 'LZW', 8: 'deflate', 32946: 'deflate', 32773: 'PackBits', 34925: 'LZMA', 50000: 'ZSTD'}
 _PREDICTED = 5, 8, 32946, 34925, 50000 # with others libtiff ignores the tag
 _PACKED = _UNPACKED | { # tag 259, by libtiff's list
-    2: 'CCITT', 3: 'CCITT', 4: 'CCITT', 6: 'old JPEG', 7: 'JPEG', 9: 'JBIG', 10: 'JBIG', 22610: 'JPEG XR', 32766: 'NeXT',
-    32809: 'ThunderScan', 33003: 'JPEG 2000', 33005: 'JPEG 2000', 34661: 'JBIG', 34676: 'SGILog', 34677: 'SGILog',
-    34712: 'JPEG 2000', 34887: 'LERC', 34892: 'JPEG', 34933: 'PNG', 34934: 'JPEG XR', 50001: 'WebP', 50002: 'JPEG XL',
-    52546: 'JPEG XL'}
+    2: 'CCITT', 3: 'CCITT', 4: 'CCITT', 6: 'old JPEG', 7: 'JPEG', 9: 'JBIG', 10: 'JBIG', 22610: 'JPEG XR',
+    32766: 'NeXT', 32809: 'ThunderScan', 33003: 'JPEG 2000', 33005: 'JPEG 2000', 34661: 'JBIG', 34676: 'SGILog',
+    34677: 'SGILog', 34712: 'JPEG 2000', 34887: 'LERC', 34892: 'JPEG', 34933: 'PNG', 34934: 'JPEG XR', 50001: 'WebP',
+    50002: 'JPEG XL', 52546: 'JPEG XL'}
 
 @dataclass
 class TiffLayout:
@@ -116,9 +116,10 @@ class TiffLayout:
     def __str__(self):
         bits = '/'.join(str(b) for b in sorted(set(self.bits)))
         form = dict(u='', i=' signed', f=' floating-point').get(self.kind, ' complex')
+        packing = _PACKED.get(self.compression, self.compression)
+        packed = 'not compressed' if self.compression == 1 else f'compression {packing}'
         return (f"TIFF of {len(self.bits)} {_NAMES.get(self.photometric, f'kind {self.photometric}')} channel"
-            f"{'s'*(len(self.bits) > 1)} with {bits}{form} bits, compression "
-            f"{_PACKED.get(self.compression, self.compression)}")
+            f"{'s'*(len(self.bits) > 1)} with {bits}{form} bit{'s'*(bits != '1')}, {packed}")
 
 # %% ../../nbs/io/07_tiff.ipynb #t010
 def _numbers(tags, t, order, default=()):
@@ -139,7 +140,8 @@ def _is_plain(l, tags):
     usual = set(l.bits) == {8} or set(l.bits) == {1} and l.photometric < 2 or len(set(l.bits)) == 1 and (
         l.photometric == 3 and l.bits[0] in (1, 2, 4))
     stale = l.photometric == 3 and max(l.palette, default=0) < 256 # a palette of 8 bits, from old programs
-    return usual and not stale and 262 in tags and l.kind == 'u' and len(l.bits) == l.colours
+    misplaced = l.tiled and 324 not in tags # Pillow takes tiles for strips
+    return usual and not (stale or misplaced) and 262 in tags and l.kind == 'u' and len(l.bits) == l.colours
 
 def read_layout(
     f, # binary file: a TIFF
@@ -158,13 +160,14 @@ def read_layout(
     bits = (all_of(258, (1,))*n)[:n]
     extra = (all_of(338) + (0,)*n)[:max(0, n - _COLOURS.get(photometric, 1))]
     forms = set(all_of(339, (1,)))
-    tiled = 322 in tags and 324 in tags
+    tiled = 322 in tags and 323 in tags
+    places, lengths = (324, 325) if tiled and 324 in tags else (273, 279) # old programs call a tile's place a strip's
     segment = (one(322, 0), one(323, 0)) if tiled else (width, min(one(278, height), height))
     if min(segment) < 1 or min(bits) < 1: raise ValueError('its strips have no size')
     res = TiffLayout(at, order, width, height, bits,
         {1: 'u', 2: 'i', 3: 'f', 4: 'u'}.get(*forms) if len(forms) == 1 else '', photometric, extra,
         one(284, 1) == 2 and n > 1, packing, one(317, 1) if packing in _PREDICTED else 1, one(266, 1), segment, tiled,
-        all_of(324 if tiled else 273), all_of(325 if tiled else 279), all_of(320),
+        all_of(places), all_of(lengths), all_of(320),
         tags[34675].data if 34675 in tags else None, _dpi(tags, order), True, bool(one(254, 0) & 5))
     res.kind = res.kind or ''
     res.plain = _is_plain(res, tags)
@@ -365,7 +368,7 @@ _OVERSHOOT = .1 # of a float's range, that is clipped: sharpening and resampling
 def _white(top, low):
     "What is white in floats up to `top`; None if that cannot be known."
     if not low >= -_OVERSHOOT*max(top, 1): return None # nan fails too
-    return next((w for w, least in ((1, 0), (255, 32), (65535, 8192)) if least < top <= w*(1 + _OVERSHOOT)), None
+    return next((w for w, least in ((1, 0), (255, 32), (65535, 16384)) if least < top <= w*(1 + _OVERSHOOT)), None
         ) if top > 0 else 1
 
 def scale_floats(
@@ -380,7 +383,7 @@ def scale_floats(
     out = np.empty(a.shape, np.uint16)
     for t, b in row_strips((a[0].size, len(a))):
         out[t:b] = np.round(a[t:b].clip(0, white)*np.float32(65535/white))
-    outside = low < 0 or top > white
+    outside = low < -white/65535 or top > white*(1 + 1/65535) # by more than a step
     return out, f"{name} has values outside [0,{white}] ({low:.4g} to {top:.4g}), which are clipped" if outside else ''
 
 _LEAST = 2**-12 # of white: where nothing is lighter, a program has put numbers of 16 bits into wider ones
@@ -491,9 +494,10 @@ def read_samples(
 )->TiffSamples: # gray or RGB, alpha, messages
     "Read a page of gray, RGB or palette, of whatever depth; raise if its kind or its size is too much."
     refuse_bomb(l.width*l.height)
-    if l.photometric in _RAW: raise UnreadTiff(f"{name} is a {l}, as a camera's raw file holds it: develop it, and save it "
-        "as TIFF or JPEG")
-    if l.photometric > 3 or len(l.bits) < l.colours or _unreadable(l): raise UnreadTiff(
+    if l.photometric in _RAW:
+        raise UnreadTiff(f"{name} is a {l}, as a camera's raw file holds it: develop it, and save it as TIFF or JPEG")
+    unknown = l.photometric > 3 or l.compression not in _PACKED
+    if unknown or len(l.bits) < l.colours or _unreadable(l): raise UnreadTiff(
         f"{name} is a {l}, which is not read: convert it to RGB or gray of 8 or 16 bits")
     refuse_memory(decoding_memory(l), name)
     if l.compression not in _UNPACKED: a = _by_tifffile(source, l, name)
@@ -517,6 +521,8 @@ def tiff_file(
             with tifffile.TiffFile(BytesIO(source) if isinstance(source, bytes) else source) as t: yield t
         finally: log.disabled = before
 
+_BY_LIBTIFF = 2, 3, 4, 7 # compressions that Pillow has tried before
+
 def _by_tifffile(source, l, name):
     "(h,w,c): all samples of a page, by tifffile."
     import tifffile
@@ -525,7 +531,8 @@ def _by_tifffile(source, l, name):
         try: a = tifffile.TiffPage(t, 0).asarray()
         except (ImportError, ValueError) as e:
             if 'imagecodecs' not in str(e) and 'COMPRESSION' not in str(e): raise
-            raise PictureError(f"{name} is a {l}, which is not read without the package imagecodecs: install that, "
+            which = ' that is broken, or of a kind that' if l.compression in _BY_LIBTIFF else ', which'
+            raise PictureError(f"{name} is a {l}{which} is not read without the package imagecodecs: install that, "
                 "or convert it to RGB or gray without compression") from None
     if l.planar: a = np.moveaxis(a, 0, -1)
     return a.reshape(l.height, l.width, len(l.bits)).astype(_container(l), copy=False)

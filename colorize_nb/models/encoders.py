@@ -69,9 +69,10 @@ def load_weights(
     weights, want = _read_weights(path), model.state_dict()
     odd = [k for k in want.keys() & weights.keys() if want[k].shape != weights[k].shape]
     if odd:
-        k = min(odd)
-        raise ValueError(f"{path.name} has other shapes in {len(odd)} weights, the first is {k}: expected "
-                         f"{tuple(want[k].shape)}, got {tuple(weights[k].shape)}, use the file made for this architecture")
+        first = min(odd)
+        expected, got = (tuple(o[first].shape) for o in (want, weights))
+        raise ValueError(f"{path.name} has other shapes in {len(odd)} weights, the first is {first}: expected "
+                         f"{expected}, got {got}, use the file made for this architecture")
     missing, _ = model.load_state_dict(weights, strict=False)
     missing = [k for k in missing if not k.startswith(tuple(prefix)) and not k.endswith('num_batches_tracked')]
     if missing:
