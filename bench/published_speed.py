@@ -1,7 +1,9 @@
-"""Published colorizers with random weights, beside the packaged model: the network at 256x256 and at its own working
-size, a 12-megapixel JPEG from file to file with the peak of memory, and how long a stored file takes to load.
+"""Published colorizers with random weights, beside the packaged model: how long a stored file takes to load, a
+12-megapixel JPEG from file to file at the model's own working size with the peak of memory, the network at 256x256.
 
-Each colorizer is measured in a process of its own, so that the peak is its own."""
+Each colorizer has a process of its own, so that the peak is its own, and so the large JPEG is its first picture, as for
+whoever colours one. What is counted is the processor time of all threads, which hardly depends on what else the machine
+does: on free cores the clock shows less, by up to their number."""
 import json
 import re
 import subprocess
@@ -10,7 +12,8 @@ import tempfile
 import time
 from importlib import import_module
 from pathlib import Path
-from statistics import median
+
+from timing import compare
 
 HERE = Path(__file__).resolve().parent
 NAMES = ('default', 'eccv16', 'siggraph17', 'ddcolor-tiny', 'ddcolor-modelscope', 'deoldify-artistic',
@@ -24,72 +27,79 @@ def store(name, folder):
     from colorize_nb.models import catalog, registry
     p = catalog.PUBLISHED[name]
     torch.manual_seed(0)
-    state = registry.published_network(p.network).state_dict()
+    net = registry.published_network(p.network)
+    for m in net.modules(): # a fair estimate of the largest singular value, or DeOldify's maps grow beyond all numbers
+        if hasattr(m, 'weight_u'):
+            m.weight_v.copy_(torch.nn.functional.normalize(m.weight_orig.detach().flatten(1).T @ m.weight_u, dim=0))
+    state = net.state_dict()
     card = dict(name=name, size=p.size, saturation=1., format=1, arch=registry.PUBLISHED_ARCH,
                 config=dict(network=p.network))
     save_file({k: v.contiguous() for k, v in state.items()}, folder/'model.safetensors')
     (folder/'model.json').write_text(json.dumps(card))
 
-LONG = 5 # seconds of a call that is not repeated so often
-
-def timed(f, rounds):
-    "Median seconds of a call, after one that does not count; one more is enough for what takes long"
-    times = []
-    while len(times) <= (rounds if not times or times[0] < LONG else 1):
-        start = time.perf_counter()
-        f()
-        times.append(time.perf_counter() - start)
-    return median(times[1:])
+def timed(f):
+    "Seconds of processor time of a call"
+    start = time.process_time()
+    f()
+    return time.process_time() - start
 
 def peak():
     "Megabytes that this process held at most; `ru_maxrss` would count what its parent held too (Linux)"
     status = Path('/proc/self/status').read_text()
     return int(re.search(r'VmHWM:\s+(\d+) kB', status)[1])*1024/1e6
 
-def measure(model, photo, new, rounds):
+def measure(model, photo, new):
     "What one colorizer takes, in this process; seconds and megabytes"
     import numpy as np
     from colorize_nb.colorizer.core import Colorizer
     from colorize_nb.io.read import open_picture
     from colorize_nb.io.write import save_picture
     if model != 'default': import_module('torch') # which is not loading a model
-    start = time.perf_counter()
+    start = time.process_time()
     c = Colorizer.from_pretrained(model, 'cpu')
-    loaded = time.perf_counter() - start
-    def lightness(side): return np.random.default_rng(0).uniform(0, 100, (1, side, side)).astype(np.float32)
+    loaded = time.process_time() - start
     def whole():
         p = open_picture(photo)
         save_picture(c.merge_chroma(p, c.predict_ab([p])[0], 'jpeg'), new, metadata=p.metadata, model=c.name)
-    whole()
-    most = peak()
-    small, own = lightness(SIDE), lightness(c.size)
-    return dict(loaded=loaded, peak=most, size=c.size, at_256=timed(lambda: c.engine.predict(small), rounds),
-                at_own=timed(lambda: c.engine.predict(own), rounds), whole=timed(whole, rounds))
+    small = np.random.default_rng(0).uniform(0, 100, (1, SIDE, SIDE)).astype(np.float32)
+    whole_time, most = timed(whole), peak()
+    return dict(loaded=loaded, size=c.size, whole=whole_time, peak=most, at_256=timed(lambda: c.engine.predict(small)))
+
+ROUNDS = 1 # enough for what differs by factors
+
+def tables(
+    found, # name -> list of what `measure` returned, one for each round; the packaged model is the first
+):
+    "Three tables; `by_ours` is relative to the packaged model, within a round"
+    def table(key, **more): # more: name of a column -> figure of a process, of which the largest counts
+        rows = compare({name: [r[key] for r in rs] for name, rs in found.items()})
+        def column(name, k): return round(max(r[k] for r in found[name]))
+        return {n: row | {title: column(n, k) for title, k in more.items()} for n, row in rows.items()}
+    return {f'published networks, random weights, {SIDE}x{SIDE}': table('at_256'),
+            'published colorizers, random weights, 12 megapixels from JPEG to JPEG':
+                table('whole', peak_megabytes='peak', size='size'),
+            'published colorizers, random weights, loading a stored file': table('loaded')}
 
 def run(quick=False):
-    "Four tables; `by_ours` is relative to the packaged model"
+    "See `tables`"
     from painting_speed import scans
-    found = {}
+    names = NAMES[:2] if quick else NAMES
+    found = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as tmp:
         photo, _ = scans(Path(tmp))
-        for name in NAMES[:2] if quick else NAMES:
-            model = 'default'
-            if name != 'default':
-                model = Path(tmp)/name
-                model.mkdir()
-                store(name, model)
-            args = sys.executable, __file__, model, photo, Path(tmp)/'new.jpg', 1 if quick else 3
-            done = subprocess.run([str(a) for a in args], capture_output=True, text=True, check=True, cwd=HERE)
-            found[name] = json.loads(done.stdout)
-            if name != 'default': (model/'model.safetensors').unlink()
-    def table(key, more=lambda r: {}):
-        ours = found['default'][key]
-        return {n if n == 'default' else f'{n}, random weights': dict(ms=round(1e3*r[key], 1),
-                by_ours=round(r[key]/ours, 2)) | more(r) for n, r in found.items()}
-    return {f'published networks, {SIDE}x{SIDE}': table('at_256'),
-            "published networks, each at its own working size": table('at_own', lambda r: dict(size=r['size'])),
-            'published colorizers, 12 megapixels from JPEG to JPEG':
-                table('whole', lambda r: dict(peak_megabytes=round(r['peak']))),
-            'published colorizers, loading from a stored file': table('loaded')}
+        for r in range(ROUNDS):
+            k = r*3 % len(names)
+            for name in names[k:] + names[:k]:
+                model = 'default'
+                if name != 'default':
+                    model = Path(tmp)/name
+                    model.mkdir(exist_ok=True)
+                    store(name, model)
+                args = [str(a) for a in (sys.executable, __file__, model, photo, Path(tmp)/'new.jpg')]
+                done = subprocess.run(args, capture_output=True, text=True, check=True, cwd=HERE)
+                found[name].append(json.loads(done.stdout))
+                print(name, found[name][-1], flush=True)
+                if name != 'default': (model/'model.safetensors').unlink()
+    return tables(found)
 
-if __name__ == '__main__': print(json.dumps(measure(*sys.argv[1:4], int(sys.argv[4]))))
+if __name__ == '__main__': print(json.dumps(measure(*sys.argv[1:4])))
