@@ -1,7 +1,7 @@
 """What hints are worth: a simulated user sets true colours at random points, and every further one is measured.
 
     python experiments/simulate_user.py --data ../shared/data/photos --models runs/hints/model.safetensors
-        [--counts 0 1 2 5 10 20 50] [--limit 100] [--seed 0] [--kept nbs/results/hints.json]
+        [--counts 0 1 2 5 10 20 50] [--limit 100] [--seed 0] [--shown] [--kept nbs/results/hints.json]
 
 writes for every model and number of hints the means over the pictures. A user's points are the same for all models, and
 the first of many are those of few. What is measured, on pictures as they come, in units of `ab` unless it says dB:
@@ -13,6 +13,9 @@ the first of many are those of few. What is measured, on pictures as they come, 
     spread   by how much the error is smaller than without hints, near a point, where the truth has the hint's colour
     bleeding by how much the error is larger than without hints, near a point, where the truth has another colour:
              above 0 the hint has run over an edge
+
+With --shown a network of ours sees the hints too: the mean of its answers with and without them is corrected, as is
+done with networks that spread hints well, and no longer the answer without them alone.
 """
 import argparse
 import json
@@ -22,8 +25,8 @@ import numpy as np
 from PIL import Image
 
 from colorize_nb.color.srgb import lab2srgb, lightness, rgb2gray16
-from colorize_nb.colorizer.core import Colorizer
-from colorize_nb.colorizer.hints import Hint, Hints, srgb2ab
+from colorize_nb.colorizer.core import Colorizer, predict_chroma
+from colorize_nb.colorizer.hints import Hint, Hints, spread_hints, srgb2ab
 from colorize_nb.io.read import open_picture
 from colorize_nb.models.registry import find_model
 
@@ -71,15 +74,23 @@ def spread_and_bleeding(before, after, truth, hints):
     fall = before - after
     return (float(fall[same].mean()) if same.any() else None, float(-fall[other].mean()) if other.any() else None)
 
-def measure_picture(colorizer, rgb, counts, seed):
+def shown_ab(colorizer, picture, hints, free):
+    "The mean of chroma without hints and of a network's answer that was shown them."
+    more = dict(saturation=colorizer.saturation) | ({} if colorizer.vivid is None else dict(vivid=colorizer.vivid))
+    with_hints, = predict_chroma(colorizer.engine, [picture], colorizer.size, hints=[hints], **more)
+    return (free + with_hints)/2
+
+def measure_picture(colorizer, rgb, counts, seed, shown=False):
     "Measures for each number of hints: name -> value or None."
     gray16 = rgb2gray16(rgb)
     picture, truth = open_picture(gray16), srgb2ab(rgb)
     points = random_hints(rgb, max(counts), np.random.default_rng(seed))
+    free, = colorizer.predict_ab([picture]) # once: hints correct it
     res, before = {}, None
     for n in sorted({0, *counts}):
         hints = Hints(picture.size, points[:n]) if n else None
-        ab = colorizer.predict_ab([picture], hints=[hints])[0]
+        ab = shown_ab(colorizer, picture, hints, free) if n and (shown or colorizer.shows_hints) else free
+        ab = spread_hints(ab, picture, hints, colorizer.saturation)
         out = np.asarray(colorizer.merge_chroma(picture, ab, exact=True))
         got = srgb2ab(out)
         error = np.linalg.norm(got - truth, axis=-1)
@@ -108,18 +119,23 @@ def main():
     p.add_argument('--counts', nargs='+', type=int, default=COUNTS, help='numbers of hints')
     p.add_argument('--limit', type=int, help='at most so many pictures')
     p.add_argument('--seed', type=int, default=0, help='of the points')
+    p.add_argument('--shown', action='store_true', help='show the hints to the network too')
     p.add_argument('--kept', type=Path, default=KEPT, help='file to write')
     args = p.parse_args()
     from colorize_nb.evaluate.evaluation import find_set # it needs PyTorch, what is above does not
     found = find_set(args.data, limit=args.limit)
     out = dict(data=args.data.name, n=len(found), seed=args.seed, models={})
+    if args.kept.exists(): # models are added to a file of the same pictures and points
+        kept = json.loads(args.kept.read_text(encoding='utf-8'))
+        if {k: kept[k] for k in ('data', 'n', 'seed')} == {k: out[k] for k in ('data', 'n', 'seed')}: out = kept
     for spec in args.models:
         name, _, path = spec.rpartition('=')
         c = Colorizer.load(find_model(path))
-        rows = [measure_picture(c, small_rgb(f), args.counts, [args.seed, i])
+        name = (name or path) + (', shown the hints' if args.shown else '')
+        rows = [measure_picture(c, small_rgb(f), args.counts, [args.seed, i], args.shown)
                 for i, f in enumerate(found.values())]
-        out['models'][name or path] = summarize(rows)
-        print(name or path, json.dumps(out['models'][name or path]), flush=True)
-    args.kept.write_text(json.dumps(out, indent=1) + '\n')
+        out['models'][name] = summarize(rows)
+        print(name, json.dumps(out['models'][name]), flush=True)
+    args.kept.write_text(json.dumps(out, indent=1) + '\n', encoding='utf-8')
 
 if __name__ == '__main__': main()

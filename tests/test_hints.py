@@ -42,10 +42,12 @@ def colorizer(): return Colorizer(Half(), dict(name='half', size=32))
 
 @pytest.fixture
 def box(tmp_path):
-    "A folder with two photographs, one of which has hints: blue on its left half"
+    "A folder with two photographs whose right half is darker, one of which has hints: blue on its left half"
     old = tmp_path/'old'
     old.mkdir()
-    for name in ('a.png', 'b.png'): Image.new('L', (64, 64), 119).save(old/name)
+    im = Image.new('L', (64, 64), 119)
+    im.paste(60, (32, 0, 64, 64))
+    for name in ('a.png', 'b.png'): im.save(old/name)
     Hints((64, 64), [Hint(8, 30, COAT)]).write(old/'a.hints.json')
     return old
 
@@ -187,3 +189,28 @@ def test_the_simulated_user(tmp_path, colorizer):
     two[:, 8:] = 60
     spread = user.spread_and_bleeding(before, after, two, [Hint(7, 8, (128, 128, 128))])
     assert spread == (20, 5)
+
+def test_the_reach_of_hints_is_fitted(colorizer, tmp_path):
+    "By hand: ways around a wall, a kernel of one length; a correction that is known, and one that is learned"
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'experiments'))
+    import torch
+    import fit_spread
+    wall = np.zeros((1, 9, 9), np.float32)
+    wall[0, :8, 4] = 100 # open in the last row
+    way = fit_spread.shortest_paths(wall, [(0, 0), (8, 4)], 1.)
+    assert np.allclose(way[0, 0, :4], range(4)) and np.isclose(way[0, 3, 3], 3*2**.5) and np.isclose(way[1, 8, 8], 4)
+    assert np.isclose(way[0, 8, 4], 4*2**.5 + 4) # four steps aslant, four down
+    assert np.isclose(way[0, 0, 8], 2*way[0, 8, 4]) # through the gap and up again
+    net = fit_spread.Spread(['a'])
+    with torch.no_grad(): net.log_lengths[:] = np.log(10.)
+    at = fit_spread.Spread.columns.index('a')
+    x = torch.zeros(1, 3, 16)
+    x[0, :, at] = torch.tensor([0., 20, 5])
+    b = dict(points=x, pixels=x, paths_points=torch.zeros(1, 3, 3), paths_pixels=torch.zeros(1, 3, 3),
+             lacks=torch.tensor([[[8., -4], [8, -4], [0, 0]]]), error=torch.tensor([[[8., -4], [8, -4], [0, 0]]]))
+    one = net(b, torch.tensor([[0]]))[0].detach().numpy()
+    assert np.allclose(one, np.exp([[0], [-2], [-.5]])/1.001*[8, -4], atol=.02)
+    assert net.worst(b, 3).tolist()[0][:2] in ([0, 1], [1, 0]) # the third lacks nothing, until it is coloured too
+    before = fit_spread.judge(net, b | dict(lacks=b['lacks'][:, [0]*50], points=x[:, [0]*50],
+        paths_points=torch.zeros(1, 50, 50), paths_pixels=torch.zeros(1, 3, 50)))
+    assert before['random'][1] > 0

@@ -20,7 +20,7 @@ from PIL import Image
 from colorize_nb.colorizer.choices import (answer_engines, color_entropy, color_shares, palette_engine, read_palette,
     suggest_colors)
 from .engines import TorchEngine, load_engine
-from .hints import Hints, hint_planes, hold_hints
+from .hints import Hints, hint_planes, spread_hints
 from .upsample import merge_chroma, resize_planes
 from ..io.image import Picture
 from ..io.read import open_picture
@@ -154,10 +154,10 @@ class ChromaModel:
         abs_ = answer(**more)
         if not hints: return abs_
         times = _check_saturation(self.saturation if saturation is None else saturation)
-        if getattr(engine, 'takes_hints', False): # their mean with the answer without hints spreads further than either
+        if self.shows_hints: # their mean with the answer without hints spreads further than either
             predict = partial(predict, saturation=times)
             abs_ = [(a + b)/2 if h else a for a, b, h in zip(abs_, answer(hints=hints, **more), hints)]
-        return [hold_hints(ab, p.small(*ab.shape[1:]), h, times) for ab, p, h in zip(abs_, pictures, hints)]
+        return [spread_hints(ab, p, h, times) for ab, p, h in zip(abs_, pictures, hints)]
 
     def _engine(self, palette=None):
         "The engine, drawn to a palette if there is one."
@@ -175,9 +175,14 @@ class ChromaModel:
         return hints if any(hints) else None
 
     @property
-    def takes_hints(self)->bool: # False: its answer is corrected by them, see `hold_hints`
-        "Whether the network itself is shown a person's hints."
+    def takes_hints(self)->bool: # in any case its answer is corrected by them, see `spread_hints`
+        "Whether the network itself can be shown a person's hints."
         return getattr(self.engine, 'takes_hints', False)
+
+    @property
+    def shows_hints(self)->bool: # False for our own, `lite_hints`: it spreads them worse than `spread_hints` does
+        "Whether the network is shown hints when it is asked for its colours."
+        return self.takes_hints and getattr(self.engine, 'meta', {}).get('arch') != 'lite_hints'
 
     @property
     def device(self)->str: # as it was asked for, or what `auto` chose
