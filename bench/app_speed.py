@@ -12,7 +12,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 SIZE = 3000, 2000 # a scan's, pixels; its preview has 1024x683
-MODELS = 'default', 'old-photographs'
+MODEL = 'default'
 
 def scan():
     "A gray picture with things in it"
@@ -27,22 +27,23 @@ def places(n):
     return [(draw.uniform(.05, .95), draw.uniform(.05, .95)) for _ in range(n)]
 
 def server_times(path, model, n):
-    "Seconds of each click on the server: suggestions, then the preview"
+    "Seconds of each click on the server, suggestions and then the preview, and of the processor for it"
     from colorize_nb.app.sessions import AppLimits, StoredPicture
     from colorize_nb.app.work import Models, Previews, inspect_picture, suggest_colors
     models = Models(model)
     previews = Previews(models)
     stored = inspect_picture(StoredPicture('bench', path), AppLimits())
     previews(stored, stored.settings) # it is open already when somebody clicks
-    times = []
+    times, own = [], []
     for x, y in places(n):
-        start = time.perf_counter()
+        start, begin = time.perf_counter(), time.process_time()
         colors = suggest_colors(stored, previews, x*SIZE[0], y*SIZE[1])
         hint = dict(x=x*SIZE[0], y=y*SIZE[1], radius=30, rgb=colors[0]['rgb'] if colors else [150, 60, 60])
         stored.settings = replace(stored.settings, hints=(*stored.settings.hints, hint))
         previews(stored, stored.settings)
         times.append(time.perf_counter() - start)
-    return times
+        own.append(time.process_time() - begin)
+    return {'server': times, 'server, of the processor': own}
 
 @contextmanager
 def served(model):
@@ -82,9 +83,9 @@ CLICK = """async ([x, y]) => {
 def browser_times(path, model, n):
     "Seconds of each click in a browser; none where there is no browser"
     try: from playwright.sync_api import sync_playwright
-    except ImportError: return []
+    except ImportError: return {}
     with served(model) as url, sync_playwright() as p:
-        if (browser := open_browser(p)) is None: return []
+        if (browser := open_browser(p)) is None: return {}
         page = browser.new_page(viewport=dict(width=1280, height=900))
         page.goto(url)
         page.wait_for_selector('body[data-ready]')
@@ -92,17 +93,16 @@ def browser_times(path, model, n):
         page.wait_for_selector('#stage[aria-busy=false][data-version]', timeout=60_000)
         times = [page.evaluate(CLICK, list(at)) for at in places(n)]
         browser.close()
-        return times
+        return {'browser': times}
 
 def run(quick=False):
     "One table of median milliseconds"
     rows = {}
     with TemporaryDirectory() as tmp:
-        for model in MODELS:
-            for name, measure in {'server': server_times, 'browser': browser_times}.items():
-                folder = Path(tmp)/model/name/'original'
-                folder.mkdir(parents=True)
-                scan().save(folder/'scan.png')
-                if times := measure(folder/'scan.png', model, 3 if quick else 21):
-                    rows[f'{model}, {name}'] = dict(ms=round(1e3*median(times), 1))
+        for measure in server_times, browser_times:
+            folder = Path(tmp)/measure.__name__/'original'
+            folder.mkdir(parents=True)
+            scan().save(folder/'scan.png')
+            for name, times in measure(folder/'scan.png', MODEL, 3 if quick else 21).items():
+                rows[name] = dict(ms=round(1e3*median(times), 1))
     return {'a click on the page, {}x{} pixels'.format(*SIZE): rows}
