@@ -165,7 +165,8 @@ def test_tone_of_skin():
     assert [mf.tone(l, 20) for l in (70, 63, 55, 50)] == ['light', 'intermediate', 'tan', 'brown and dark']
     # in the middle, L* 60, chroma 25 at a hue of 53 degrees; around it the blue of a wall, and a dark shirt below
     image = np.zeros((3, 100, 100))
-    image[:, :90], image[:, 20:80, 20:80] = np.array([70, -5, -20])[:, None, None], np.array([60, 15, 20])[:, None, None]
+    image[:, :90] = np.array([70, -5, -20])[:, None, None]
+    image[:, 20:80, 20:80] = np.array([60, 15, 20])[:, None, None]
     mask = mf.skin(image)
     assert mask.sum() == (75 - 30)*(70 - 30) and mask[30:75, 30:70].all()
 
