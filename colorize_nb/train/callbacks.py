@@ -6,11 +6,11 @@ Docs: https://colorize-nb.github.io/colorize_nb/train/callbacks.html.md"""
 
 # %% auto #0
 __all__ = ['get_generator', 'EpochSeed', 'FreezeNorm', 'ChromaBoost', 'EMA', 'preview_image', 'Preview', 'ColorWatch',
-           'PlainLosses', 'BFloat16', 'Float16', 'Accumulate', 'Compiled', 'History', 'write_checkpoint', 'Checkpoint',
-           'fill_network', 'read_checkpoint', 'slim_checkpoint', 'KeepBest']
+           'PlainLosses', 'History', 'write_checkpoint', 'Checkpoint', 'fill_network', 'read_checkpoint',
+           'slim_checkpoint', 'KeepBest', 'Accumulate', 'BFloat16', 'Compiled', 'Float16']
 
 # %% ../../nbs/train/05_callbacks.ipynb #c003
-import csv, io, os, platform, shutil, time, warnings
+import csv, io, os, shutil, time, warnings
 from copy import deepcopy
 
 from fastai.vision.all import *
@@ -19,7 +19,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..color.lab import gray_lab, lab2rgb8, unscale_lab
 from ..metrics.image import colorfulness
 from .folder import whole_file
-from .parallel import average_over_processes, first_decides, gather_from_processes, networks_of, rank
+from .parallel import average_over_processes, first_decides, gather_from_processes, rank
+from .precision import Accumulate, BFloat16, Compiled, Float16
+
+# %% ../../nbs/train/05_callbacks.ipynb #al01
+_all_ = ['Accumulate', 'BFloat16', 'Compiled', 'Float16'] # for users of the callbacks
+
 
 # %% ../../nbs/train/05_callbacks.ipynb #c005
 def get_generator(
@@ -224,160 +229,6 @@ class PlainLosses(Callback):
         "Make the loss that was just recorded a plain number."
         if not self.training or not len(self.yb) or not self.recorder.losses: return
         self.recorder.losses[-1] = float(self.recorder.losses[-1])
-
-# %% ../../nbs/train/05_callbacks.ipynb #c038
-class BFloat16(Callback):
-    "Run the forward passes of generator and critic in bfloat16; weights, losses and optimizers stay float32."
-    dtype = torch.bfloat16
-    def __init__(self): self.hooks, self.open = [], []
-
-    def before_fit(self):
-        "Wrap the networks of this fit."
-        self.after_fit()
-        for net in networks_of(self.model):
-            enter = net.register_forward_pre_hook(self._enter)
-            leave = net.register_forward_hook(self._leave, always_call=True)
-            self.hooks += [enter, leave]
-
-    def _enter(self, net, args):
-        self.open.append(torch.autocast(next(net.parameters()).device.type, self.dtype))
-        self.open[-1].__enter__()
-
-    def _leave(self, net, args, out):
-        self.open.pop().__exit__(None, None, None)
-        if not isinstance(out, (Tensor, tuple, list)): return out
-        return apply(lambda o: o.float() if o.is_floating_point() else o, out)
-
-    def after_fit(self):
-        "Take the wraps off."
-        for h in self.hooks: h.remove()
-        self.hooks = []
-
-# %% ../../nbs/train/05_callbacks.ipynb #fp02
-class Float16(BFloat16):
-    "Run the forward passes of generator and critic in float16, and scale the losses of both."
-    order, dtype = 10, torch.float16 # before_step: before `GradientClip` (11), which wants gradients as they are
-    def __init__(self,
-        device:str='cuda', # type of the device
-        scale:float=2.**16, # first factor, PyTorch's
-    ):
-        super().__init__()
-        self.scaler, self.critic_scaler = (torch.amp.GradScaler(device, init_scale=scale) for _ in range(2))
-
-    def before_backward(self):
-        "Scale the loss."
-        self.learn.loss_grad = self.scaler.scale(self.loss_grad)
-
-    def before_step(self):
-        "Unscale the gradients; leave the step out if one has overflowed."
-        self.skipped = True
-        self.scaler.step(self)
-        if self.skipped: raise CancelStepException
-
-    def after_step(self):
-        "Adapt the factor."
-        self.scaler.update()
-
-    @property
-    def param_groups(self)->list: # of the optimizer that `GradScaler` sees
-        "The generator's parameters: to `GradScaler`, this callback is their optimizer."
-        return getattr(self.opt, 'generator', self.opt).opt.param_groups
-
-    def step(self):
-        "Take note that no gradient has overflowed; the learner makes the step itself."
-        self.skipped = False
-
-    def state_dict(self)->dict: # of both scalers
-        "Return what a checkpoint stores."
-        return dict(scaler=self.scaler.state_dict(), critic=self.critic_scaler.state_dict())
-
-    def load_state_dict(self,
-        sd:dict, # from `state_dict`
-    ):
-        "Take up the factors."
-        self.scaler.load_state_dict(sd['scaler'])
-        self.critic_scaler.load_state_dict(sd['critic'])
-
-
-# %% ../../nbs/train/05_callbacks.ipynb #ac02
-class Accumulate(Callback):
-    "Make a step of generator and critic after every `n` batches."
-    order = 6 # before_step: before gradients are unscaled (10) and clipped (11)
-    def __init__(self,
-        n:int=2, # batches of a step
-    ): self.n, self.seen = n, 0
-
-    @property
-    def steps_now(self)->bool: # after this batch
-        "Is it the last batch of a step?"
-        return self.seen % self.n == 0 or self.seen == self.n_iter
-
-    def before_train(self):
-        "Begin a step."
-        self.seen = 0
-
-    def before_batch(self):
-        "Count the batch; refuse a game in which the networks take turns."
-        self.seen += self.training
-        trainer = getattr(self.learn, 'gan_trainer', None)
-        if self.training and trainer is not None and trainer.turn != 'both':
-            raise ValueError("expected a game in which both networks learn from each batch, got one with turns: "
-                             "leave --accumulate out, or take a recipe without a schedule")
-
-    def before_backward(self):
-        "Weigh this batch as one of `n`."
-        self.learn.loss_grad = self.loss_grad/self.n
-
-    def before_step(self):
-        "Go on to the next batch unless it is time."
-        if not self.steps_now: raise CancelBatchException
-
-    def inside(self)->dict: # batches of the epoch so far
-        "Return what a checkpoint inside an epoch stores."
-        return dict(seen=self.seen)
-
-    def load_inside(self,
-        sd:dict, # from `inside`
-    ):
-        "Go on inside an epoch."
-        self.seen = sd['seen']
-
-
-# %% ../../nbs/train/05_callbacks.ipynb #c044
-def _cxx():
-    "Path of the C++ compiler that PyTorch will call, or None."
-    default = dict(Darwin='clang++', Windows='cl').get(platform.system(), 'g++')
-    return shutil.which(os.environ.get('CXX') or default)
-
-class Compiled(Callback):
-    "Compile what generator and critic do in training, forward and backward; not validation, which is short."
-    def __init__(self,
-        backend:str|Callable='inductor', # of `torch.compile`
-    ):
-        if backend == 'inductor' and not torch.cuda.is_available() and not _cxx():
-            raise ValueError("found no C++ compiler, which compiling a network needs: install one (g++ on Linux, "
-                             "Xcode's tools on a Mac, Visual Studio's on Windows), or train without compiling")
-        self.backend, self.nets = backend, []
-
-    def before_fit(self):
-        "Compile anew: the images of this fit may have another size."
-        self.after_fit()
-        torch.compiler.reset()
-        self.nets = networks_of(self.model)
-        for net in self.nets:
-            fast = torch.compile(net.forward, backend=self.backend)
-            net.forward = self._choose(net, net.forward, fast)
-
-    def _choose(self, net, plain, fast):
-        def forward(*xs):
-            f = fast if net.training else plain
-            return f(*[x.as_subclass(Tensor) for x in xs]) # the compiler knows tensors only
-        return forward
-
-    def after_fit(self):
-        "Uncover the networks' own forward passes."
-        for net in self.nets: vars(net).pop('forward', None)
-        self.nets = []
 
 # %% ../../nbs/train/05_callbacks.ipynb #c052
 class History(_OncePerEpoch):

@@ -194,12 +194,15 @@ class RunOptions:
         if self.valid: d['valid'] = str(self.valid)
         d |= {k: getattr(self, k) for k in _LATER if getattr(self, k)}
         if self.accumulate > 1: d['accumulate'] = self.accumulate
+        counts = self.steps or self.valid_every # as `save_steps` does: files are then read in another order
+        if self.save_steps and not recipe.shards and not counts: d['save_steps'] = True
         return json.loads(json.dumps(d | {k: getattr(self, k) for k in same}))
 
 # %% ../../nbs/train/10_folder.ipynb #f021
 _DEFAULTS = dict( # of what earlier versions did not store
     compiled=False, bf16=False, num_workers=None, only=None, limit=None, model=None, valid=None,
-    sync_norm=False, steps=None, valid_every=None, valid_limit=None, fp16=False, accumulate=1)
+    sync_norm=False, steps=None, valid_every=None, valid_limit=None, fp16=False, accumulate=1,
+    save_steps=False)
 
 def differing_settings(
     old:dict, # of `RunOptions.settings`, of this version or an earlier one

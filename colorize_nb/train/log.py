@@ -9,6 +9,7 @@ __all__ = ['StepLog', 'tensorboard_log', 'wandb_log', 'log_callbacks']
 
 # %% ../../nbs/train/16_log.ipynb #lg03
 import csv
+from importlib import import_module
 
 from fastai.vision.all import *
 
@@ -84,7 +85,7 @@ def wandb_log(
 )->Callback: # fastai's
     "Log to Weights & Biases, in a folder until somebody syncs it."
     check_logs(['wandb'])
-    import wandb
+    wandb = import_module('wandb')
     from fastai.callback.wandb import WandbCallback
     class WandbLog(WandbCallback):
         "Log steps, epochs, critic accuracies and previews to Weights & Biases."

@@ -121,7 +121,7 @@ def share_weight(
     learn, # a `Learner` in a training batch
 )->float: # 1 where all processes have as many images of this batch
     "Weigh this process's share of the batch that is learned from."
-    weights = getattr(learn.dl, 'share_weights', None)
+    weights = getattr(getattr(learn, 'dl', None), 'share_weights', None)
     return weights[learn.iter] if weights else 1.
 
 

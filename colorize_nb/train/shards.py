@@ -196,22 +196,6 @@ def show_results(self:ShardLoader,
     outs = [(o,) for o in TensorLab(out)]
     return show_outputs(b[0], b[-1], list(zip(b[0], b[-1])), outs, ctxs, max_n, **kwargs)
 
-# %% ../../nbs/train/03_shards.ipynb #pr02
-@patch
-def share(self:ShardLoader,
-    rank:int, # which part, from 0
-    world:int, # of how many
-)->ShardLoader: # of that part
-    "Make a loader of a part of every batch."
-    if not self.valid and min(self.n, self.bs) < world:
-        raise ValueError(f"expected a batch of at least {world} images, one for each process, got "
-                         f"{min(self.n, self.bs)}: start fewer processes, or take a larger --batch-size")
-    res = self.new(part=(rank, world))
-    size = min(self.bs, self.n)
-    res.share_weights = share_weights([size], rank, world)*len(res)
-    return res
-
-
 # %% ../../nbs/train/03_shards.ipynb #c029
 @patch
 def __iter__(self:ShardLoader):
@@ -252,6 +236,22 @@ def _length(self:ShardLoader, i):
     "Images of this part in batch `i`."
     part = share_of(min(self.bs, self.n - i*self.bs), *self.part)
     return part.stop - part.start
+
+
+# %% ../../nbs/train/03_shards.ipynb #pr02
+@patch
+def share(self:ShardLoader,
+    rank:int, # which part, from 0
+    world:int, # of how many
+)->ShardLoader: # of that part
+    "Make a loader of a part of every batch."
+    if not self.valid and min(self.n, self.bs) < world:
+        raise ValueError(f"expected a batch of at least {world} images, one for each process, got "
+                         f"{min(self.n, self.bs)}: start fewer processes, or take a larger --batch-size")
+    res = self.new(part=(rank, world))
+    size = min(self.bs, self.n)
+    res.share_weights = share_weights([size], rank, world)*len(res)
+    return res
 
 
 # %% ../../nbs/train/03_shards.ipynb #c046
