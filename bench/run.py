@@ -1,5 +1,5 @@
 """`make bench`: run the benchmarks, print their tables, write bench/results.json. Names choose (color, gan, install,
-start, painting, folder, flat, onnx, network, published, train, app); `--quick` takes few rounds."""
+start, painting, film, folder, flat, onnx, network, published, train, app); `--quick` takes few rounds."""
 import argparse
 import importlib
 import json
@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 HERE = Path(__file__).resolve().parent
-BENCHES = ['color', 'gan', 'install', 'start', 'painting', 'folder', 'flat', 'onnx', 'network', 'published', 'train', 'app']
+BENCHES = ['color', 'gan', 'install', 'start', 'painting', 'film', 'folder', 'flat', 'onnx', 'network', 'published',
+           'train', 'app']
 
 def machine():
     "What the figures depend on"

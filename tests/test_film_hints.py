@@ -74,8 +74,10 @@ def test_hints_of_two_shots_keep_apart(film, tmp_path):
 def test_taken_up_again_with_its_hints(film, tmp_path):
     hints = [Hints((W, H), [Hint(*disc(7), RED, 8)], 7)]
     def call(name, **kw): return colorize_film(film, tmp_path/name, Colorizer(Gray()), hints=hints, part=6, **kw)
-    stops = iter([False]*8 + [True])
-    with pytest.raises(KeyboardInterrupt): call('again.mkv', interrupted=lambda: next(stops))
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        call('again.mkv', progress=lambda *o: done.append(o), interrupted=lambda: len(done) == 9)
+    with pytest.raises(KeyboardInterrupt): call('again.mkv', interrupted=lambda: True) # in the second part
     call('again.mkv')
     call('whole.mkv')
     def decoded(path):

@@ -154,10 +154,12 @@ def chroma_samples(
     signal:Signal, # what samples mean
 )->np.ndarray: # (2,h,w) samples of Cb and Cr, uint8 for 8 bits, else uint16
     "Look up the chroma samples that give `ab` on a film's luma."
-    reach = _REACHES[0] if np.abs(ab).max() <= _REACHES[0] else _REACHES[1]
-    ab = ab.clip(-reach, reach)
+    most = max(ab.max(), -ab.min())
+    reach = _REACHES[0] if most <= _REACHES[0] else _REACHES[1]
+    if most > reach: ab = ab.clip(-reach, reach)
     if signal.bits > 8: return (_interpolated(gray, ab, signal, reach) + .5).astype(np.uint16)
-    a, b = (Image.fromarray((o*(127.5/reach) + 128.5).clip(0, 255).astype(np.uint8)) for o in ab)
+    samples = ab*np.float32(127.5/reach) + np.float32(128.5) # from 1 to 256
+    a, b = (Image.fromarray(np.minimum(o, 255, out=o).astype(np.uint8)) for o in samples)
     bands = Image.merge('RGB', [Image.fromarray(gray), a, b]).filter(_cube(signal, reach)).split()
     return np.stack([np.asarray(o) for o in bands[1:]])
 

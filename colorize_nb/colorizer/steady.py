@@ -9,6 +9,7 @@ __all__ = ['cut_measures', 'is_cut', 'track_motion', 'move_planes', 'carry_point
 
 # %% ../../nbs/colorizer/14_steady.ipynb #s003
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Callable
 
 import numpy as np
@@ -39,12 +40,16 @@ def is_cut(
     return all(m > limit for m, limit in zip(cut_measures(before, after), _CUT))
 
 # %% ../../nbs/colorizer/14_steady.ipynb #s010
-def _sampled(x, places):
-    "Planes of `x`, (h,w) or (h,w,n) float32, at `places` (h,w,2), x and y in pixels; edges go on."
+def _sampled(x, places, fine=True):
+    "Planes of `x`, (h,w) or (h,w,n) float32, at `places` (h,w,2), x and y in pixels; edges go on; `fine` is bicubic."
     import cv2
-    return cv2.remap(x, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    how = cv2.INTER_CUBIC if fine else cv2.INTER_LINEAR
+    return cv2.remap(x, places, None, how, borderMode=cv2.BORDER_REPLICATE)
 
+@lru_cache(maxsize=4)
 def _grid(h, w): return np.stack(np.meshgrid(np.arange(w), np.arange(h)), -1).astype(np.float32)
+
+def _square(v): return np.einsum('ijk,ijk->ij', v, v)
 
 _UNLIKE = 24 # steps of gray around their local mean that two views of one point may differ: ours, grain is below
 _GRAIN = 1. # pixels, standard deviation of the blur that takes grain away before motion is looked for: ours
@@ -60,12 +65,13 @@ def track_motion(
     before, after = (cv2.GaussianBlur(o, (0, 0), _GRAIN) for o in (before, after))
     flow, back = dis.calc(after, before, None), dis.calc(before, after, None)
     places = _grid(*after.shape) + flow
-    home = _sampled(back, places)
-    error, length = ((flow + home)**2).sum(-1), (flow**2).sum(-1) + (home**2).sum(-1)
-    inside = ((places >= -.5) & (places <= np.array(after.shape[::-1]) - .5)).all(-1)
-    change = after.astype(np.float32) - _sampled(before.astype(np.float32), places)
-    alike = np.abs(change - cv2.blur(change, (31, 31))) < _UNLIKE
+    home = _sampled(back, places, False)
+    error, length = _square(flow + home), _square(flow) + _square(home)
+    x, y = places[..., 0], places[..., 1]
+    inside = (x >= -.5) & (x <= after.shape[1] - .5) & (y >= -.5) & (y <= after.shape[0] - .5)
     gray = after.astype(np.float32)
+    change = gray - _sampled(before.astype(np.float32), places, False)
+    alike = np.abs(change - cv2.blur(change, (31, 31))) < _UNLIKE
     flat = cv2.blur(gray*gray, (21, 21)) - cv2.blur(gray, (21, 21))**2 < _FLAT**2
     trust = (inside & (flat | (error < .01*length + .5)) & alike).astype(np.float32)
     return flow, cv2.GaussianBlur(trust, (0, 0), 1.5)

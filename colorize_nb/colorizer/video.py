@@ -124,11 +124,14 @@ def _open_work(folder, identity):
     while read_part(folder/f'{done:06}'): done += 1
     return done
 
-def _places_of(hints, painter, folder):
+def _places_of(hints, painter, folder, interrupted):
     "Where hints are in all frames: found now, or before the work was interrupted."
     note = folder/'hints.json'
     if note.is_file(): return TracedHints.read(note, hints)
-    try: res = trace_hints(painter.film, hints, lambda frame: painter.grays(frame)[1])
+    def small(frame):
+        if interrupted and interrupted(): raise KeyboardInterrupt
+        return painter.grays(frame)[1]
+    try: res = trace_hints(painter.film, hints, small)
     except ValueError: # hints of another film, for instance
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -194,7 +197,7 @@ def colorize_film(
     target:str|Path, # the result, .mp4, .mov, .mkv or .webm
     colorizer:Colorizer, # or anything with its `predict_ab`
     options:BatchOptions|None=None, # what to do; None: the defaults
-    interrupted:Callable|None=None, # asked after each frame; once it says True, `KeyboardInterrupt` is raised
+    interrupted:Callable|None=None, # asked at each frame; once it says True, `KeyboardInterrupt` is raised
     part:int=240, # frames of a part; more are lost when the work is killed
     **settings, # fields of `BatchOptions` that replace those of `options`; `hints` may be a list of `Hints`
 )->list: # sentences on what is not as it should be; empty if all is well
@@ -207,7 +210,7 @@ def colorize_film(
     total = film.info.frames if stop is None else min(film.info.frames, round(options.duration*film.info.rate))
     with one_opencv_thread(), ThreadPoolExecutor(available_cores()) as pool:
         first = _open_work(folder, _identity(film, colorizer, options, part, hints))
-        if hints: painter.hints = _places_of(hints, painter, folder)
+        if hints: painter.hints = _places_of(hints, painter, folder, interrupted)
         broken, frames_done = [], count(first*part + 1)
         def on_frame():
             if options.progress: options.progress(film.info.name, next(frames_done), total, first*part)
