@@ -136,13 +136,14 @@ def tilted():
     exif[0x112], exif[0x132] = 6, '1910:05:01 12:00:00'
     return file_of(CAT, 'JPEG', quality=90, exif=exif, dpi=(600, 600))
 
-def deep():
+def deep(im=CAT):
     "A TIFF of 16 bits"
-    out = BytesIO()
-    tifffile.imwrite(out, np.asarray(CAT).astype(np.uint16)*257, photometric='minisblack')
+    out, kind = BytesIO(), 'minisblack' if im.mode == 'L' else 'rgb'
+    tifffile.imwrite(out, np.asarray(im).astype(np.uint16)*257, photometric=kind)
     return out.getvalue()
 
 @pytest.mark.parametrize('name,data', [('cat.png', PNG), ('tilted.jpg', tilted()), ('deep.tif', deep()),
+                                       ('deep_colours.tif', deep(sample('chelsea'))),
                                        ('cat.gif', file_of(CAT, 'GIF')),
                                        ('own.jpg', file_of(sample('chelsea'), 'JPEG'))])
 def test_the_same_bytes_as_the_command(client, tmp_path, name, data):

@@ -221,7 +221,7 @@ def inspect_picture(
     except (PictureError, OSError) as e: raise AppError(415, f"{' '.join(str(e).split())}") from None
     if own: (stored.folder/'own.jpg').write_bytes(_jpeg(own))
     stored.width, stored.height = p.size
-    stored.bits, stored.pages, stored.colored, stored.notes = p.bits, p.pages, p.colored, tuple(p.notes)
+    stored.bits, stored.pages, stored.colored, stored.notes = p.bits, p.pages, bool(p.colored), tuple(p.notes)
     stored.settings = stored.settings or Settings()
     return stored
 

@@ -113,7 +113,7 @@ def color_spread(
     for v in chroma.T:
         mean = at_knots((1 - f)*v, f*v)/weight
         rest.append(v - (1 - f)*mean[i] - f*mean[i + 1])
-    return max(np.linalg.det(np.cov(rest, bias=True)), 0)**0.25
+    return float(max(np.linalg.det(np.cov(rest, bias=True)), 0)**0.25)
 
 def is_colored(
     im:Image.Image, # mode RGB; 128 pixels a side are enough

@@ -13,7 +13,6 @@ from importlib import import_module
 
 from fastai.vision.all import *
 
-from .callbacks import History, Preview
 from .folder import check_logs
 from .parallel import rank
 

@@ -10,7 +10,7 @@ __all__ = ['CALLBACKS', 'build_generator', 'phase_loss', 'validate_generator', '
            'wanted_pictures', 'used_memory', 'Forecast']
 
 # %% ../../nbs/train/11_run.ipynb #c003
-import json, re, sys, time, warnings
+import json, warnings
 from collections import Counter
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
