@@ -28,7 +28,7 @@ from ..color.icc import profile_of, to_srgb
 from .image import PictureError, nearest8, refuse_bomb
 from .metadata import file_of, tell_profile
 from .png import mend_png, one_line, png_needs_mending
-from .tiff import is_tiff, read_layout, unusual_tiff
+from .tiff import is_odd_tiff, is_tiff, unusual_tiff
 
 # %% ../../nbs/io/06_files.ipynb #c005
 class ImageFormat(NamedTuple):
@@ -323,17 +323,9 @@ def random_box(
     return x, y, x + bw, y + bh
 
 # %% ../../nbs/io/06_files.ipynb #c018
-def _is_odd_tiff(source):
-    "Whether a file is a TIFF whose samples Pillow takes wrongly or not at all, or which begins with a small copy."
-    if not is_tiff(source): return False
-    with _reading(source) as f:
-        try: l = read_layout(f)
-        except ValueError: return False
-    return l.reduced or not l.plain
-
 def _by_pillow(source):
     "(image, error): what Pillow opens, or why it does not; neither where it would take colours in another way."
-    if _is_odd_tiff(source): return None, None
+    if is_odd_tiff(source): return None, None
     try:
         im = open_image(source)
         if im.format == 'TIFF': im.load() # here, where there is somebody else to ask
