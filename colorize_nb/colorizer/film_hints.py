@@ -133,7 +133,7 @@ class _Shot:
         return np.frombuffer(self.file.read(shape[0]*shape[1]), np.uint8).reshape(shape)
 
 _PATCH, _LEARN = (9, 9), .2 # pixels around a point; how fast it may change its looks: ours
-_CHANGED = 10, .5 # steps of gray, and share of its own contrast, by which it may differ from one frame to the next: ours
+_CHANGED = 10, .5 # steps of gray, and share of its own contrast, by which it may differ from before: ours
 
 def _patch(gray, x, y):
     "What is around a point, without its mean."
