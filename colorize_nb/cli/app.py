@@ -32,6 +32,8 @@ PACKAGES = { # top-level module -> the extras that bring it, smallest first
     'fasthtml': ('study',),
     **dict.fromkeys(('onnx', 'onnxscript'), ('export',)),
     **dict.fromkeys(('av', 'cv2'), ('video',)),
+    'accelerate': ('launch', 'scale'), 'tensorboard': ('scale',),
+    **dict.fromkeys(('fsspec', 's3fs'), ('remote',)),
 }
 
 def missing_extra(
