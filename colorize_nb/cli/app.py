@@ -33,7 +33,7 @@ PACKAGES = { # top-level module -> the extras that bring it, smallest first
     **dict.fromkeys(('onnx', 'onnxscript'), ('export',)),
     **dict.fromkeys(('av', 'cv2'), ('video',)),
     'accelerate': ('launch', 'scale'), 'tensorboard': ('scale',),
-    **dict.fromkeys(('fsspec', 's3fs'), ('remote',)),
+    'fsspec': ('remote',),
 }
 
 def missing_extra(
