@@ -261,7 +261,8 @@ def colorize_in_processes(
     options = replace(options or BatchOptions(), **settings)
     options = replace(options, threads=options.threads or threads)
     jobs, protected = plan_share(inputs, out, options, shard)
-    if jobs.remote: raise ValueError(f"{jobs.remote[0]} is not on this disk, which one process at a time reads: take one")
+    if jobs.remote:
+        raise ValueError(f"{jobs.remote[0]} is not on this disk, and one process alone reads such folders: take one")
     if '-' in jobs.sources:
         raise ValueError("standard input cannot be shared by several processes: take one, or name a file")
     make = model if callable(model) else partial(Colorizer.from_pretrained, model, device)
