@@ -328,8 +328,6 @@ def validate_generator(
     return res
 
 # %% ../../nbs/train/11_run.ipynb #r024
-_WEIGHTS_PER_PICTURE = 20_000 # of a critic, see above
-
 @patch
 def steps(self:_Run,
     full:bool=False, # of the whole recipe, without `scale`
@@ -353,10 +351,6 @@ def cut(self:_Run):
     self.rec = replace(self.rec, phases=[replace(p, epochs=n) for p, (n, _) in zip(phases, cuts)])
     self.cuts = [steps for _, steps in cuts]
 
-def _count_weights(critic):
-    "Weights of a critic, without building it."
-    with torch.device('meta'): return sum(p.numel() for p in build_critic(**critic).parameters())
-
 @patch
 def advice(self:_Run)->list: # of sentences
     "Say how much will be computed, and what will not work well."
@@ -365,17 +359,7 @@ def advice(self:_Run)->list: # of sentences
     res.append(f"{sum(steps):,} steps{of}: " + ' + '.join(f'{k:,} {p.kind}' for k, p in zip(steps, rec.phases)))
     if opts.epochs and (total := sum(p.epochs for p in self.asked.with_epochs(opts.epochs).phases)) != opts.epochs:
         res.append(f"{opts.epochs} epochs became {total}: each of the {len(rec.phases)} phases has at least one")
-    wanted = wanted_pictures(rec)
-    if wanted and n < wanted/10:
-        start = '' if rec.model else ", or take `adapt` or `finetune`, which start from a trained model"
-        res.append(f"WARNING: {n:,} pictures are few for {rec.name}, whose source learned from {wanted:,}: "
-                   f"it will know them by heart; add pictures{start}")
-    elif wanted: res.append(f"{n:,} pictures, where the recipe's source learned from {wanted:,}: "
-                            + ("enough" if n >= wanted else "enough to learn, and more would help"))
-    if any(p.kind != 'generator' for p in rec.phases) and (k := _count_weights(rec.critic)) > _WEIGHTS_PER_PICTURE*n:
-        res.append(f"WARNING: a critic of {k/1e6:.1f} M weights for {n:,} pictures learns them by heart, and is slow: "
-                   f"add pictures, at least {-(-k//_WEIGHTS_PER_PICTURE):,}, or take a recipe without one (`adapt`)")
-    return res
+    return res + picture_advice(rec, n) + critic_advice(rec, n)
 
 # %% ../../nbs/train/11_run.ipynb #c029
 def _check_shared(file, ck):
