@@ -101,7 +101,7 @@ def test_head_installs_what_is_imported():
     known = {re.match('[A-Za-z0-9_-]+', o)[0].lower().replace('-', '_') for o in wanted}
     others = dict(PIL='pillow', skimage='scikit_image', sklearn='scikit_learn', yaml='pyyaml',
                   cv2='opencv_python_headless', # called otherwise
-                  fastcore='fastai', fastdownload='fastai', # what others of these require
+                  fastcore='fastai', fastdownload='fastai', fsspec='torch', # what others of these require
                   fasthtml='python_fasthtml', starlette='python_fasthtml', uvicorn='python_fasthtml')
     known |= {m for m, d in others.items() if d in known}
     known |= {'IPython', 'matplotlib_inline'} # Jupyter's own

@@ -8,7 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/colorizer/forecast.html.md"""
 __all__ = ['Forecast', 'forecast']
 
 # %% ../../nbs/colorizer/21_forecast.ipynb #fc05
-import os, random, shutil, time
+import random, shutil, time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from .batch import run_pipeline
 from .core import Colorizer
-from .plan import BatchOptions, Job, Plan, Result
+from .plan import BatchOptions, Job, Plan
 from ..io.remote import RemoteFolder, download, is_remote, local_form, upload
 
 # %% ../../nbs/colorizer/22_remote.ipynb #cr07
