@@ -164,7 +164,7 @@ def train(
     save_steps:Annotated[int|None, Option(min=1,
         help='Write a checkpoint every so many steps too, inside an epoch as well.')]=None,
     keep:Annotated[int, Option(min=1, help='Keep so many checkpoints; the newest is checkpoint.pt.')]=1,
-    logs:Annotated[list[str]|None, Option('--log', metavar='tensorboard|wandb|csv',
+    logs:Annotated[list[str]|None, Option('--logger', metavar='tensorboard|wandb|csv',
         help='Log step by step into the folder log of --out; again for more.')]=None,
     resume:Annotated[bool, Option('--resume', help='Go on with the run in --out.')]=False,
     slim:Annotated[bool, Option('--slim',

@@ -130,7 +130,7 @@ def check_logs(
     for n in names:
         if n not in LOGS: raise ValueError(f"no log named {n!r}: take one of {', '.join(LOGS)}")
         if LOGS[n] and not find_spec(n):
-            raise ImportError(f'--log {n} needs the package {n}, which is not installed: pip install "{LOGS[n]}"')
+            raise ImportError(f'--logger {n} needs the package {n}, which is not installed: pip install "{LOGS[n]}"')
 
 
 # %% ../../nbs/train/10_folder.ipynb #f015
