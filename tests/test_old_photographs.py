@@ -70,6 +70,7 @@ def test_trials_differ_in_one_thing():
     assert {n: changed(get_recipe(n)) for n in OLD} == {
         'old-photographs': {'film', 'damage', 'hints', 'weights', 'phases', 'note'},
         'old-settled': {'film', 'damage', 'hints', 'weights', 'phases', 'note'},
+        'old-gentle': {'film', 'damage', 'hints', 'weights', 'phases', 'note'},
         'old-trial': set(), 'old-trial-no-film': {'film', 'damage'},
         'old-trial-no-hints': {'hints'}, 'old-trial-no-bins': {'phases'}, 'old-trial-flat': {'weights'},
         'old-trial-96': {'size'}, 'old-trial-160': {'size'}}
