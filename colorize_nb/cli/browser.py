@@ -14,21 +14,23 @@ from typing import Annotated
 
 from typer import Option
 
-from .app import Device, app, check_models, echo, wrong_usage
+from .app import Device, DeviceOption, app, check_models, echo, wrong_usage
 
 # %% ../../nbs/cli/04_browser.ipynb #c005
 @app.command('app')
 def serve_page(
-    port:Annotated[int, Option(min=0, max=65535, help='Port to listen at; 0 for any free one.')]=8000,
-    model:Annotated[str, Option(metavar='NAME|FILE',
+    port:Annotated[int, Option(min=0, max=65535, # 0: any free one
+        help='Port to listen at; 0 for any free one.')]=8000,
+    model:Annotated[str, Option(metavar='NAME|FILE', # another can be chosen on the page
         help='The model that is chosen at first: a packaged one, a .safetensors file with its .json beside it, '
              'or an .onnx file.')]='default',
-    host:Annotated[str, Option(
+    host:Annotated[str, Option( # an address of this machine
         help='Address to listen at; 0.0.0.0 lets the network in, and needs a token.')]='127.0.0.1',
-    token:Annotated[str|None, Option(envvar='COLORIZE_NB_APP_TOKEN', show_envvar=True,
+    token:Annotated[str|None, Option(envvar='COLORIZE_NB_APP_TOKEN', show_envvar=True, # None: only for this machine
         help='What visitors have to give, at least 16 characters.')]=None,
-    device:Annotated[Device, Option(help='Where to compute.')]=Device.auto,
-    no_browser:Annotated[bool, Option('--no-browser', help='Only say the address, open nothing.')]=False,
+    device:DeviceOption=Device.auto, # auto: a GPU if there is one
+    no_browser:Annotated[bool, Option('--no-browser', # a server has none
+        help='Only say the address, open nothing.')]=False,
 ):
     "Open a page in the browser: drop pictures, correct their colours, download them."
     for package in 'starlette', 'uvicorn', 'python_multipart': import_module(package) # what is missing is said first
