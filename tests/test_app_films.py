@@ -33,21 +33,21 @@ def pan(n=24, size=(96, 64), name='chelsea'):
     return [gray[60:60 + size[1], 20 + 2*i:20 + 2*i + size[0]] for i in range(n)]
 
 def write(path, grays, codec='ffv1', sound=0, turn=0, aspect=None, tracks=0, fps=25, **options):
-    "A gray film, with `sound` packets of AAC, and so many silent tracks of subtitles"
+    "A gray film, with `sound` packets of AAC, and so many silent tracks"
     with av.open(str(path), 'w') as c:
         v = c.add_stream(codec, rate=fps, options=options)
         v.height, v.width = grays[0].shape
         v.pix_fmt = 'yuv420p'
         if aspect: v.codec_context.sample_aspect_ratio = aspect
         a = c.add_stream('aac', rate=44100) if sound else None
-        subs = [c.add_stream('srt') for _ in range(tracks)]
+        silent = [c.add_stream('pcm_s16le', rate=8000, layout='mono') for _ in range(tracks)]
         if turn: v.set_display_matrix([0, -turn*65536, 0, turn*65536, 0, 0, 0, 0, 1 << 30])
         for g in grays: c.mux(v.encode(av.VideoFrame.from_ndarray(g, 'gray').reformat(format='yuv420p')))
         c.mux(v.encode(None))
-        for i, s in enumerate(subs):
-            p = av.Packet(b'A line')
-            p.stream, p.pts, p.dts, p.duration, p.time_base = s, i, i, 100, Fraction(1, 1000)
-            c.mux(p)
+        for s in silent:
+            f = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), 's16', 'mono')
+            f.sample_rate, f.pts, f.time_base = 8000, 0, Fraction(1, 8000)
+            c.mux(s.encode(f))
         for i in range(sound):
             f = av.AudioFrame.from_ndarray(np.sin(np.arange(1024)[None]*.1*i).astype(np.float32)*.1, 'fltp', 'mono')
             f.sample_rate, f.pts, f.time_base = 44100, 1024*i, Fraction(1, 44100)
