@@ -1,5 +1,5 @@
-"""Films on the page: files that are none, films of all kinds, cancelled and taken up again, sound and luma as they came;
-in the slow tests a real browser at two sizes."""
+"""Films on the page: files that are none, films of all kinds, cancelled and taken up again, sound and luma as they
+came; in the slow tests a real browser at two sizes."""
 import os
 import re
 import subprocess
