@@ -1,5 +1,6 @@
 """A frame of a film, from H.264 to H.264: coloured, beside decoding and encoding alone with the same encoder. Tables for
-each size: seconds of a core, which other work disturbs little, and of the clock, on all cores that there are."""
+each size: seconds of a core, which other work disturbs little; and of the clock, on all cores, if nothing else runs."""
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -42,8 +43,9 @@ def contestants(size, colorizer, n, folder):
 def run(quick=False):
     "Tables of median milliseconds for a frame, ratios within rounds"
     from colorize_nb.colorizer.core import Colorizer
-    colorizer, n, tables = Colorizer.from_pretrained('default', 'cpu'), 8 if quick else 48, {}
+    colorizer, n, tables = Colorizer.from_pretrained('default', 'cpu'), 8 if quick else 24, {}
     rounds, warmup = (1, 1) if quick else (3, 1)
+    quiet = hasattr(os, 'getloadavg') and os.getloadavg()[0] < .5 # work of others would count as ours by the clock
     for name, size in SIZES.items():
         walls = {}
         def timed(key, f):
@@ -58,6 +60,7 @@ def run(quick=False):
             made = contestants(size, colorizer, n, Path(tmp))
             own = interleaved({k: timed(k, f) for k, f in made.items()}, rounds, warmup)
         tables[f'a frame of a film, {name}, H.264, of a core'] = compare(own)
+        if not quiet: continue
         clock = compare({k: walls[k][warmup:] for k in made})
         tables[f'a frame of a film, {name}, H.264, by the clock'] = clock
     return tables
