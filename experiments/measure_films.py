@@ -1,14 +1,12 @@
-"""Colorize films whose colours and motion are known: how steady, how true, how fast?
+"""Colorize films whose colours and motion are known: how steady, how true? (How fast: `python bench/run.py film`.)
 
     python experiments/measure_films.py
 
-makes twelve films of photographs (pan, zoom, a disc that crosses), colorizes each with several values of `steady`, and
-then two larger ones against the clock, beside decoding and encoding alone: the clock counts seconds of a core, on all
-threads together, so that other work does not disturb it. Some minutes of a core; it writes nbs/results/films.json.
+makes twelve films of photographs (pan, zoom, a disc that crosses) and colorizes each with several values of `steady`.
+Some minutes of a core; it writes nbs/results/films.json.
 """
 import argparse
 import json
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,8 +15,6 @@ import numpy as np
 from skimage.color import rgb2lab
 
 from colorize_nb.colorizer.core import Colorizer
-from colorize_nb.colorizer.encode import PartWriter, choose_coding, chroma_shape, colored_frame
-from colorize_nb.colorizer.film import Film
 from colorize_nb.colorizer.luma import Signal, chroma_samples
 from colorize_nb.colorizer.upsample import resize_planes
 from colorize_nb.colorizer.video import colorize_film
@@ -28,7 +24,6 @@ from colorize_nb.io.write import versions
 
 OUT = Path(__file__).resolve().parent.parent/'nbs'/'results'/'films.json'
 PHOTOS, STEADY = ('china', 'flower', 'chelsea', 'coffee'), (0, .9)
-SIZES = {'480p': (854, 480), '1080p': (1920, 1080)}
 
 def write(path, grays, codec='ffv1', chromas=None):
     "A film of uint8 arrays of full range, gray without `chromas` (2,h/2,w/2)"
@@ -91,32 +86,12 @@ def measure(film, colorizer, folder):
                                   predictions=counted.n)
     return row
 
-def speed(size, colorizer, folder, n):
-    "Frames in a second of a core: decoded and encoded alone, and coloured; H.264 both"
-    frames = [f.gray for f in MadeFilm('pan', n=n, size=size, grain=2).frames()]
-    old = write(folder/'old.mp4', frames, 'libx264')
-    film = Film(old)
-    coding = choose_coding(film.info)
-    def alone():
-        w = PartWriter(folder/'alone', film.info, coding)
-        planes = np.full((2, *chroma_shape(coding, film.info)), 128, np.uint8)
-        for f in film.frames(): w.write(colored_frame(f, planes, coding, film.info))
-        w.close()
-    colorize_film(old, folder/'warm.mp4', colorizer, duration=.2)
-    res = {}
-    for name, f in (('alone', alone), ('colorized', lambda: colorize_film(old, folder/'new.mp4', colorizer)),
-                    ('by itself', lambda: colorize_film(old, folder/'new.mp4', colorizer, steady=0))):
-        start = time.process_time()
-        f()
-        res[name] = n/(time.process_time() - start)
-    return res
-
 def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     p.add_argument('--out', type=Path, default=OUT)
     p.add_argument('--frames', type=int, default=24)
     args = p.parse_args()
-    colorizer, films, speeds = Colorizer.from_pretrained('default'), [], {}
+    colorizer, films = Colorizer.from_pretrained('default'), []
     with TemporaryDirectory() as tmp:
         for i, kind in enumerate(KINDS):
             for j, photo in enumerate(PHOTOS):
@@ -124,11 +99,8 @@ def main():
                 film = MadeFilm(kind, photo, args.frames, (240, 180), seed=10*i + j, other=other)
                 films.append(measure(film, colorizer, Path(tmp)))
                 print(kind, photo, json.dumps(films[-1]), flush=True)
-        for name, size in SIZES.items():
-            speeds[name] = speed(size, colorizer, Path(tmp), 24)
-            print(name, speeds[name], flush=True)
     plan = dict(frames=args.frames, size=[240, 180], grain=4, pumping=.02, model='default')
-    text = json.dumps(dict(plan=plan, films=films, speed=speeds, versions=versions()), indent=1)
+    text = json.dumps(dict(plan=plan, films=films, versions=versions()), indent=1)
     args.out.write_text(text + '\n', encoding='utf-8')
 
 if __name__ == '__main__': main()

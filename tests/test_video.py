@@ -235,6 +235,38 @@ def test_cut_films_give_what_they_have(tmp_path):
     (tmp_path/'cut.mp4').write_bytes(mp4.read_bytes()[:-600])
     with pytest.raises(FilmError, match='cut off before its index'): Film(tmp_path/'cut.mp4')
 
+def test_film_without_frames_is_a_sentence(tmp_path):
+    with av.open(str(tmp_path/'none.mkv'), 'w') as c:
+        v = c.add_stream('libx264', rate=25)
+        v.width, v.height, v.pix_fmt = 64, 48, 'yuv420p'
+        c.start_encoding()
+    with pytest.raises(FilmError, match='no frame that can be read|cannot be read as a film'): Film(tmp_path/'none.mkv')
+
+@pytest.mark.parametrize('cut', [False, True])
+def test_avi_without_its_index(tmp_path, cut):
+    "Its chunks follow each other, so nothing is missing; of one cut in the middle all that came before"
+    old = write(tmp_path/'old.avi', texture(20, 64, 48), codec='mpeg4', base=Fraction(1, 25), times=list(range(20)))
+    data = old.read_bytes()
+    begin, end = data.index(b'movi'), data.rindex(b'idx1') # the frames lie between
+    (tmp_path/'cut.avi').write_bytes(data[:(begin + end)//2 if cut else end])
+    colorize_film(tmp_path/'cut.avi', tmp_path/'new.mkv', Tint(), codec='ffv1')
+    got, want = list(luma(tmp_path/'new.mkv')), list(luma(old))
+    assert 3 < len(got) < 15 if cut else len(got) == 20
+    assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(got[:-1], want))
+
+def test_packets_that_no_decoder_takes_are_said(tmp_path):
+    "H.264, every frame by itself: four packets of noise in the middle; all others stay, at their times"
+    old = write(tmp_path/'old.mkv', texture(12, 64, 48), codec='libx264', options=dict(qp='0', g='1', bf='0'))
+    data, rng = old.read_bytes(), np.random.default_rng(0)
+    for victim, _ in packets(old, video=0)[4:8]:
+        at = data.index(victim)
+        data = data[:at + 4] + rng.bytes(len(victim) - 4) + data[at + len(victim):]
+    (tmp_path/'bad.mkv').write_bytes(data)
+    notes = colorize_film(tmp_path/'bad.mkv', tmp_path/'new.mkv', Tint(), codec='ffv1')
+    assert any('damaged' in o or 'could not be decoded' in o for o in notes), notes
+    want, got = list(luma(old)), {t: y for y, t in luma(tmp_path/'new.mkv')}
+    assert all(np.array_equal(got[t], y) for y, t in want[:4] + want[8:])
+
 def test_damaged_frames_stay_gray_and_are_said(tmp_path):
     old = write(tmp_path/'old.mkv', texture(12, 64, 48), options=dict(level='3', g='1', slicecrc='1'))
     data, (victim, _) = old.read_bytes(), packets(old, video=0)[5]

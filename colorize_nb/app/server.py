@@ -23,10 +23,13 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 from starlette.routing import Route
 
 from .. import __version__
+from .films import (find_saved, film_state, inspect_film, preview_shot, read_film_settings,
+    read_frame_number, start_reading, start_saving, still_of)
 from .sessions import AppError, AppLimits, Incoming, Sessions, StoredPicture, clean_name
 from .work import (PREVIEW, Models, Previews, WorkQueue, gray_preview, inspect_picture, read_settings,
     small_answers, suggest_colors, write_result, write_zip)
 from ..io.asgi import Throttle, add_headers, from_elsewhere, limit_body
+from ..io.files import is_film
 
 # %% ../../nbs/app/02_server.ipynb #c005
 def is_loopback(
@@ -81,7 +84,8 @@ class Access:
 # %% ../../nbs/app/02_server.ipynb #c013
 _HEADERS = {
     'content-security-policy': "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-                               "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+                               "media-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+                               "frame-ancestors 'none'",
     'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer', 'x-frame-options': 'DENY',
     'cross-origin-resource-policy': 'same-origin', 'cross-origin-opener-policy': 'same-origin',
     'cache-control': 'no-store'}
@@ -107,8 +111,9 @@ class _Guard:
     async def __call__(self, scope, receive, send): # as ASGI has them
         if scope['type'] != 'http': return await self.app(scope, receive, send)
         headers, path = Headers(scope=scope), scope['path']
-        large = path == '/api/colorize' or path.endswith('/pictures')
-        most = self.site.limits.upload + 64*1024 if large else _SMALL
+        limits, most = self.site.limits, _SMALL
+        if path == '/api/colorize': most = limits.upload + 64*1024
+        elif path.endswith('/pictures'): most = max(limits.upload, limits.film) + 64*1024
         def too_long(): return AppError(413, f"expected at most {most/1e6:.1f} MB: send a smaller picture")
         limited, with_headers = limit_body(receive, most, too_long), add_headers(send, _HEADERS)
         try:
@@ -133,11 +138,12 @@ class _Site:
         self.sessions, self.previews = Sessions(limits), Previews(models)
         def queue(workers=limits.workers, times=1): return WorkQueue(workers, limits.waiting, limits.seconds*times)
         self.looks, self.files, self.api, self.zips = queue(), queue(), queue(), queue(1, 20)
+        self.films = queue() # reading and saving films, for which nobody waits
         self.coming = 0 # pictures that are on their way to the API
 
     def close(self):
         "End all work and delete all files."
-        for q in (self.looks, self.files, self.api, self.zips): q.close()
+        for q in (self.looks, self.files, self.api, self.zips, self.films): q.close()
         self.sessions.close()
 
     def allow(self, req):
@@ -185,10 +191,11 @@ class _Site:
 # %% ../../nbs/app/02_server.ipynb #c019
 def _row(p):
     "A picture as the page gets it."
-    s = p.settings
+    s, film = p.settings, p.film is not None
+    settings = dict(model=s.model, vivid=s.vivid, saturation=s.saturation, size=s.size, force=s.force, answer=s.answer,
+                    hints=list(s.hints)) | (dict(steady=s.steady) if film else {})
     return dict(id=p.id, name=p.name, width=p.width, height=p.height, bits=p.bits, pages=p.pages, colored=p.colored,
-                notes=list(p.notes), settings=dict(model=s.model, vivid=s.vivid, saturation=s.saturation, size=s.size,
-                                                   force=s.force, answer=s.answer, hints=list(s.hints)))
+                notes=list(p.notes), settings=settings) | (dict(film=film_state(p)) if film else {})
 
 async def _json(req):
     "The JSON of a request."
@@ -218,11 +225,11 @@ class _Stored(_Site):
         "Delete all pictures of a session."
         self.allow(req)
         s = self.sessions.get(req.path_params['session'])
-        for id in list(s.pictures): shutil.rmtree(s.pictures.pop(id).folder, ignore_errors=True)
+        for id in list(s.pictures): s.pictures.pop(id).delete()
         return Response(status_code=204)
 
     async def upload(self, req): # a request
-        "Take a picture."
+        "Take a picture or a film."
         self.allow(req)
         s = self.sessions.get(req.path_params['session'])
         file = Incoming(self.sessions, s, req.query_params.get('name', ''))
@@ -231,7 +238,8 @@ class _Stored(_Site):
         try:
             await asyncio.wait_for(receive(), 10*self.limits.seconds)
             p = file.keep()
-            await self.files.run(inspect_picture, p, self.limits)
+            await self.files.run(inspect_film if is_film(p.name) else inspect_picture, p, self.limits)
+            if p.film is not None: start_reading(p, self.limits, self.films)
         except BaseException: # a client that went away, too
             file.drop()
             raise
@@ -241,38 +249,55 @@ class _Stored(_Site):
         "Delete a picture."
         p = self._picture(req)
         self.sessions.get(req.path_params['session']).pictures.pop(p.id, None)
-        shutil.rmtree(p.folder, ignore_errors=True)
+        p.delete()
         return Response(status_code=204)
 
 # %% ../../nbs/app/02_server.ipynb #c0r2
 class _Pages(_Stored):
     "The routes of what is made of a picture."
+    def _seen(self, req):
+        "The picture that a request is about, and the number of its frame, if it is a film."
+        p = self._picture(req)
+        return p, None if p.film is None else read_frame_number(req.query_params.get('frame', '0'), p)
+
     async def gray(self, req): # a request
         "The preview of the original."
-        return Response(await self.looks.run(gray_preview, self._picture(req)), media_type='image/jpeg')
+        p, n = self._seen(req)
+        def work(): return gray_preview(still_of(p, n, p.settings))
+        return Response(await self.looks.run(work), media_type='image/jpeg')
+
+    def _settings(self, p, data):
+        "Settings that were sent, checked."
+        if p.film is not None: return read_film_settings(data, p, self.limits)
+        return read_settings(data, p.width, p.height, self.limits)
 
     async def color(self, req): # a request
         "The coloured preview; with POST the settings that come with it are kept."
-        p = self._picture(req)
+        p, n = self._seen(req)
         settings = p.settings
-        if req.method == 'POST': settings = read_settings(await _json(req), p.width, p.height, self.limits)
+        if req.method == 'POST': settings = self._settings(p, await _json(req))
         try: side = min(max(int(req.query_params.get('side', PREVIEW)), 1), PREVIEW)
         except ValueError: raise AppError(400, "expected a number of pixels as side") from None
-        data = await self.looks.run(self.previews, p, settings, side)
+        def work():
+            still = still_of(p, n, settings)
+            return self.previews(still, settings if n is None else still.settings, side)
+        data = await self.looks.run(work)
         p.settings = settings # they work
         return Response(data, media_type='image/jpeg')
 
     async def suggest(self, req): # a request
         "The most plausible colours of a place."
-        p = self._picture(req)
+        p, n = self._seen(req)
         try: x, y = (float(req.query_params[k]) for k in 'xy')
         except (KeyError, ValueError): raise AppError(400, "expected a place: x and y") from None
         if not (0 <= x < p.width and 0 <= y < p.height): raise AppError(400, "expected a place inside of the picture")
-        return JSONResponse(await self.looks.run(suggest_colors, p, self.previews, x, y))
+        def work(): return suggest_colors(still_of(p, n, p.settings), self.previews, x, y)
+        return JSONResponse(await self.looks.run(work))
 
     async def answers(self, req): # a request
         "Small copies in several colourings."
-        return JSONResponse(await self.looks.run(small_answers, self._picture(req), self.models))
+        p = self._picture(req)
+        return JSONResponse([] if p.film else await self.looks.run(small_answers, p, self.models))
 
     async def result(self, req): # a request
         "The full-size result; POST makes it and tells its size."
@@ -285,7 +310,7 @@ class _Pages(_Stored):
         "All results in one archive."
         self.allow(req)
         s = self.sessions.get(req.path_params['session'])
-        pictures = [p for p in list(s.pictures.values()) if p.settings]
+        pictures = [p for p in list(s.pictures.values()) if p.settings and p.film is None]
         if not pictures: raise AppError(404, "there is no picture yet")
         folder = Path(tempfile.mkdtemp(dir=s.folder))
         def clean(): shutil.rmtree(folder, ignore_errors=True)
@@ -294,6 +319,35 @@ class _Pages(_Stored):
             clean()
             raise
         return FileResponse(folder/'colorized.zip', filename='colorized.zip', background=BackgroundTask(clean))
+
+# %% ../../nbs/app/02_server.ipynb #fl02
+class _Films(_Pages):
+    "The routes of films."
+    async def result(self, req): # a request
+        "The saved film; POST begins to save it, and tells how far that is."
+        p = self._picture(req)
+        if p.film is None: return await super().result(req)
+        if req.method == 'POST':
+            await self.looks.run(start_saving, p, p.settings, self.models, self.films)
+            return JSONResponse(film_state(p), 202)
+        path = find_saved(p, p.settings)
+        return FileResponse(path, filename=path.name)
+
+    async def film(self, req): # a request
+        "How far a film is read and saved; DELETE ends the saving."
+        p = self._picture(req)
+        if p.film is None: raise AppError(404, f"{p.name} is no film")
+        if req.method == 'DELETE': p.film.stop_saving()
+        return JSONResponse(film_state(p))
+
+    async def shot(self, req): # a request
+        "The shot around a frame in colour, small; the settings that come with it are kept."
+        p, n = self._seen(req)
+        if n is None: raise AppError(404, f"{p.name} is no film")
+        settings = self._settings(p, await _json(req))
+        data = await self.looks.run(preview_shot, p, n, settings, self.models, self.limits.shot)
+        p.settings = settings
+        return Response(data, media_type='video/webm')
 
 # %% ../../nbs/app/02_server.ipynb #c021
 _NUMBERS = dict(vivid=float, saturation=float, size=int, answer=int)
@@ -322,7 +376,7 @@ def _hints_of(hints, size):
         raise AppError(400, f"these hints are of a picture of the size {str(hints.get('size'))[:40]}, not {list(size)}")
     return hints.get('hints')
 
-class _Api(_Pages):
+class _Api(_Films):
     "The route of the API."
     async def colorize(self, req): # a request
         "A picture in, a coloured picture out."
@@ -377,6 +431,7 @@ def create_app(
         ('/s/{session}/pictures', site.upload, 'POST'), ('/s/{session}/all.zip', site.archive, 'GET'),
         (one, site.remove, 'DELETE'), (f'{one}/gray', site.gray, 'GET'), (f'{one}/color', site.color, 'GET POST'),
         (f'{one}/suggest', site.suggest, 'GET'), (f'{one}/answers', site.answers, 'GET'),
+        (f'{one}/film', site.film, 'GET DELETE'), (f'{one}/shot', site.shot, 'POST'),
         (f'{one}/file', site.result, 'GET POST')]
     def refused(req, e): return _error(AppError(e.status_code, str(e.detail)))
     app = Starlette(routes=[Route(path, f, methods=m.split()) for path, f, m in routes],

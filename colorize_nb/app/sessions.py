@@ -12,6 +12,8 @@ import os, re, secrets, shutil, tempfile, threading, time, unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..io.files import is_film
+
 # %% ../../nbs/app/00_sessions.ipynb #c005
 @dataclass(frozen=True)
 class AppLimits:
@@ -25,6 +27,10 @@ class AppLimits:
     pages:int=100 # of one picture
     size:int=1024 # largest working size, pixels
     hints:int=500 # of one picture
+    film:int=2_000_000_000 # bytes of one film's file
+    film_pixels:int=9_000_000 # of a film's frame
+    frames:int=300_000 # of one film: more than three hours
+    shot:int=120 # frames of a shot that are played as a preview
     workers:int=2 # pieces of work at the same time
     waiting:int=16 # more that may wait
     seconds:float=120 # until a request is answered that it took too long
@@ -69,6 +75,7 @@ class StoredPicture:
     colored:bool=False # has colours already?
     notes:tuple=() # sentences on what could not be kept
     settings:object=None # of its colours, see `Settings`
+    film:object=None # what is known of a film, see `FilmRecord`; None: it is a picture
     lock:threading.Lock=field(default_factory=threading.Lock, repr=False) # held while its result is written
 
     @property
@@ -80,6 +87,11 @@ class StoredPicture:
     def folder(self)->Path: # with the file and all that is made of it
         "The folder that is deleted with the picture."
         return self.path.parent.parent
+
+    def delete(self):
+        "Delete its files, and end what is done with a film."
+        if self.film is not None: self.film.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 @dataclass(eq=False)
 class Session:
@@ -131,6 +143,7 @@ class Sessions:
         if not old and len(by_age) >= self.limits.sessions and now - by_age[0].used > _HOUR: old = by_age[:1]
         for s in old:
             del self.sessions[s.id]
+            for p in list(s.pictures.values()): p.delete()
             shutil.rmtree(s.folder, ignore_errors=True)
 
     def get(self,
@@ -154,6 +167,8 @@ class Sessions:
 
     def close(self):
         "Delete all files."
+        for s in list(self.sessions.values()):
+            for p in list(s.pictures.values()): p.delete()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.sessions.clear()
 
@@ -169,6 +184,7 @@ class Incoming:
         if len(session.pictures) >= limits.pictures:
             raise AppError(413, f"expected at most {limits.pictures} pictures at a time: download and remove some")
         self.sessions, self.session, self.size = sessions, session, 0
+        self.most = limits.film if is_film(name) else limits.upload
         self.room = limits.stored - sum(p.bytes + p.result for s in list(sessions.sessions.values())
                                         for p in list(s.pictures.values()))
         folder = Path(tempfile.mkdtemp(dir=session.folder))
@@ -181,9 +197,9 @@ class Incoming:
     ):
         "Take a piece of the file."
         self.size += len(data)
-        if self.size > self.sessions.limits.upload:
-            raise AppError(413, f"expected a file of at most {self.sessions.limits.upload/1e6:.0f} MB: "
-                                "make the picture smaller, or use the command `colorize-nb colorize`")
+        if self.size > self.most:
+            raise AppError(413, f"expected a file of at most {self.most/1e6:.0f} MB: make it smaller, or use the "
+                                "command `colorize-nb colorize`")
         if self.size > self.room: raise AppError(507, "there is no room for more pictures: download and remove some")
         self.file.write(data)
 
@@ -198,4 +214,4 @@ class Incoming:
         "Delete what has come."
         self.file.close()
         self.session.pictures.pop(self.picture.id, None)
-        shutil.rmtree(self.picture.folder, ignore_errors=True)
+        self.picture.delete()

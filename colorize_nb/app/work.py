@@ -401,16 +401,24 @@ class WorkQueue:
     def _leave(self, _):
         with self.lock: self.count -= 1
 
-    async def run(self,
+    def start(self,
         f, # function to run in a thread
         *args # its arguments
-    ): # what it returns
-        "Run a function when its turn comes; an `AppError` if there is no room, or if it takes too long."
+    ): # a future
+        "Run a function when its turn comes, without waiting for it; an `AppError` if there is no room."
         with self.lock:
             if self.count >= self.room: raise AppError(429, "too much is asked for at the moment: try again soon")
             self.count += 1
         future = self.pool.submit(f, *args)
         future.add_done_callback(self._leave)
+        return future
+
+    async def run(self,
+        f, # function to run in a thread
+        *args # its arguments
+    ): # what it returns
+        "Run a function when its turn comes; an `AppError` if there is no room, or if it takes too long."
+        future = self.start(f, *args)
         try: return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), self.seconds)
         except (asyncio.TimeoutError, TimeoutError):
             future.cancel() # if it still waits

@@ -30,7 +30,7 @@ class Codec(NamedTuple):
     crf:tuple=() # the usual and the largest quality number; empty: it has none
 
 CODECS = { # qualities: ours, to the eye like the source; 0 is the best
-    'h264': Codec('libx264', ('.mp4', '.m4v', '.mov', '.mkv'), dict(preset='medium'), (18, 51)),
+    'h264': Codec('libx264', ('.mp4', '.m4v', '.mov', '.mkv'), dict(preset='faster'), (18, 51)),
     'hevc': Codec('libx265', ('.mp4', '.m4v', '.mov', '.mkv'),
                   {'preset': 'medium', 'x265-params': 'log-level=none'}, (20, 51)),
     'vp9': Codec('libvpx-vp9', ('.webm', '.mkv', '.mp4'), {'deadline': 'good', 'cpu-used': '4', 'row-mt': '1'},
@@ -75,6 +75,8 @@ def _usual_codec(info, suffix):
     return (fits or able)[0] if info.codec or info.signal.bits <= 10 else 'ffv1' if 'ffv1' in able else able[0]
 
 # %% ../../nbs/colorizer/16_encode.ipynb #e009
+_LARGE = 2**20 # pixels of a frame from which on H.264 is encoded with less effort: ours
+
 def choose_coding(
     info:FilmInfo, # of the source
     codec:str|None=None, # h264, hevc (or h265), vp9, ffv1, prores; None: the source's, or the nearest
@@ -93,6 +95,7 @@ def choose_coding(
     if crf is not None and not 0 <= crf <= c.crf[1]:
         raise FilmError(f"expected a crf of 0 to {c.crf[1]} for {name}, got {crf}: {c.crf[0]} is usual")
     settings = c.settings | (dict(crf=str(c.crf[0] if crf is None else crf)) if c.crf else {})
+    if name == 'h264' and info.width*info.height > _LARGE: settings |= dict(preset='veryfast')
     if name == 'h264' and info.fields > 1: settings |= dict(flags='+ildct+ilme')
     form, bits = _format_for(c.encoder, info)
     return Coding(name, form, replace(info.signal, bits=bits), tuple(settings.items()))

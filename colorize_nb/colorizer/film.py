@@ -186,10 +186,12 @@ class Film:
     "A film in a file."
     def __init__(self,
         path:str|Path, # of a film
+        pixels:int|None=None, # that a frame may have; None: as many as FFmpeg takes
     ):
-        self.path, self.faults = Path(path), {}
+        self.path, self.pixels, self.faults = Path(path), pixels, {}
+        self.given_up = lambda: False # asked at each frame; once it says True, no more come
         with _open(path) as container:
-            stream = _moving(container)
+            stream = self._moving(container)
             if stream is None:
                 sound_alone = any(s.type == 'audio' and s.codec_context is not None for s in container.streams)
                 why = 'holds no moving picture: give a film' if sound_alone else \
@@ -199,6 +201,17 @@ class Film:
             if first is None: raise FilmError(f"{path} holds no frame that can be read")
             self.info = _info_of(str(path), stream, first[0])
 
+    def _moving(self, container):
+        "The stream of the film, if its frames are not too large."
+        stream = _moving(container)
+        if stream is None or self.pixels is None: return stream
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width*height > self.pixels:
+            raise FilmError(f"{self.path} has frames of {width}x{height} pixels, and {self.pixels/1e6:.3g} megapixels "
+                            "are the most here: make it smaller")
+        stream.codec_context.options = dict(max_pixels=str(self.pixels)) # of frames that differ from what was said
+        return stream
+
     def frames(self,
         start:float=0, # seconds from the beginning
         stop:float|None=None, # seconds from the beginning; None: to the end
@@ -207,12 +220,13 @@ class Film:
         import av
         self.faults, info = {}, self.info
         with _open(self.path) as container:
-            stream, last = _moving(container), None
+            stream, last = self._moving(container), None
             origin, step = stream.start_time or 0, max(1, round(1/(info.rate*info.time_base)))
             first, end = (origin + round(Fraction(s)/info.time_base) if s else None for s in (start, stop))
             if start:
                 with suppress(av.error.FFmpegError): container.seek(first, stream=stream) # else all is read
             for frame, broken in _decoded(container, stream, self.faults):
+                if self.given_up(): return
                 if frame.pts is None or last is not None and frame.pts <= last:
                     frame.pts = origin if last is None else last + step
                 last = frame.pts
@@ -229,7 +243,7 @@ class Film:
         "Tell whether the film has colours already."
         seen = []
         with _open(self.path) as container:
-            stream, length = _moving(container), container.duration or 0
+            stream, length = self._moving(container), container.duration or 0
             for i in range(looks):
                 with suppress(Exception): # what cannot be reached is not looked at
                     if i: container.seek(length*i//looks + (container.start_time or 0))

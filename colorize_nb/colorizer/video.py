@@ -101,14 +101,15 @@ def _ahead(pool, f, items, n):
     while waiting: yield waiting.popleft().result()
 
 # %% ../../nbs/colorizer/17_video.ipynb #v007
-def _identity(film, colorizer, options, part, hints):
+def _identity(film, colorizer, options, part, hints, coding):
     "What parts of a film are made of, as JSON."
     files = getattr(film, 'files', [film.path])
     stats = [(f.name, s.st_size, s.st_mtime_ns) for f in files for s in [os.stat(f)]]
     digest = hashlib.sha256(json.dumps(stats).encode()).hexdigest()
     names = ('saturation', 'vivid', 'size', 'tta', 'palette', 'steady', 'codec', 'crf', 'start', 'duration',
              'compare', 'fps')
-    settings = {k: getattr(options, k) for k in names} | dict(hints=[h.to_json() for h in hints])
+    settings = {k: getattr(options, k) for k in names} | dict(hints=[h.to_json() for h in hints],
+                                                              encoder=coding.settings)
     own = dict(model=colorizer.name, model_size=colorizer.size, model_saturation=colorizer.saturation)
     return json.dumps(dict(source=str(film.path), digest=digest, part=part, versions=versions('colorize_nb', 'av'))
                       | settings | own, default=str, sort_keys=True)
@@ -209,7 +210,7 @@ def colorize_film(
     stop = None if options.duration is None else options.start + options.duration
     total = film.info.frames if stop is None else min(film.info.frames, round(options.duration*film.info.rate))
     with one_opencv_thread(), ThreadPoolExecutor(available_cores()) as pool:
-        first = _open_work(folder, _identity(film, colorizer, options, part, hints))
+        first = _open_work(folder, _identity(film, colorizer, options, part, hints, coding))
         if hints: painter.hints = _places_of(hints, painter, folder, interrupted)
         broken, frames_done = [], count(first*part + 1)
         def on_frame():

@@ -1,5 +1,8 @@
 // The page: pictures are sent, coloured previews come back, a person corrects them.
+import {backToFrame, poll, saveFilm, showFilm, watchFilm} from './films.js'
 import {text, language} from './texts.js'
+
+export {$, ask, asJson, complain, current, fetchFile, lookOf, pathOf, render, seeFrame, settled, tell}
 
 const $ = id => document.getElementById(id)
 let session = sessionStorage.getItem('colorize-nb') // of this tab: another one has another
@@ -30,6 +33,8 @@ async function ask(path, options = {}) {
 const asJson = (data, method = 'POST') =>
   ({method, headers: {'content-type': 'application/json'}, body: JSON.stringify(data)})
 const pathOf = (p, what = '') => `s/${session}/pictures/${p.id}${what}`
+const lookOf = (p, what, values = {}) => // of a film: at one of its frames
+  `${pathOf(p, what)}?${new URLSearchParams(p.film ? {...values, frame: p.frame} : values)}`
 
 async function begin() {
   session = (await (await ask('s', {method: 'POST'})).json()).session
@@ -63,7 +68,7 @@ function element(name, attributes = {}, ...parts) {
   return e
 }
 
-function prepared(row) { return {...row, past: [], future: [], version: 0, url: null} }
+function prepared(row) { return {...row, past: [], future: [], version: 0, url: null, frame: 0} }
 
 function addRow(p) {
   const image = element('img', {alt: '', loading: 'lazy'})
@@ -84,15 +89,16 @@ function showRow(p, key = null, failure = null) {
   p.item.firstChild.setAttribute('aria-current', p === current)
   p.item.firstChild.disabled = !p.id && !failure
   p.image.hidden = !p.id
-  if (p.id && !failure) p.image.src = p.url || pathOf(p, `/color?${p.version}`)
+  if (p.id && !failure) p.image.src = p.url || lookOf(p, '/color', {version: p.version})
 }
 
 function showAll() {
   const ready = pictures.filter(p => p.id)
+  const stills = ready.filter(p => !p.film) // what goes into one archive
   $('welcome').hidden = ready.length > 0 || uploading
   $('work').hidden = !current
   $('pictures-nav').hidden = !pictures.length
-  $('download-all').hidden = ready.length < 2
+  $('download-all').hidden = stills.length < 2
   $('for-all').hidden = ready.length < 2
   $('clear').hidden = !pictures.length
 }
@@ -159,26 +165,42 @@ function open(p) {
   selected = -1
   zoom = 1
   for (const o of [before, p]) if (o?.item) showRow(o)
-  const many = p.pages > 1 ? 'aboutPages' : 'about'
+  const many = p.film ? (p.film.sound ? 'aboutSound' : 'aboutFilm') : p.pages > 1 ? 'aboutPages' : 'about'
   $('name').textContent = p.name
-  $('about').textContent = [text(many, p), ...p.notes].join(' · ')
+  $('about').textContent = [text(many, p.film ? {...p, fps: +p.film.fps.toFixed(2)} : p), ...p.notes].join(' · ')
   $('force-row').hidden = !p.colored
-  $('gray').src = pathOf(p, '/gray')
+  $('gray').src = lookOf(p, '/gray')
   if (p.url) $('color').src = p.url
   else $('color').removeAttribute('src')
   $('stage').setAttribute('aria-label', text('stage', {name: p.name}))
   hideAnswers()
+  backToFrame()
+  showFilm(p)
+  if (p.film) poll(p)
   showAll()
   fit()
   showSettings()
   render()
 }
 
+function seeFrame(n) { // of the film that is open
+  const p = current
+  p.frame = clamp(n, p.film.frames - 1)
+  selected = -1
+  backToFrame()
+  showFilm(p)
+  $('gray').src = lookOf(p, '/gray')
+  showHints()
+  render()
+}
+
 function fit() { // as large as the window has room for
   if (!current || $('work').hidden) return
-  const wide = $('view').clientWidth, high = Math.max(220, window.innerHeight*(wide < 600 ? .5 : .75))
-  const k = Math.min(wide/current.width, high/current.height)
-  for (const [name, n] of [['width', current.width], ['height', current.height]]) {
+  const wide = $('view').clientWidth, part = (wide < 600 ? .5 : .75) - (current.film ? .15 : 0)
+  const high = Math.max(220, window.innerHeight*part)
+  const width = current.width*(current.film?.aspect ?? 1) // pixels of films need not be square
+  const k = Math.min(wide/width, high/current.height)
+  for (const [name, n] of [['width', width], ['height', current.height]]) {
     const pixels = Math.max(1, Math.round(n*k))
     $('frame').style[name] = `${pixels}px`
     $('stage').style[name] = `${pixels*zoom}px`
@@ -224,18 +246,18 @@ async function render() { // one preview at a time; the newest settings win
   if (busy) { again = true; return }
   busy = true
   $('stage').setAttribute('aria-busy', true)
-  const p = current
+  const p = current, frame = p.frame
   let told = false
   const slow = setTimeout(() => { told = true; tell('coloring') }, 300)
   try {
     p.side = side()
-    const reply = await ask(pathOf(p, `/color?side=${p.side}`), asJson(p.settings))
+    const reply = await ask(lookOf(p, '/color', {side: p.side}), asJson(p.settings))
     const url = URL.createObjectURL(await reply.blob())
     if (p.url) URL.revokeObjectURL(p.url)
     p.url = url
     p.version++
     p.image.src = url
-    if (p === current) $('color').src = url
+    if (p === current && frame === p.frame) $('color').src = url
     if (failing) complain()
     failing = false
   } catch (e) { if (p === current) { failing = true; complain(e.message) } }
@@ -250,9 +272,10 @@ async function render() { // one preview at a time; the newest settings win
 
 async function prepare(p) { // so that suggestions are there at once when a place is clicked
   const {name, answers} = modelOf(p)
-  if (!answers || p.prepared === name) return
-  p.prepared = name
-  try { await ask(pathOf(p, '/suggest?x=0&y=0')) } catch {} // who clicks is told
+  const wanted = `${name} ${p.frame}`
+  if (!answers || p.prepared === wanted) return
+  p.prepared = wanted
+  try { await ask(lookOf(p, '/suggest', {x: 0, y: 0})) } catch {} // who clicks is told
 }
 
 // `keep` is false while a slider or a point is dragged: the whole movement is one step to take back
@@ -261,6 +284,7 @@ function change(settings, keep = true) {
   if (!('answer' in settings)) hideAnswers() // they show the settings before
   if (p.moving === undefined) p.moving = before
   p.settings = {...p.settings, ...settings}
+  backToFrame()
   if (keep) {
     if (p.moving !== JSON.stringify(p.settings)) { p.past.push(p.moving); p.future = [] }
     p.moving = undefined
@@ -299,10 +323,12 @@ function showSettings() {
   $('size').value = s.size ?? ''
   $('undo').disabled = !p.past.length
   $('redo').disabled = !p.future.length
-  $('answers-row').hidden = !m.answers || p.colored && !s.force
+  $('answers-row').hidden = !m.answers || p.film || p.colored && !s.force
+  $('steady').value = s.steady ?? .9
+  $('steady-value').textContent = (s.steady ?? .9).toFixed(2)
   for (const b of $('answers').children) b.setAttribute('aria-pressed', b.dataset.answer === String(s.answer))
   $('save-points').hidden = !s.hints.length
-  $('hint-help').textContent = text(m.hints ? 'hintsOn' : 'hintsOff', {model: m.name})
+  $('hint-help').textContent = text(!m.hints ? 'hintsOff' : p.film ? 'hintsFilm' : 'hintsOn', {model: m.name})
   showHints()
 }
 
@@ -362,6 +388,7 @@ function showHints() {
     b.style.left = `${(h.x + .5)/p.width*100}%`
     b.style.top = `${(h.y + .5)/p.height*100}%`
     b.style.backgroundColor = hex(h.rgb)
+    b.hidden = Boolean(p.film) && h.frame !== p.frame
     b.setAttribute('aria-pressed', i === selected)
     b.setAttribute('aria-label', text('hint', {color: hex(h.rgb), x: h.x, y: h.y}))
     if (!old[i]) $('hints').append(b)
@@ -416,15 +443,15 @@ function newHint(i) {
 
 async function addHint(share, byKeyboard) {
   if (!takesHints()) { complain(text('hintsOff', {model: modelOf(current).name})); return }
-  const p = current, place = placeOf(share)
+  const p = current, place = placeOf(share), frame = p.frame
   let colors = []
-  try { colors = await (await ask(pathOf(p, `/suggest?x=${place.x}&y=${place.y}`))).json() }
+  try { colors = await (await ask(lookOf(p, '/suggest', place))).json() }
   catch (e) { return complain(e.message) }
-  if (p !== current) return
+  if (p !== current || frame !== p.frame) return
   const rgb = colors.length ? colors[0].rgb : colorAt(share)
   selected = p.settings.hints.length
   const radius = Math.max(2, Math.round(Math.max(p.width, p.height)/100)) // a few pixels where the network looks
-  change({hints: [...p.settings.hints, {...place, radius, rgb}]})
+  change({hints: [...p.settings.hints, {...place, radius, rgb, ...(p.film ? {frame} : {})}]})
   showSwatches(colors)
   if (byKeyboard) ($('swatches').firstChild || $('own')).focus()
   else $('hints').children[selected]?.focus({preventScroll: true})
@@ -443,7 +470,7 @@ async function select(i, byKeyboard) {
   showHints()
   if (selected < 0) return
   const p = current, h = p.settings.hints[i]
-  try { showSwatches(await (await ask(pathOf(p, `/suggest?x=${h.x}&y=${h.y}`))).json()) }
+  try { showSwatches(await (await ask(lookOf(p, '/suggest', {x: h.x, y: h.y}))).json()) }
   catch (e) { complain(e.message) }
   if (byKeyboard) ($('swatches').firstChild || $('own')).focus()
 }
@@ -463,7 +490,8 @@ function setColor(rgb, keep = true) { if (selected >= 0) change({hints: withHint
 function removeHint(i) {
   selected = -1
   change({hints: current.settings.hints.filter((_, j) => j !== i)})
-  ;($('hints').children[Math.min(i, $('hints').children.length - 1)] || $('stage')).focus({preventScroll: true})
+  const left = [...$('hints').children].filter(b => !b.hidden)
+  ;(left[Math.min(i, left.length - 1)] || $('stage')).focus({preventScroll: true})
 }
 
 function closePoint() {
@@ -565,6 +593,7 @@ function fetchFile(path, name = '') {
 async function settled() { while (busy || again) await new Promise(r => setTimeout(r, 20)) }
 
 async function download(what = '') {
+  if (current.film) return saveFilm(current)
   const p = current, path = pathOf(p, '/file' + what)
   for (const id of ['download', 'layers']) $(id).disabled = true
   tell('making')
@@ -579,7 +608,7 @@ async function download(what = '') {
 }
 
 async function downloadAll() {
-  const ready = pictures.filter(p => p.id)
+  const ready = pictures.filter(p => p.id && !p.film)
   $('download-all').disabled = true
   complain()
   await settled()
@@ -596,7 +625,7 @@ async function downloadAll() {
 async function forAll() {
   const {model, vivid, saturation, size, answer} = current.settings
   for (const p of pictures.filter(o => o.id && o !== current)) {
-    try { await changeOther(p, {model, vivid, saturation, size, answer}) }
+    try { await changeOther(p, {model, vivid, saturation, size, ...(p.film ? {} : {answer})}) }
     catch (e) { showRow(p, null, e.message) }
   }
   tell('forAllDone')
@@ -606,7 +635,7 @@ async function changeOther(p, settings) { // of a picture that is not open
   const before = p.settings
   p.settings = {...p.settings, ...settings}
   try {
-    const reply = await ask(pathOf(p, '/color'), asJson(p.settings))
+    const reply = await ask(lookOf(p, '/color'), asJson(p.settings))
     if (p.url) URL.revokeObjectURL(p.url)
     p.url = URL.createObjectURL(await reply.blob())
   } catch (e) {
@@ -621,9 +650,12 @@ async function changeOther(p, settings) { // of a picture that is not open
 // ---------------------------------------------------------------- points as a file, as the command takes them
 
 function savePoints() {
-  const {name, width, height, settings} = current
-  const hints = settings.hints.map(({x, y, radius, rgb}) => ({x, y, radius, rgb}))
-  const file = new Blob([JSON.stringify({format: 1, size: [width, height], hints}) + '\n'], {type: 'application/json'})
+  const {name, width, height, settings, film} = current, size = [width, height]
+  const points = settings.hints.map(({x, y, radius, rgb}) => ({x, y, radius, rgb}))
+  const numbers = [...new Set(settings.hints.map(h => h.frame))].sort((a, b) => a - b)
+  const of = frame => ({format: 1, size, frame, hints: points.filter((_, i) => settings.hints[i].frame === frame)})
+  const data = film ? numbers.map(of) : {format: 1, size, hints: points}
+  const file = new Blob([JSON.stringify(data) + '\n'], {type: 'application/json'})
   const url = URL.createObjectURL(file)
   fetchFile(url, name.replace(/\.[^.]*$/, '') + '.hints.json')
   setTimeout(() => URL.revokeObjectURL(url), 60000)
@@ -636,10 +668,14 @@ async function loadPoints(file) {
   try {
     let data = null
     try { data = JSON.parse(await file.text()) } catch {} // refused below
-    if (!Array.isArray(data?.hints) || data.format !== 1) throw new Error(text('pointsUnread'))
-    if (`${data.size}` !== `${[p.width, p.height]}`) throw new Error(text('pointsSize', {name: p.name}))
+    const parts = p.film && Array.isArray(data) ? data : [data] // of a film: one for each frame with points
+    const hints = parts.flatMap(part => {
+      if (!Array.isArray(part?.hints) || part.format !== 1) throw new Error(text('pointsUnread'))
+      if (`${part.size}` !== `${[p.width, p.height]}`) throw new Error(text('pointsSize', {name: p.name}))
+      return part.hints.map(h => ({radius: 4, ...h, ...(p.film ? {frame: part.frame ?? 0} : {})}))
+    })
     await settled()
-    await changeOther(p, {hints: data.hints.map(h => ({radius: 4, ...h}))})
+    await changeOther(p, {hints})
     if (p === current) open(p)
     tell('pointsLoaded', {n: p.settings.hints.length, name: p.name})
   } catch (e) { complain(text('failed', {name: file.name, error: e.message})) }
@@ -663,6 +699,7 @@ function watchControls() {
   }
   live('vivid', () => ({vivid: +$('vivid').value}))
   live('saturation', () => ({saturation: +$('saturation').value}))
+  live('steady', () => ({steady: +$('steady').value}))
   $('size').addEventListener('change', () => change({size: $('size').value ? +$('size').value : null}))
   $('force').addEventListener('change', () => change({force: $('force').checked}))
   $('model').addEventListener('change', () => {
@@ -677,7 +714,8 @@ function watchControls() {
     download: () => download(), layers: () => download('?format=ora'), showAnswers,
     reset: () => {
       selected = -1
-      change({vivid: null, saturation: null, size: null, answer: null, hints: []})
+      change({vivid: null, saturation: null, size: null, answer: null, hints: [],
+              ...(current.film ? {steady: null} : {})})
       hideAnswers()
     },
     removePoint: () => removeHint(selected), savePoints,
@@ -763,6 +801,7 @@ async function start() {
   for (const e of document.querySelectorAll('[data-text]')) e.textContent = text(e.dataset.text)
   watchStage()
   watchControls()
+  watchFilm()
   watchPage()
   setSlider(0)
   try {
