@@ -577,6 +577,28 @@ def test_profile_of_gray(name):
     p = open_picture(GRAY_FILES[name])
     assert np.abs(p.lightness() - rgb2lab(np.dstack([encoded(GRAYS/255)]*3))[..., 0]).max() < .1
 
+def test_a_profile_without_white():
+    "Two of its primaries are black, as in a JPEG 2000 of Exiv2's tests: the values are taken as they are, and that is said"
+    icc = linear_profile(b'RGB ')
+    for tag in b'rXYZ', b'gXYZ':
+        entry = icc.index(tag)
+        at = int.from_bytes(icc[entry + 4:entry + 8], 'big')
+        icc = icc[:at + 8] + bytes(12) + icc[at + 20:]
+    for im in Image.fromarray(HUES), Image.fromarray(GRAYS), Image.fromarray(GRAYS.astype(np.uint16)*257):
+        p, plain = (open_picture(saved(im, 'PNG', **kw), 'x') for kw in (dict(icc_profile=icc), {}))
+        assert np.array_equal(p.gray, plain.gray)
+        assert any('profile that cannot be used (its primaries together are not white)' in o for o in p.notes)
+
+@pytest.mark.parametrize('gamma', [.4545, 2.2])
+def test_gamma_of_a_bitmap(gamma):
+    "ImageMagick and bmpsuite write .4545, others 2.2: the values are sRGB's, or nearly, either way"
+    ends = [round(v*2**30) for xy in ((.64, .33), (.3, .6), (.15, .06)) for v in (*xy, 1 - sum(xy))]
+    head = struct.pack('<IiiHHI20x4I', 108, 8, 1, 1, 24, 0, 0, 0, 0, 0) + bytes(4)
+    head += struct.pack('<9i3I', *ends, *[round(gamma*65536)]*3)
+    pixels = np.repeat(np.arange(20, 180, 20, dtype=np.uint8), 3)
+    data = b'BM' + struct.pack('<I4xI', 14 + 108 + 24, 14 + 108) + head + pixels.tobytes()
+    assert np.array_equal(open_picture(data, 'x').plane(), pixels[None, ::3])
+
 @pytest.mark.parametrize('bpp', [8, 16])
 @pytest.mark.parametrize('planes', [1, 3])
 def test_sgi(bpp, planes):
