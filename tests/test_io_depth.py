@@ -89,7 +89,7 @@ def make(planes, bits, kind, photometric, order='<', big=False, extra=(), planar
     entries |= {322: (4, [seg_w]), 323: (4, [seg_h]), 324: (4, places), 325: (4, list(map(len, parts)))} if tiled else {
         273: (4, places), 278: (4, [seg_h]), 279: (4, list(map(len, parts)))}
     entries |= dict(tags)
-    codes, room, table = {2: 's', 3: 'H', 4: 'I', 5: 'I', 7: 's'}, 8 if big else 4, b''
+    codes, room, table = {2: 's', 3: 'H', 4: 'I', 5: 'I', 7: 's', 11: 'f', 12: 'd'}, 8 if big else 4, b''
     for tag, (type, values) in sorted(entries.items()):
         n = len(values)
         value = values if isinstance(values, bytes) else struct.pack(f'{order}{n}{codes[type]}', *values)
@@ -297,6 +297,107 @@ def test_unknown_white(top):
     planes = [np.where(UP > .9, top, UP)]
     with pytest.raises(PictureError, match='scale them to'): open_picture(make(planes, 32, 'f', 1))
 
+@pytest.mark.parametrize('channels', [1, 3])
+@pytest.mark.parametrize('kind', [11, 12], ids=['float', 'double'])
+def test_range_that_a_file_states(kind, channels):
+    "SMinSampleValue and SMaxSampleValue (TIFF 6.0, section 19), one of each channel"
+    planes = [200 + 3800*o for o in SHARES[:channels]]
+    def tag(v): return kind, [v]*channels
+    def data(low, high): return make(planes, 32, 'f', 1 if channels == 1 else 2, tags={340: tag(low), 341: tag(high)})
+    p = open_picture(data(200, 4000), 'x')
+    want = rgb2lab(np.stack(SHARES if channels == 3 else [UP]*3, -1))[..., 0]
+    assert np.abs(p.lightness() - want).max() < .02
+    assert p.notes == ('x states its range: 200 is black, 4000 is white',)
+    for low, high in [(0, 1), (-3.4e38, 3.4e38), (4000, 200), (0, float('nan')), (0, 1e5)]: # said, but not of these
+        with pytest.raises(PictureError, match='scale them to'): open_picture(data(low, high), 'x')
+
+# ---------- luma and colour differences
+
+def ycbcr(planes, across, down, planar=False, segment=None, tiled=False, packed=False, order='<', big=False, tags=()):
+    "A TIFF of Y (h,w), Cb and Cr (h/down,w/across): in units, or plane after plane (TIFF 6.0, section 21)"
+    y, h, w = planes[0], *planes[0].shape
+    w2, h2 = -(-w//across), -(-h//down)
+    full = {256: (4, [w]), 257: (4, [h]), 258: (3, [8]*3), 277: (3, [3]), 284: (3, [2 if planar else 1]),
+        339: (3, [1]*3), 530: (3, [across, down])}
+    if planar: # three pictures of one strip each, whose data are put behind one another
+        parts = [zlib.compress(o.tobytes()) if packed else o.tobytes() for o in planes]
+        places = [8 + sum(map(len, parts[:i])) for i in range(3)]
+        return make([np.frombuffer(b''.join(parts), np.uint8)[None]], 8, 'u', 6, order, tags=full | {
+            259: (3, [8 if packed else 1]), 273: (4, places), 278: (4, [h]), 279: (4, list(map(len, parts)))})
+    padded = np.pad(y, [(0, h2*down - h), (0, w2*across - w)], mode='edge')
+    units = [padded[i::down, j::across] for i in range(down) for j in range(across)] + list(planes[1:])
+    seg_w, seg_h = segment or (w, h)
+    full |= {322: (4, [seg_w]), 323: (4, [seg_h])} if tiled else {278: (4, [seg_h])}
+    return make(units, 8, 'u', 6, order, big, segment=(-(-seg_w//across), -(-seg_h//down)), tiled=tiled, packed=packed,
+        tags=full | dict(tags))
+
+def fraction(*v): return 5, [o for x in v for o in (round(x*10_000), 10_000)]
+
+CODINGS = dict(silent=((.299, .587, .114), (0, 255, 128, 255, 128, 255), {}),
+    video=((.299, .587, .114), (16, 235, 128, 240, 128, 240), {532: fraction(16, 235, 128, 240, 128, 240)}),
+    whole=((.299, .587, .114), (16, 235, 128, 240, 128, 240), {532: (4, [16, 235, 128, 240, 128, 240])}),
+    rec709=((.2126, .7152, .0722), (0, 255, 128, 255, 128, 255), {529: fraction(.2126, .7152, .0722)}))
+
+def coded(size, across, down, seed=0):
+    "Planes of soft noise"
+    w, h = size
+    rng = np.random.default_rng(seed)
+    y = rng.integers(40, 200, (h, w), dtype=np.uint8)
+    return y, *rng.integers(100, 157, (2, -(-h//down), -(-w//across)), dtype=np.uint8)
+
+def red_green_blue(planes, across, down, luma, reference):
+    "The formulas of TIFF 6.0, section 21, where a colour difference stands for all of its pixels"
+    h, w = planes[0].shape
+    wide = [planes[0]] + [np.repeat(np.repeat(o, down, 0), across, 1)[:h, :w] for o in planes[1:]]
+    y, cb, cr = ((o.astype(float) - reference[2*i])*(127 if i else 255)/(reference[2*i + 1] - reference[2*i])
+        for i, o in enumerate(wide))
+    r, b = cr*(2 - 2*luma[0]) + y, cb*(2 - 2*luma[2]) + y
+    return np.clip(np.stack([r, (y - luma[2]*b - luma[0]*r)/luma[1], b], -1), 0, 255)
+
+SHARED = [(1, 1), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4), (1, 2)]
+
+@pytest.mark.parametrize('coding', CODINGS)
+@pytest.mark.parametrize('across, down', SHARED)
+def test_ycbcr(across, down, coding):
+    "What is not compressed: in strips and tiles, both orders, classic and big, and plane after plane"
+    luma, reference, tags = CODINGS[coding]
+    planes = coded((W, H), across, down)
+    want = red_green_blue(planes, across, down, luma, reference)
+    for kw in [{}, dict(segment=(W, 8)), dict(segment=(16, 16), tiled=True), dict(order='>'), dict(big=True)]:
+        data = ycbcr(planes, across, down, tags=tags, **kw)
+        p = open_picture(data, 'x')
+        assert np.abs(np.asarray(read_colours(data, p), float) - want).max() <= .51, kw
+        assert np.abs(p.lightness() - rgb2lab(want/255)[..., 0]).max() < .7 and p.notes == () and p.bits == 8
+        assert np.array_equal(read_whole(data), np.asarray(read_colours(data, p))) # as training reads it
+
+@pytest.mark.parametrize('across, down', [o for o in SHARED if o != (4, 4)]) # libtiff 4.7 loses the last rows there
+def test_ycbcr_as_libtiff_has_it(across, down):
+    "Deflated, libtiff converts it for Pillow; it rounds to whole values more than once"
+    for size in (W, H), (32, 32):
+        for coding in 'silent', 'video', 'rec709':
+            planes, tags = coded(size, across, down, 1), CODINGS[coding][2]
+            packed, plain = (ycbcr(planes, across, down, tags=tags, packed=o) for o in (True, False))
+            other = np.asarray(Image.open(BytesIO(packed)).convert('RGB'), float)
+            for data in packed, plain:
+                got = np.asarray(read_colours(data, open_picture(data, 'x')), float)
+                assert np.abs(got - other).max() <= (3 if coding == 'video' else 1), (size, coding)
+
+@pytest.mark.parametrize('packed', [False, True])
+@pytest.mark.parametrize('across, down', SHARED)
+def test_ycbcr_plane_after_plane(across, down, packed):
+    planes = coded((W, H), across, down, 2)
+    data = ycbcr(planes, across, down, planar=True, packed=packed)
+    got = np.asarray(read_colours(data, open_picture(data, 'x')), float)
+    luma, reference, _ = CODINGS['silent']
+    assert np.abs(got - red_green_blue(planes, across, down, luma, reference)).max() <= (1 if packed else .51)
+
+@pytest.mark.parametrize('tags', [{530: (3, [3, 1])}, {530: (3, [0, 0])}, {529: fraction(1, 1, 1)},
+    {529: (5, [1, 0, 1, 0, 1, 0])}, {532: fraction(0, 0, 0, 0, 0, 0)}, {532: (3, [0, 255])}, {278: (4, [7])}])
+def test_ycbcr_that_cannot_be(tags):
+    data = ycbcr(coded((W, H), 2, 2), 2, 2, tags=tags)
+    with pytest.raises(PictureError, match='YCbCr channels with 8 bits, not compressed, which is not read: convert it'):
+        open_picture(data, 'x')
+
 @pytest.mark.parametrize('kind', 'up')
 def test_sixteen_bits_in_thirty_two(kind):
     "Pillow's and NumPy's users store such: by the standard all of it is black, which nobody means"
@@ -475,6 +576,28 @@ GRAY_FILES = gray_files()
 def test_profile_of_gray(name):
     p = open_picture(GRAY_FILES[name])
     assert np.abs(p.lightness() - rgb2lab(np.dstack([encoded(GRAYS/255)]*3))[..., 0]).max() < .1
+
+def test_a_profile_without_white():
+    "Two of its primaries are black, as in a JPEG 2000 of Exiv2's tests: the values are taken as they are, and that is said"
+    icc = linear_profile(b'RGB ')
+    for tag in b'rXYZ', b'gXYZ':
+        entry = icc.index(tag)
+        at = int.from_bytes(icc[entry + 4:entry + 8], 'big')
+        icc = icc[:at + 8] + bytes(12) + icc[at + 20:]
+    for im in Image.fromarray(HUES), Image.fromarray(GRAYS), Image.fromarray(GRAYS.astype(np.uint16)*257):
+        p, plain = (open_picture(saved(im, 'PNG', **kw), 'x') for kw in (dict(icc_profile=icc), {}))
+        assert np.array_equal(p.gray, plain.gray)
+        assert any('profile that cannot be used (its primaries together are not white)' in o for o in p.notes)
+
+@pytest.mark.parametrize('gamma', [.4545, 2.2])
+def test_gamma_of_a_bitmap(gamma):
+    "ImageMagick and bmpsuite write .4545, others 2.2: the values are sRGB's, or nearly, either way"
+    ends = [round(v*2**30) for xy in ((.64, .33), (.3, .6), (.15, .06)) for v in (*xy, 1 - sum(xy))]
+    head = struct.pack('<IiiHHI20x4I', 108, 8, 1, 1, 24, 0, 0, 0, 0, 0) + bytes(4)
+    head += struct.pack('<9i3I', *ends, *[round(gamma*65536)]*3)
+    pixels = np.repeat(np.arange(20, 180, 20, dtype=np.uint8), 3)
+    data = b'BM' + struct.pack('<I4xI', 14 + 108 + 24, 14 + 108) + head + pixels.tobytes()
+    assert np.array_equal(open_picture(data, 'x').plane(), pixels[None, ::3])
 
 @pytest.mark.parametrize('bpp', [8, 16])
 @pytest.mark.parametrize('planes', [1, 3])

@@ -112,6 +112,7 @@ _TABLES = b'A2B0', b'A2B1', b'A2B2', b'D2B0', b'D2B1', b'D2B2' # tags of convers
 def _matrix(tags):
     "Light of the profile's primaries to light of sRGB's: (3,3)."
     xyz = np.array([np.frombuffer(tags[k][8:20].ljust(12, b'\0'), '>i4')/65536 for k in _COLORANTS]).T
+    if not .5 < xyz[1].sum() < 1.5: raise ValueError('its primaries together are not white')
     return np.linalg.inv(np.array(_SRGB_XYZ).T) @ xyz
 
 def _is_matrix(icc, tags):
@@ -135,6 +136,7 @@ def _transform(icc, mode):
     if len(icc) < 128 or icc[36:40] != b'acsp': raise ValueError('it is none')
     if icc[16:20] != spaces[mode]:
         raise ValueError(f"it is made for {icc[16:20].decode('latin-1').strip()}, the picture is {mode}")
+    if mode == 'RGB' and _is_matrix(icc, tags := _tags(icc)): _matrix(tags) # littleCMS takes any primaries
     profile = ImageCms.ImageCmsProfile(BytesIO(icc))
     intent = int.from_bytes(icc[66:68], 'big') # the upper half means nothing, and in some profiles is not zero
     transform = ImageCms.buildTransform(profile, ImageCms.createProfile('sRGB'), mode, 'RGB',

@@ -64,7 +64,8 @@ def _bmp_profile(f):
     sums = [sum(ends[i:i + 3]) for i in (0, 3, 6)]
     if space != bytes(4) or min(gammas) < 1 or min(sums) < 1: return None, ''
     xy = [ends[3*i + k]/sums[i] for i in range(3) for k in (0, 1)]
-    return stated_profile(3*65536/sum(gammas), (.3127, .329, *xy)), '' # the white is D65
+    gamma = sum(gammas)/3/65536
+    return stated_profile(min(gamma, 1/gamma), (.3127, .329, *xy)), '' # the white is D65
 
 def _gif_profile(f):
     "(profile, message) of a GIF: a block before the first image."

@@ -12,7 +12,7 @@ __all__ = ['open_source', 'is_tiff', 'tiff_tables', 'TiffLayout', 'read_layout',
 # %% ../../nbs/io/07_tiff.ipynb #t003
 import logging, math, threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import TiffImagePlugin
 
+from ..color.ycbcr import YCbCrCoding, split_units, ycbcr2rgb
 from .exif import ExifTag, first_number, pack_slots, pack_table, read_slots, read_tags, tiff_header
 from .image import LIMITS, PictureError, nearest8, refuse_bomb, refuse_memory, row_strips
 
@@ -48,8 +49,7 @@ def is_tiff(
 
 def _subfile_type(slots, order):
     "NewSubfileType of a table, 0 if it states none."
-    kinds = [first_number(ExifTag(k, n, v), order) for t, k, n, v in slots if t == 254]
-    return kinds[0] if kinds else 0
+    return next((first_number(ExifTag(k, n, v), order) for t, k, n, v in slots if t == 254), 0)
 
 def tiff_tables(
     f, # binary file: a TIFF
@@ -70,12 +70,13 @@ def tiff_tables(
 # %% ../../nbs/io/07_tiff.ipynb #t009
 _WHOLE = {1: 'u1', 3: 'u2', 4: 'u4', 6: 'i1', 8: 'i2', 9: 'i4', 13: 'u4', 16: 'u8', 17: 'i8', 18: 'u8'} # types
 _WANTED = {254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 282, 283, 284, 296, 317, 320, 322, 323, 324, 325,
-    338, 339, 34675}
+    338, 339, 340, 341, 529, 530, 532, 34675}
 _NAMES = {0: 'gray', 1: 'gray', 2: 'RGB', 3: 'palette', 4: 'mask', 5: 'CMYK', 6: 'YCbCr', 8: 'CIE Lab', 9: 'ICC Lab',
     10: 'ITU Lab', 32803: 'colour filter array', 32844: 'LogL', 32845: 'LogLuv', 34892: 'linear raw'}
 _RAW = 32803, 34892 # these two
 _COLOURS = {2: 3, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3, 32845: 3, 34892: 3} # channels; 1 for others
 _UNPACKED = {1: 'nothing', 5: 'LZW', 8: 'deflate', 32946: 'deflate', 32773: 'PackBits', 34925: 'LZMA', 50000: 'ZSTD'}
+_BY_NOBODY = 9, 10, 32766, 32809, 34661, 34676, 34677 # of the rest: imagecodecs has not got them
 _PREDICTED = 5, 8, 32946, 34925, 50000 # with others libtiff ignores the tag
 _PACKED = _UNPACKED | { # tag 259, by libtiff's list
     2: 'CCITT', 3: 'CCITT', 4: 'CCITT', 6: 'old JPEG', 7: 'JPEG', 9: 'JBIG', 10: 'JBIG', 22610: 'JPEG XR',
@@ -107,6 +108,9 @@ class TiffLayout:
     dpi:tuple|None # (x, y)
     plain:bool # Pillow reads it as it is meant, or nobody does here
     reduced:bool # a smaller copy or a mask, no picture of its own?
+    coding:YCbCrCoding|None=None # of luma and colour differences
+    subsampling:tuple=(1, 1) # pixels across and down that share a colour difference
+    stated:tuple|None=None # (smallest, largest) value of the samples, as the file says
 
     @property
     def colours(self)->int: # 1, 3 or 4
@@ -127,6 +131,14 @@ def _numbers(tags, t, order, default=()):
     if t not in tags or tags[t].type not in _WHOLE: return default
     return tuple(np.frombuffer(tags[t].data, order + _WHOLE[tags[t].type]).tolist()) or default
 
+def _reals(tags, t, order, default=()):
+    "Numbers of a tag, whole or not; a fraction over nothing is no number."
+    o = tags.get(t)
+    if o and o.type in (11, 12): return tuple(np.frombuffer(o.data, f'{order}f{4*o.type - 40}').tolist())
+    if not o or o.type not in (5, 10): return _numbers(tags, t, order, default)
+    pairs = np.frombuffer(o.data, order + ('u4' if o.type == 5 else 'i4')).reshape(-1, 2).astype(float)
+    with np.errstate(all='ignore'): return tuple((pairs[:, 0]/pairs[:, 1]).tolist())
+
 def _dpi(tags, order):
     "(x, y) pixels per inch, or None."
     unit = _numbers(tags, 296, order, (2,))[0]
@@ -136,6 +148,7 @@ def _dpi(tags, order):
 
 def _is_plain(l, tags):
     "Whether Pillow reads a page as it is meant."
+    if l.coding and l.compression == 1: return False # Pillow takes units of shared colour differences for pixels
     if l.photometric > 3 or l.compression not in _UNPACKED: return True
     usual = set(l.bits) == {8} or set(l.bits) == {1} and l.photometric < 2 or len(set(l.bits)) == 1 and (
         l.photometric == 3 and l.bits[0] in (1, 2, 4))
@@ -169,21 +182,22 @@ def read_layout(
         one(284, 1) == 2 and n > 1, packing, one(317, 1) if packing in _PREDICTED else 1, one(266, 1), segment, tiled,
         all_of(places), all_of(lengths), all_of(320),
         tags[34675].data if 34675 in tags else None, _dpi(tags, order), True, bool(one(254, 0) & 5))
-    res.kind = res.kind or ''
+    if photometric == 6: res.coding, res.subsampling = YCbCrCoding(*(
+        _reals(tags, t, order, o) for t, o in zip((529, 532), YCbCrCoding()))), (all_of(530, (2, 2))*2)[:2]
+    least, most = (_reals(tags, t, order) for t in (340, 341))
+    res.stated = (min(least), max(most)) if least and most else None
     res.plain = _is_plain(res, tags)
     return res
 
 # %% ../../nbs/io/07_tiff.ipynb #t0i2
-_SUB_IFDS = 330
-
 def inner_tables(
     f, # binary file: a TIFF
     at:int, # where a page's table begins
 )->list: # as from `tiff_tables`; 99 at most, without those that are broken
     "Find the tables within a page's (SubIFDs)."
     order, big, _ = tiff_header(f)
-    skip, res = {s[0] for s in read_slots(f, at, order, big)[0]} - {_SUB_IFDS}, []
-    for place in _numbers(read_tags(f, at, order, big, skip, inner=()), _SUB_IFDS, order)[:99]:
+    skip, res = {s[0] for s in read_slots(f, at, order, big)[0]} - {330}, []
+    for place in _numbers(read_tags(f, at, order, big, skip, inner=()), 330, order)[:99]:
         try: res.append((place, _subfile_type(read_slots(f, place, order, big)[0], order)))
         except ValueError: continue
     return res
@@ -372,6 +386,32 @@ def _decode(f, l):
             at += s.rows
     return out
 
+# %% ../../nbs/io/07_tiff.ipynb #t0y2
+def _odd_coding(l):
+    "Whether luma and colour differences are stored in a way that the standard does not define."
+    (across, down), (w, h) = l.subsampling, l.segment
+    if not l.coding.is_sound or set(l.bits) != {8} or l.kind != 'u' or {across, down} - {1, 2, 4}: return True
+    apart = w%across and l.tiled or h%down and h < l.height
+    return bool(across*down > 1 and (apart or l.predictor > 1 and not l.planar or len(l.bits) > 3))
+
+def _ycbcr_planes(f, l):
+    "Luma (h,w), both colour differences as they are stored, and extra channels."
+    (across, down), n = l.subsampling, len(l.offsets)//3
+    if across == down == 1: return np.moveaxis(_decode(f, l), -1, 0)
+    def smaller(x, y, **kw): # the page as if x times y pixels were one
+        width, height, w, h = (math.ceil(o/k) for o, k in zip((l.width, l.height, *l.segment), (x, y)*2))
+        return replace(l, width=width, height=height, segment=(w, h), planar=False, **kw)
+    if l.planar: return [_decode(f, smaller(*(l.subsampling if i else (1, 1)), bits=(8,),
+        offsets=l.offsets[i*n:i*n + n], sizes=l.sizes[i*n:i*n + n]))[..., 0] for i in range(3)]
+    units = smaller(across, down, bits=(8,)*(across*down + 2))
+    return split_units(_decode(f, units), l.subsampling, (l.width, l.height))
+
+def _decode_ycbcr(f, l):
+    "(h,w,c) uint8: red, green and blue of luma and colour differences, and extra channels."
+    planes = _ycbcr_planes(f, l)
+    rgb = ycbcr2rgb(*planes[:3], l.coding, l.subsampling)
+    return np.dstack([rgb, *planes[3:]]) if len(planes) > 3 else rgb
+
 # %% ../../nbs/io/07_tiff.ipynb #t022
 _OVERSHOOT = .1 # of a float's range, that is clipped: sharpening and resampling make it; ours
 
@@ -381,20 +421,30 @@ def _white(top, low):
     return next((w for w, least in ((1, 0), (255, 32), (65535, 16384)) if least < top <= w*(1 + _OVERSHOOT)), None
         ) if top > 0 else 1
 
+def _fills(stated, top, low):
+    "Whether floats from `low` to `top` are what a stated range is of: neither far outside nor nearly all the same."
+    if not stated or not np.isfinite([*stated, top, low]).all() or not stated[0] < stated[1]: return False
+    low, top = ((o - stated[0])/(stated[1] - stated[0]) for o in (low, top))
+    return -_OVERSHOOT <= low < top - 1/8 and top <= 1 + _OVERSHOOT
+
 def scale_floats(
     a:np.ndarray, # (h,w) or (h,w,c) floats
     name:str, # what to call it in a message
+    stated:tuple|None=None, # (smallest, largest) value by the file, asked where the values do not tell
 )->tuple: # (uint16 of the same shape, message or '')
-    "Bring floats to 16 bits: white is 1, or 255 or 65535 where they come near it."
+    "Bring floats to 16 bits: white is 1, or 255 or 65535 where they come near it, or what the file says."
     top, low = float(a.max()), float(a.min())
-    white = _white(top, low)
+    black, white, how = 0, _white(top, low), ''
+    if white is None and _fills(stated, top, low):
+        (black, white), how = stated, f"{name} states its range: {stated[0]:.6g} is black, {stated[1]:.6g} is white"
     if white is None: raise PictureError(
         f"{name} holds floating-point values from {low:.4g} to {top:.4g}, whose white is unknown: scale them to [0,1]")
-    out = np.empty(a.shape, np.uint16)
+    out, step = np.empty(a.shape, np.uint16), (white - black)/65535
     for t, b in row_strips((a[0].size, len(a))):
-        out[t:b] = np.round(a[t:b].clip(0, white)*np.float32(65535/white))
-    outside = low < -white/65535 or top > white*(1 + 1/65535) # by more than a step
-    return out, f"{name} has values outside [0,{white}] ({low:.4g} to {top:.4g}), which are clipped" if outside else ''
+        out[t:b] = np.round((a[t:b].clip(black, white) - np.float32(black))*np.float32(1/step))
+    outside = low < black - step or top > white + step
+    return out, (f"{name} has values outside [{black:.6g},{white:.6g}] ({low:.4g} to {top:.4g}), which are clipped"
+        if outside else how)
 
 _LEAST = 2**-12 # of white: where nothing is lighter, a program has put numbers of 16 bits into wider ones
 
@@ -457,15 +507,15 @@ def _planes(a, l, name):
     "The channels that are kept, each scaled: (list of (h,w) colours, alpha or None, notes)."
     notes, alpha = [], next((l.colours + i for i, e in enumerate(l.extra) if e in (1, 2)), None)
     def scaled(i):
-        plane, note = scale_floats(a[..., i], name) if l.kind == 'f' else scale_whole(a[..., i], l.bits[i], name)
+        plane, note = scale_floats(a[..., i], name, l.stated) if l.kind == 'f' else scale_whole(a[..., i], l.bits[i], name)
         if note and note not in notes: notes.append(note)
         return plane
     n = l.colours
     if l.photometric == 3: colours = [_looked_up(a[..., 0], l.palette)]
     elif l.kind == 'u': colours = [scaled(i) for i in range(n)]
     else: # one white for all
-        done, note = scale_floats(a[..., :n], name) if l.kind == 'f' else scale_whole(a[..., :n].reshape(len(a), -1),
-            l.bits[0], name)
+        done, note = scale_floats(a[..., :n], name, l.stated) if l.kind == 'f' else scale_whole(
+            a[..., :n].reshape(len(a), -1), l.bits[0], name)
         notes += [note] if note else []
         colours = [done.reshape(*a.shape[:2], n)]
     return colours, None if alpha is None else scaled(alpha), notes
@@ -495,25 +545,27 @@ def decoding_memory(
     kept = l.colours + (any(e in (1, 2) for e in l.extra))
     deep = 1 if max(l.bits) <= 8 else 2
     segment = 2*l.segment[1]*max(_row_bytes(l)) if l.compression != 1 else 0
-    return l.width*l.height*(len(l.bits)*_container(l).itemsize + kept*deep) + segment + 8*_AT_ONCE
+    each = len(l.bits)*_container(l).itemsize + kept*deep + bool(l.coding) # luma is sorted out of units
+    return l.width*l.height*each + segment + 8*_AT_ONCE
 
 def read_samples(
     source:str|Path|bytes, # path, or a file's bytes
     l:TiffLayout, # of the page
     name:str, # what to call it in a message
 )->TiffSamples: # gray or RGB, alpha, messages
-    "Read a page of gray, RGB or palette, of whatever depth; raise if its kind or its size is too much."
+    "Read a page of gray, RGB, palette or YCbCr, of whatever depth; raise if its kind or its size is too much."
     refuse_bomb(l.width*l.height)
     if l.photometric in _RAW:
         raise UnreadTiff(f"{name} is a {l}, as a camera's raw file holds it: develop it, and save it as TIFF or JPEG")
-    unknown = l.photometric > 3 or l.compression not in _PACKED
-    if unknown or len(l.bits) < l.colours or _unreadable(l): raise UnreadTiff(
+    coded = l.coding and l.compression in _UNPACKED # Pillow has JPEG
+    unknown = l.photometric > 3 and not coded or l.compression not in _PACKED
+    if unknown or l.compression in _BY_NOBODY or coded and _odd_coding(l) or len(l.bits) < l.colours or _unreadable(l): raise UnreadTiff(
         f"{name} is a {l}, which is not read: convert it to RGB or gray of 8 or 16 bits")
     refuse_memory(decoding_memory(l), name)
     if l.compression not in _UNPACKED: a = _by_tifffile(source, l, name)
     else:
-        with open_source(source) as f: a = _decode(f, l)
-    return _assembled(a, l, name)
+        with open_source(source) as f: a = _decode_ycbcr(f, l) if coded else _decode(f, l)
+    return _assembled(a, replace(l, photometric=2) if coded else l, name)
 
 # %% ../../nbs/io/07_tiff.ipynb #t028
 _LOG_LOCK = threading.Lock()
@@ -535,10 +587,10 @@ _BY_LIBTIFF = 2, 3, 4, 7 # compressions that Pillow has tried before
 
 def _by_tifffile(source, l, name):
     "(h,w,c): all samples of a page, by tifffile."
-    import tifffile
+    from tifffile import TiffPage
     with tiff_file(source) as t:
         t.filehandle.seek(l.at)
-        try: a = tifffile.TiffPage(t, 0).asarray()
+        try: a = TiffPage(t, 0).asarray()
         except (ImportError, ValueError) as e:
             if 'imagecodecs' not in str(e) and 'COMPRESSION' not in str(e): raise
             which = ' that is broken, or of a kind that' if l.compression in _BY_LIBTIFF else ', which'
