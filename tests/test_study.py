@@ -352,15 +352,11 @@ def test_equal_lengths_for_other_decoders(tmp_path):
 
 def replace_database(folder, kind):
     "Put something else into the place of the answers"
-    path = folder/'answers.sqlite'
-    if kind == 'foreign':
+    path, tables = folder/'answers.sqlite', {'foreign': 'songs (name)',
+                                             'ours with other columns': 'participants (serial, name)'}
+    if kind in tables:
         db = sqlite3.connect(path)
-        db.execute('CREATE TABLE songs (name)')
-        db.commit()
-        db.close()
-    elif kind == 'ours with other columns':
-        db = sqlite3.connect(path)
-        db.execute('CREATE TABLE participants (serial, name)')
+        db.execute(f'CREATE TABLE {tables[kind]}')
         db.commit()
         db.close()
     elif kind == 'a page': path.write_text('<!doctype html>'*999)

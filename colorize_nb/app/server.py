@@ -8,7 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/app/server.html.md"""
 __all__ = ['is_loopback', 'Access', 'create_app', 'serve_app']
 
 # %% ../../nbs/app/02_server.ipynb #c003
-import asyncio, hashlib, hmac, ipaddress, json, secrets, shutil, socket, tempfile, time
+import asyncio, hashlib, hmac, ipaddress, json, secrets, shutil, tempfile, time
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,7 +28,7 @@ from .films import (find_saved, film_state, inspect_film, preview_shot, read_fil
 from .sessions import AppError, AppLimits, Incoming, Sessions, StoredPicture, clean_name
 from .work import (PREVIEW, Models, Previews, WorkQueue, gray_preview, inspect_picture, read_settings,
     small_answers, suggest_colors, write_result, write_zip)
-from ..io.asgi import Throttle, add_headers, from_elsewhere, limit_body
+from ..io.asgi import Throttle, add_headers, from_elsewhere, limit_body, run_server
 from ..io.files import is_film
 
 # %% ../../nbs/app/02_server.ipynb #c005
@@ -450,22 +450,8 @@ def serve_app(
     ready=lambda url: None, # called with the address when the page can be opened
 ):
     "Serve the page until it is interrupted; its files are deleted then."
-    import uvicorn
     if not is_loopback(host) and not token:
         raise ValueError(f"{host} can be reached by others, so a token is needed: give --token, or stay at 127.0.0.1")
     app = create_app(model, device, token, limits)
-    try:
-        family = socket.AF_INET6 if ':' in host else socket.AF_INET
-        try: sock = socket.create_server((host.strip('[]'), port), family=family, backlog=128)
-        except OSError as e:
-            raise ValueError(f"cannot listen at {host}, port {port} ({e.strerror}): choose another one") from None
-        class Server(uvicorn.Server):
-            async def startup(self, sockets=None): # as uvicorn has it
-                await super().startup(sockets)
-                name = f'[{host}]' if ':' in host else host
-                ready(f'http://{name}:{sock.getsockname()[1]}/')
-        config = uvicorn.Config(app, log_level='warning', access_log=False, server_header=False, lifespan='off',
-                                timeout_graceful_shutdown=3)
-        try: Server(config).run([sock])
-        except KeyboardInterrupt: pass # how it is stopped
+    try: run_server(app, host, port, ready, timeout_graceful_shutdown=3)
     finally: app.state.close()

@@ -60,7 +60,7 @@ class Forecast:
 def _measure(drawn, colorizer, options):
     "(seconds, bytes, images) of colorizing some jobs into a folder that is removed again; None where none could be."
     with TemporaryDirectory() as folder:
-        def task(n, job):
+        def task(n, job): # number, `Job`
             job = job._replace(target=Path(folder, str(n), job.target.name))
             return job, job.files(options.compare, options.sizes, options.answers, options.uncertainty)
         tasks = [task(n, job) for n, job in enumerate(drawn)]

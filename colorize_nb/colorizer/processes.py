@@ -137,21 +137,15 @@ class _Todo:
 # %% ../../nbs/colorizer/06_processes.ipynb #c051
 _AHEAD = 10_000 # results that may wait for those before them, until nothing more is looked up
 
-class _WorkerGroup:
-    "Workers, what is still to be done, and the results that have come."
+class _Work:
+    "A plan on its way: what is still to be done, and the results that have come."
     def __init__(self,
-        n, # workers, at most
         jobs, # `Plan`, or list of `Job`
         protected, # files that must not be overwritten
-        make, # function that makes a colorizer
-        threads, # of each process
         options, # `BatchOptions`
-        sweeps, # whether files that a dead process left are removed
+        window, # jobs that wait for a worker, at most
     ):
-        self.make, self.threads, self.options, self.sweeps = make, threads, options, sweeps
-        self.workers, self.suspected, self.error, self.to_start = [], set(), None, n
-        self.todo, self.results = _Todo(options), {} # by number in the plan
-        self.window = 4*n*(2*options.batch_size + options.threads) # jobs that wait for a worker
+        self.todo, self.results, self.window = _Todo(options), {}, window # results by number in the plan
         self.coming = ((number, job, files_to_write(job, protected, options)) for number, job in enumerate(jobs))
 
     def look_up(self):
@@ -166,6 +160,22 @@ class _WorkerGroup:
         "Hand out nothing new."
         self.coming = iter(())
         self.todo.clear()
+
+# %% ../../nbs/colorizer/06_processes.ipynb #p012
+class _WorkerGroup(_Work):
+    "The workers of a plan."
+    def __init__(self,
+        n, # workers, at most
+        jobs, # `Plan`, or list of `Job`
+        protected, # files that must not be overwritten
+        make, # function that makes a colorizer
+        threads, # of each process
+        options, # `BatchOptions`
+        sweeps, # whether files that a dead process left are removed
+    ):
+        super().__init__(jobs, protected, options, 4*n*(2*options.batch_size + options.threads))
+        self.make, self.threads, self.options, self.sweeps = make, threads, options, sweeps
+        self.workers, self.suspected, self.error, self.to_start = [], set(), None, n
 
     @property
     def busy(self): return any(w.chunk for w in self.workers)

@@ -23,7 +23,8 @@ from ..io.remote import RemoteFolder, download, is_remote, local_form, upload
 # %% ../../nbs/colorizer/22_remote.ipynb #cr07
 class _Listing:
     "The sizes of the files of one remote folder after the other, as they are asked for."
-    def __init__(self, folder): self.folder, self.name, self.sizes = folder, None, {}
+    def __init__(self, folder): # `RemoteFolder`
+        self.folder, self.name, self.sizes = folder, None, {}
 
     def size(self,
         name, # of a file below the folder
@@ -59,18 +60,18 @@ class _Staging:
         self.bases = [a for a in plan.remote if a != out]
         self.listings = {} # base -> `_Listing` of its folder
 
-    def name(self, i):
+    def name(self, i): # number in the plan
         "The result's name below the folder for the results."
         target = self.plan.targets[i]
         if is_remote(self.out): return target.removeprefix(self.out).lstrip('/')
         return Path(os.path.relpath(target, self.out)).as_posix()
 
-    def files(self, target):
+    def files(self, target): # path of the result
         "The files that belong to a result."
         o = self.options
         return Job('', target).files(o.compare, o.sizes, o.answers, o.uncertainty)
 
-    def look_up(self, i):
+    def look_up(self, i): # number in the plan
         "The `Result` of a job if there is nothing to do; None otherwise."
         job = self.plan[i]
         if job.status: return job.result(job.status, job.message)
@@ -78,7 +79,7 @@ class _Staging:
         if self.options.overwrite or not there: return None
         return job.result('skipped', f'{self.plan.targets[i]} is there already')._replace(target=self.plan.targets[i])
 
-    def sources(self, i):
+    def sources(self, i): # number in the plan
         "(folder, name) of an input elsewhere, and the names of its XMP and hints."
         base, name = _split(self.plan.sources[i], self.bases)
         if base not in self.listings: self.listings[base] = _Listing(RemoteFolder(base))
@@ -89,7 +90,7 @@ class _Staging:
 # %% ../../nbs/colorizer/22_remote.ipynb #cr11
 class _Transfer(_Staging):
     "Brings images here, and their results away; threads call it."
-    def begin(self, i, pool):
+    def begin(self, i, pool): # number in the plan, `ThreadPoolExecutor`
         "A future of (`Job` in a folder of this disk, files to write), or of (`Job`, its `Result`)."
         future, job = Future(), self.plan[i]
         try:
@@ -99,12 +100,16 @@ class _Transfer(_Staging):
         future.set_result((job, res))
         return future
 
-    def failure(self, job, e):
+    def failure(self, job, e): # `Job`, exception
         "The `Result` of a job that a store has ended."
         if self.options.debug: raise e
         return job.failure(e)
 
-    def fetch(self, i, job, remote):
+    def fetch(self,
+        i, # number in the plan
+        job, # `Job`
+        remote, # of `sources`; None: the input is on this disk
+    ):
         "Bring an input to this disk."
         here, source = self.root/str(i), job.source
         try:
@@ -117,7 +122,7 @@ class _Transfer(_Staging):
             return Job(source, target), self.files(target)
         except Exception as e: return job, self.failure(job, e)
 
-    def finish(self, res):
+    def finish(self, res): # `Result` of `run_pipeline`
         "Upload what an image has become, and make room; its `Result`, with the addresses."
         staged = next((Path(p) for p in (res.target, res.source) if p and self.root in Path(p).parents), None)
         if staged is None: return res

@@ -312,6 +312,7 @@ def _check_room(folder, n, url):
     if free < n:
         raise _NoRoom(f"{url} has {n/1e6:,.0f} MB and the disk of {folder} {free/1e6:,.0f} MB left: make room on it")
 
+# %% ../../nbs/io/05_download.ipynb #f00b
 def _rest(answer, have):
     "(bytes that the answer goes on from, bytes of the whole file or None); None if it answers something else."
     length = _header(answer, b'content-length')
@@ -361,6 +362,7 @@ def file_sha256(
         while data := f.read(1 << 20): digest.update(data)
     return digest.hexdigest()
 
+# %% ../../nbs/io/05_download.ipynb #f00f
 def _wrong_file(part, url, sha256):
     "What is wrong with a file that has come; None if it is the one that was wanted."
     if sha256 is None or (got := file_sha256(part)) == sha256: return None

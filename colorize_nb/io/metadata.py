@@ -151,7 +151,7 @@ def pack_resources(
     resources:list, # as from `photoshop_resources`
 )->bytes: # as `photoshop_resources` takes them
     "Put image resources together again."
-    def block(number, name, data):
+    def block(number, name, data): # as in `resources`
         return b'8BIM' + struct.pack('>H', number) + name + struct.pack('>I', len(data)) + data + bytes(len(data)%2)
     return b''.join(block(*r) for r in resources)
 
@@ -594,7 +594,7 @@ def finish_tiff(
     model:str='', # name of the model that computed the colours
 ):
     "Add the metadata of its pages to a written TIFF: profile, resolution, EXIF, XMP and IPTC."
-    def tags(page, size):
+    def tags(page, size): # number, (width, height) in pixels
         meta = metadata[page] if page < len(metadata) else None
         return _tiff_tags(meta, size, model) if meta else None
     with open(path, 'r+b') as f: write_tiff_tags(f, tags)

@@ -50,15 +50,16 @@ def join_address(
     return f"{first}{'' if first.endswith('/') else '/'}{name}{chain}{rest}"
 
 # %% ../../nbs/io/16_remote.ipynb #rm10
-_STORES = {'s3', 's3a', 'gs', 'gcs', 'az', 'abfs', 'abfss', 'adl', 'oci', 'oss', 'memory'} # show whole objects only
-_READ_ONLY = {'zip', 'tar', 'libarchive', 'github', 'git', 'data', 'reference'}
-
 def is_safe(
     name:str, # of a file below a folder, with / between folders
 )->bool: # False for names that lead out of the folder, or that no disk takes
     "Tell whether a name from elsewhere may become a file's name."
     parts = name.replace('\\', '/').split('/')
     return bool(name) and '..' not in parts and '' not in parts and '\0' not in name and ':' not in parts[0]
+
+# %% ../../nbs/io/16_remote.ipynb #rm10c
+_STORES = {'s3', 's3a', 'gs', 'gcs', 'az', 'abfs', 'abfss', 'adl', 'oci', 'oss', 'memory'} # show whole objects only
+_READ_ONLY = {'zip', 'tar', 'libarchive', 'github', 'git', 'data', 'reference'}
 
 class RemoteFile(NamedTuple):
     "A file below a remote folder."
@@ -117,7 +118,8 @@ class RemoteFolder:
 # %% ../../nbs/io/16_remote.ipynb #rm17
 class _Reached:
     "Turns what stores raise in this block into one sentence."
-    def __init__(self, address, done): self.address, self.done = address, done
+    def __init__(self, address, done): # text, 'read' or 'written'
+        self.address, self.done = address, done
     def __enter__(self): return self
     def __exit__(self, kind, e, _):
         if not isinstance(e, Exception) or isinstance(e, PictureError): return
@@ -125,7 +127,7 @@ class _Reached:
         raise PictureError(f"{self.address} cannot be {self.done} ({why})") from e
 
 def download(
-    folder:RemoteFolder,
+    folder:RemoteFolder, # that the file is in, or below
     name:str, # of a file in it
     path:str|Path, # file to write, on this disk
 ):
@@ -134,7 +136,7 @@ def download(
         folder.fs.get_file(folder.path(name), str(path))
 
 def upload(
-    folder:RemoteFolder,
+    folder:RemoteFolder, # made if it is not there
     name:str, # of the file to be, with / between folders
     path:str|Path, # a whole file on this disk
 ):

@@ -165,8 +165,10 @@ def read_layout(
     at = first if at is None else at
     skip = {s[0] for s in read_slots(f, at, order, big)[0]} - _WANTED
     tags = read_tags(f, at, order, big, skip, inner=())
-    def all_of(t, default=()): return _numbers(tags, t, order, default)
-    def one(t, default): return all_of(t, (default,))[0]
+    def all_of(t, default=()): # tag
+        return _numbers(tags, t, order, default)
+    def one(t, default): # tag
+        return all_of(t, (default,))[0]
     width, height, n = one(256, 0), one(257, 0), max(1, one(277, 1))
     if not (0 < width < 2**31 and 0 < height < 2**31 and n < 2**16): raise ValueError('it states no size')
     photometric, packing = one(262, 2 if n > 2 else 1), one(259, 1)
@@ -506,7 +508,7 @@ def _looked_up(index, palette):
 def _planes(a, l, name):
     "The channels that are kept, each scaled: (list of (h,w) colours, alpha or None, notes)."
     notes, alpha = [], next((l.colours + i for i, e in enumerate(l.extra) if e in (1, 2)), None)
-    def scaled(i):
+    def scaled(i): # channel
         plane, note = scale_floats(a[..., i], name, l.stated) if l.kind == 'f' else scale_whole(a[..., i], l.bits[i], name)
         if note and note not in notes: notes.append(note)
         return plane
@@ -525,7 +527,8 @@ def _assembled(a, l, name):
     "`TiffSamples` of all samples (h,w,c)."
     planes, alpha, notes = _planes(a, l, name)
     dtype = max((p.dtype for p in planes), key=lambda d: d.itemsize)
-    def fitting(p): return p if p.dtype == dtype else p*np.uint16(257) if dtype == np.uint16 else nearest8(p)
+    def fitting(p): # plane (h,w)
+        return p if p.dtype == dtype else p*np.uint16(257) if dtype == np.uint16 else nearest8(p)
     if len(planes) == 1: colours = planes[0] if planes[0].ndim == 3 else planes[0][..., None]
     else: colours = np.stack([fitting(p) for p in planes], -1)
     if alpha is not None: alpha = np.ascontiguousarray(fitting(alpha))

@@ -28,6 +28,7 @@ def shrink_hints(
     share = shrink(mask)
     return torch.cat([shrink(hints[:, :2]*mask)/share.clamp_min(1e-6), (share > 0).to(hints)], 1)
 
+# %% ../../nbs/models/09_lite_hints.ipynb #h004
 class _HintUp(nn.Module):
     "Enlarge `x` to the size of `skip` and merge both with the hints at that size."
     def __init__(self,
@@ -61,6 +62,19 @@ def _check_answer(answer, T):
     if answer not in ('ab', 'bins'): raise ValueError(f"expected an answer 'ab' or 'bins', got {answer!r}")
     if not T > 0: raise ValueError(f"expected a temperature above 0, got {T}: 1 is the plain mean")
 
+# %% ../../nbs/models/09_lite_hints.ipynb #chk3
+def _hint_ups(lite):
+    "The decoder's steps of a light generator, each with the hints at its own size."
+    depth = len(lite.encoder.stages)
+    return nn.ModuleList(_HintUp(up, 2**(depth - i)) for i, up in enumerate(lite.ups, 1))
+
+def _bins_head(nf, step):
+    "A head of logits, (bs,nf,h,w) to (bs,bins,h,w), of an untrained network that is unsure."
+    head = nn.Conv2d(nf, len(ab_bins(step)), 1)
+    nn.init.normal_(head.weight, std=1e-3)
+    nn.init.zeros_(head.bias)
+    return head
+
 # %% ../../nbs/models/09_lite_hints.ipynb #c009
 _GAIN = 8. # of the colours of hints, whose spread is then near 1 as everything else's in the network
 
@@ -79,11 +93,7 @@ class HintGenerator(IndirectGenerator):
         self.register_buffer('hint_scale', torch.tensor([_GAIN, _GAIN, 1.])[:, None, None], persistent=False)
         self.encoder, self.bridge, self.context, self.head = lite.encoder, lite.bridge, lite.context, lite.head
         add_inputs(next(m for m in self.encoder.modules() if isinstance(m, nn.Conv2d)), 3)
-        depth = len(lite.encoder.stages)
-        self.ups = nn.ModuleList(_HintUp(up, 2**(depth - i)) for i, up in enumerate(lite.ups, 1))
-        self.bins = nn.Conv2d(self.head.in_channels, len(ab_bins(step)), 1)
-        nn.init.normal_(self.bins.weight, std=1e-3) # an untrained network is unsure
-        nn.init.zeros_(self.bins.bias)
+        self.ups, self.bins = _hint_ups(lite), _bins_head(self.head.in_channels, step)
 
     @property
     def config(self)->dict: # arguments of `lite_hints`
@@ -143,6 +153,7 @@ def lite_hints(
     "Build the light generator with hint planes and a head of bins."
     return HintGenerator(lite_generator(encoder, **kwargs), answer, T, step)
 
+# %% ../../nbs/models/09_lite_hints.ipynb #h007
 def widen_weights(
     weights:dict, # name -> tensor, of a `LiteGenerator`
     model:HintGenerator, # with the same encoder and decoder
@@ -160,6 +171,7 @@ def widen_weights(
         res[name] = widened
     return res
 
+# %% ../../nbs/models/09_lite_hints.ipynb #h010
 def narrow_weights(
     weights:dict, # name -> tensor, of a `HintGenerator` that answers with its chroma head
     model:LiteGenerator, # with the same encoder and decoder

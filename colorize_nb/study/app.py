@@ -8,7 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/study/app.html.md"""
 __all__ = ['TEXTS', 'study_texts', 'read_answer', 'study_app', 'serve_study']
 
 # %% ../../nbs/study/03_app.ipynb #c003
-import hashlib, json, logging, math, re, socket
+import hashlib, json, logging, math, re
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from ..io.asgi import Throttle, add_headers, from_elsewhere, limit_body
+from ..io.asgi import Throttle, add_headers, from_elsewhere, limit_body, run_server
 from .design import Study, StudyError, check_own, load_study
 from .responses import AnswerError, Answers, AnswersLost, answer_table, new_token
 
@@ -434,18 +434,6 @@ def serve_study(
     ready=lambda url: None, # called with the address when pages can be requested
 ):
     "Serve a study until it is interrupted; keeps no log of visitors."
-    import uvicorn
     app = study_app(folder)
-    family = socket.AF_INET6 if ':' in host else socket.AF_INET
-    try: sock = socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as e:
-        raise ValueError(f"cannot listen at {host}, port {port} ({e.strerror}): choose another one") from None
-    class Server(uvicorn.Server):
-        async def startup(self, sockets=None): # as uvicorn has it
-            await super().startup(sockets)
-            name = f'[{host}]' if ':' in host else host
-            ready(f'http://{name}:{sock.getsockname()[1]}/')
-    config = uvicorn.Config(app, log_level='warning', access_log=False, server_header=False, lifespan='off')
-    try: Server(config).run([sock])
-    except KeyboardInterrupt: pass # how it is stopped
+    try: run_server(app, host, port, ready, backlog=2048)
     finally: app.state.site.answers.close()

@@ -29,6 +29,7 @@ def phase_steps(
     stored = min(ph.n_store, n if n < bs else batches*bs)
     return ph.epochs*-(-(stored - max(1, stored//10))//bs) # a tenth is kept to validate on
 
+# %% ../../nbs/train/18_forecast.ipynb #fc06
 def wanted_pictures(
     recipe:Recipe, # says what its source learned from
 )->int|None: # so many images; None if it does not say
