@@ -75,6 +75,22 @@ def with_profile(data, profile):
     size = int.from_bytes(data[at:at + 4], 'big') - 15 + len(new) # 15: a box that states a number
     return data[:at] + struct.pack('>I', size) + data[at + 4:colr] + new + data[colr + 15:]
 
+def ycbcr(im):
+    "A TIFF of luma and colour differences in units of 2x2 pixels, not compressed"
+    import numpy as np
+    y, cb, cr = np.asarray(im.convert('YCbCr')).transpose(2, 0, 1)
+    parts = [y[::2, ::2], y[::2, 1::2], y[1::2, ::2], y[1::2, 1::2], cb[::2, ::2], cr[::2, ::2]]
+    data = np.stack(parts, -1).tobytes()
+    tags, blob = {256: (4, im.width), 257: (4, im.height), 259: (3, 1), 262: (3, 6), 273: (4, 8), 277: (3, 3),
+        278: (4, im.height), 279: (4, len(data)), 530: (3, 2 | 2 << 16)}, b''
+    table = {t: (k, 2 if t == 530 else 1, v) for t, (k, v) in tags.items()}
+    for t, k, values in (258, 3, struct.pack('<3H', 8, 8, 8)), (529, 5, struct.pack('<6I', 299, 1000, 587, 1000, 114,
+            1000)), (532, 5, struct.pack('<12I', 16, 1, 235, 1, 128, 1, 240, 1, 128, 1, 240, 1)):
+        table[t] = k, len(values)//(2 if k == 3 else 8), 8 + len(data) + len(blob)
+        blob += values
+    ifd = struct.pack('<H', len(table)) + b''.join(struct.pack('<HHII', t, *v) for t, v in sorted(table.items()))
+    return b'II*\0' + struct.pack('<I', 8 + len(data) + len(blob)) + data + blob + ifd + bytes(4)
+
 def seeds():
     "Whole files of every kind that we read: name -> bytes"
     from colorize_nb.color.icc import stated_profile
@@ -130,11 +146,12 @@ def seeds():
     for name, kw in dict(tiled=dict(tile=(16, 16), compression='zlib', predictor=True),
         planes=dict(planarconfig='separate', photometric='rgb', data=np.asarray(rgb).transpose(2, 0, 1)),
         big16=dict(bigtiff=True, data=np.asarray(rgb).astype(np.uint16)*257, photometric='rgb'),
-        motorola=dict(byteorder='>')).items():
+        motorola=dict(byteorder='>'), ranged=dict(data=np.asarray(gray, np.float32)*16, # floats that state their range
+            extratags=[(t, 11, 1, v, True) for t, v in ((340, 0.), (341, 4080.))])).items():
         out = io.BytesIO()
         tifffile.imwrite(out, **({'data': np.asarray(gray)} | kw))
         res[name] = out.getvalue()
-    return res
+    return res | dict(ycbcr=ycbcr(rgb))
 
 def summed(b):
     "A PNG with right checksums, so that what is wrong is not found too early"

@@ -110,6 +110,7 @@ def _by_brands(head):
     brands = {head[i:i + 4] for i in (8, *range(16, min(size, len(head)), 4))}
     if brands & {b'avif', b'avis'} and head[8:12] not in _HEIC - {b'mif1', b'msf1'}: return '' # which is read
     if brands & _HEIC: return 'a HEIC picture'
+    if head[8:12] == b'mif3': return 'a HEIF picture in the short form' # which no reader of ours knows yet
     return _RAW if b'crx ' in brands else _FILM
 
 def name_kind(
@@ -151,7 +152,8 @@ def _reading(source):
 # %% ../../nbs/io/06_files.ipynb #n075
 _NO_SIZE = 'its header states no size, or no kind of colours' # what Pillow means by not identified by this driver
 
-_LOST = 'broken data stream when reading', 'buffer overrun when reading' # what a decoder says that came to no end
+_LOST = ('broken data stream when reading', 'buffer overrun when reading', 'Failed to decode image: BMFF parsing',
+    'invalid palette size') # what a decoder says that came to no end, or that has limits of its own
 
 def _refusal(f):
     "(format, what its reader says) of a file that Pillow could not identify; ('', '') if nobody takes it for its own."
