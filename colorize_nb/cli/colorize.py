@@ -276,14 +276,13 @@ def colorize(
             return jobs, len(take_shard(jobs, shard))
     model = _chosen_model(model, weights, onnx_io)
     if as_published: _check_as_published(model, options, watch or workers > 1)
-    check_models([model])
-    if dry_run: return _dry_run(make_plan()[0], out, model, device, options, shard, as_json)
+    if out != '-' and not watch: inputs, n = make_plan()
+    check_models([model]) # which may fetch one
+    if dry_run: return _dry_run(inputs, out, model, device, options, shard, as_json)
     if workers > 1:
         from colorize_nb.colorizer.processes import colorize_in_processes
-        inputs, n = make_plan()
         results = colorize_in_processes(workers, inputs, out, model, device, shard=shard, **options)
         return _report(results, n, out, as_json)
-    if out != '-' and not watch: inputs, n = make_plan()
     from colorize_nb.colorizer.batch import colorize_files
     if as_published: from colorize_nb.colorizer.originals import OriginalColorizer as Colorizer
     else: from colorize_nb.colorizer.core import Colorizer
@@ -325,7 +324,8 @@ def _table_row(r):
     "A row of `all_models` for people."
     same = r['weights_licence'].startswith(r['licence'])
     terms = r['weights_licence'] if same else f"{r['licence']}, weights {r['weights_licence']}"
-    return r | dict(terms=terms, here='yes' if r['present'] else 'no')
+    missing = 'no' if r['downloadable'] else 'by hand'
+    return r | dict(terms=terms, here='yes' if r['present'] else missing)
 
 def _get_model(name, weights, half):
     "Fetch a published model, or take its weights from a file, and say how to use it."
@@ -336,7 +336,7 @@ def _get_model(name, weights, half):
     else:
         with wrong_usage('--weights'): path = install_weights(name, weights, half)
     typer.echo(f'{path}, {path.stat().st_size/1e6:.1f} MB: colorize-nb colorize INPUT --out DIR '
-               f'--model {path.parent.name if weights is None or path.parent.name == name else path}')
+               f'--model {path.parent.name}')
 
 @app.command()
 def models(
@@ -360,7 +360,8 @@ def models(
     if as_json: typer.echo(json.dumps(rows, indent=1))
     else:
         print_table([_table_row(r) for r in rows], _COLUMNS)
-        typer.echo('What is not here is fetched when --model names it first, or by --download.')
+        typer.echo('What is not here is fetched when --model names it first, or by --download; what is had by hand '
+                   'is given with --weights FILE.')
 
 # %% ../../nbs/cli/01_colorize.ipynb #c031
 @app.command()
