@@ -1,5 +1,6 @@
 """Published colorizers with random weights, beside the packaged model: how long a stored file takes to load, a
 12-megapixel JPEG from file to file at the model's own working size with the peak of memory, the network at 256x256.
+Random weights are as fast as trained ones; `keep_sane` says what is done to them first.
 
 Each colorizer has a process of its own, so that the peak is its own, and so the large JPEG is its first picture, as for
 whoever colours one. What is counted is the processor time of all threads, which hardly depends on what else the machine
@@ -20,6 +21,17 @@ NAMES = ('default', 'eccv16', 'siggraph17', 'ddcolor-tiny', 'ddcolor-modelscope'
          'deoldify-stable')
 SIDE = 256
 
+def keep_sane(net, planes):
+    """Let random weights answer with numbers, as trained ones do: on the residual ResNets of DeOldify maps grow from
+    block to block, beyond all numbers at last. One pass in training mode gives batch norms the statistics of what they
+    see, and spectral norms a fair estimate of their largest singular values"""
+    import torch
+    from torch import nn
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    for m in norms: m.momentum = 1. # of this batch alone
+    with torch.no_grad(): net.train()(torch.rand(1, planes, 128, 128)*(100 if planes == 1 else 1))
+    net.eval()
+
 def store(name, folder):
     "A stored colorizer as the catalog keeps it, with random weights"
     import torch
@@ -28,9 +40,7 @@ def store(name, folder):
     p = catalog.PUBLISHED[name]
     torch.manual_seed(0)
     net = registry.published_network(p.network)
-    for m in net.modules(): # a fair estimate of the largest singular value, or DeOldify's maps grow beyond all numbers
-        if hasattr(m, 'weight_u'):
-            m.weight_v.copy_(torch.nn.functional.normalize(m.weight_orig.detach().flatten(1).T @ m.weight_u, dim=0))
+    keep_sane(net, 1 if p.network in ('eccv16', 'siggraph17') else 3)
     state = net.state_dict()
     card = dict(name=name, size=p.size, saturation=1., format=1, arch=registry.PUBLISHED_ARCH,
                 config=dict(network=p.network))
@@ -96,7 +106,7 @@ def run(quick=False):
                     model.mkdir(exist_ok=True)
                     store(name, model)
                 args = [str(a) for a in (sys.executable, __file__, model, photo, Path(tmp)/'new.jpg')]
-                done = subprocess.run(args, capture_output=True, text=True, check=True, cwd=HERE)
+                done = subprocess.run(args, stdout=subprocess.PIPE, text=True, check=True, cwd=HERE)
                 found[name].append(json.loads(done.stdout))
                 print(name, found[name][-1], flush=True)
                 if name != 'default': (model/'model.safetensors').unlink()

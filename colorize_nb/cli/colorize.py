@@ -328,16 +328,13 @@ def colorize(
     shard, device = shard_from_env(), shard_device(device.value)
     model = _chosen_model(which.model, which.weights, which.onnx_io)
     if which.as_published: _check_as_published(model, options, watch or run.workers > 1)
-    check_models([model])
-    if run.dry_run:
-        jobs, _ = _plan(inputs, out, options, shard)
-        return _dry_run(jobs, out, model, device, options, shard, run.as_json)
+    if out != '-' and not watch: inputs, n = _plan(inputs, out, options, shard)
+    check_models([model]) # which may fetch one
+    if run.dry_run: return _dry_run(inputs, out, model, device, options, shard, run.as_json)
     if run.workers > 1:
         from colorize_nb.colorizer.processes import colorize_in_processes
-        jobs, n = _plan(inputs, out, options, shard)
-        done = colorize_in_processes(run.workers, jobs, out, model, device, shard=shard, **options)
+        done = colorize_in_processes(run.workers, inputs, out, model, device, shard=shard, **options)
         return _report(done, n, out, run.as_json)
-    if out != '-' and not watch: inputs, n = _plan(inputs, out, options, shard) # before a model is loaded
     from colorize_nb.colorizer.batch import colorize_files
     colorizer = _load(model, device, which.as_published, colours.vivid)
     if out == '-': return _to_stdout(inputs, lambda folder: colorize_files(inputs, folder, colorizer, **options))
@@ -375,7 +372,8 @@ def _table_row(r):
     "A row of `all_models` for people."
     same = r['weights_licence'].startswith(r['licence'])
     terms = r['weights_licence'] if same else f"{r['licence']}, weights {r['weights_licence']}"
-    return r | dict(terms=terms, here='yes' if r['present'] else 'no')
+    missing = 'no' if r['downloadable'] else 'by hand'
+    return r | dict(terms=terms, here='yes' if r['present'] else missing)
 
 def _get_model(name, weights, half):
     "Fetch a published model, or take its weights from a file, and say how to use it."
@@ -386,7 +384,7 @@ def _get_model(name, weights, half):
     else:
         with wrong_usage('--weights'): path = install_weights(name, weights, half)
     typer.echo(f'{path}, {path.stat().st_size/1e6:.1f} MB: colorize-nb colorize INPUT --out DIR '
-               f'--model {path.parent.name if weights is None or path.parent.name == name else path}')
+               f'--model {path.parent.name}')
 
 @app.command()
 def models(
@@ -414,7 +412,8 @@ def models(
     if as_json: typer.echo(json.dumps(rows, indent=1))
     else:
         print_table([_table_row(r) for r in rows], _COLUMNS)
-        typer.echo('What is not here is fetched when --model names it first, or by --download.')
+        typer.echo('What is not here is fetched when --model names it first, or by --download; what is had by hand '
+                   'is given with --weights FILE.')
 
 # %% ../../nbs/cli/01_colorize.ipynb #c031
 @app.command()

@@ -240,6 +240,7 @@ def _body(answer, url, max_bytes):
 def _reason(e):
     "What an exception of the system, of TLS or of httpcore has to say, in one line."
     text = str(getattr(e, 'strerror', None) or getattr(e, 'verify_message', None) or e)
+    if isinstance(e, socket.gaierror): text += ', is there a connection?'
     return ' '.join(re.sub(r'^\[[^]]*\] ?', '', text).split()) or type(e).__name__
 
 # %% ../../nbs/io/05_download.ipynb #f027

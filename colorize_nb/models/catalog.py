@@ -182,8 +182,8 @@ def _shapes(weights): return {k: tuple(v.shape) for k, v in weights.items()}
 
 def _network_shapes(network):
     "Name -> shape of what a published network needs, without its memory."
-    import torch
-    with torch.device('meta'): return _shapes(registry.published_network(network).state_dict())
+    from colorize_nb.models.deoldify import without_values
+    with without_values(): return _shapes(registry.published_network(network).state_dict())
 
 def _check_network(weights, p, file):
     "Refuse weights that are not those of `p`; say whose they are."
@@ -279,7 +279,8 @@ def _say(text): print(text, file=sys.stderr, flush=True)
 
 def _by_hand(p):
     "What to do where a download is impossible."
-    return f"give it with --model {p.name} --weights FILE"
+    return (f"give it with --model {p.name} --weights FILE, or once and for all commands with colorize-nb models "
+            f"--download {p.name} --weights FILE")
 
 def _fetch_file(p, folder, **limits):
     "(file of the first source that works, its `Source`); sources of the same file share what has come."
@@ -294,8 +295,9 @@ def _fetch_file(p, folder, **limits):
         file, urls = folder/f'{sha256[:8]}.pth', [s.url for s in same]
         try: return fetch_file(urls, file, sha256, same[0].size, **limits), same[0]
         except FetchError as e: errors.append(str(e))
-    raise FetchError(f"{p.name} cannot be downloaded ({'; '.join(errors)}): try again later, or download one of these "
-                     f"files with a browser or on another machine and {_by_hand(p)}")
+    file = 'this file' if len(known) == 1 else 'one of these files'
+    raise FetchError(f"{p.name} cannot be downloaded ({'; '.join(errors)}): try again later, or download {file} with "
+                     f"a browser or on another machine and {_by_hand(p)}")
 
 def fetch_published(
     name:str, # a published colorizer's

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..color.lab import AB_SCALE, L_SCALE, lab2rgb, rgb2lab
-from .deoldify import IMAGENET, fold_norms
+from .deoldify import IMAGENET, fold_norms, without_values
 from .registry import published_network
 
 # %% ../../nbs/models/14_published.ipynb #r005
@@ -161,7 +161,7 @@ def published_generator(
     "Build a generator of a published network."
     if weights is None: network = published_network(name)
     else:
-        with torch.device('meta'): network = published_network(name)
+        with without_values(): network = published_network(name)
         _check_weights(network.state_dict(), weights, name)
         floats = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
         network.load_state_dict(floats, assign=True)

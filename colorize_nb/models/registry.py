@@ -536,6 +536,8 @@ def find_model(
     if path.exists():
         if path.suffix != '.json': _check_suffix(path, '.safetensors', '.onnx')
         return path
+    stored = [r['path'] for r in published.list_published() if r['name'] == str(model) and r['present']]
+    if stored: return Path(stored[0]) # other weights of a published network, under a name of their own
     names = ', '.join(m['name'] for m in list_models()) or 'none yet'
     raise FileNotFoundError(f"no model {str(model)!r}: give a packaged model's name ({names}), a published one's "
                             f"({', '.join(published.PUBLISHED)}) or the path of a .safetensors or .onnx file")
