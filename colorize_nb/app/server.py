@@ -318,7 +318,7 @@ def _hints_of(hints, size):
     if not isinstance(hints, dict): return hints
     if hints.get('format') != 1:
         raise AppError(400, f"expected hints of format 1, got {str(hints.get('format'))[:20]!r}")
-    if list(hints.get('size', ())) != list(size):
+    if hints.get('size') != list(size):
         raise AppError(400, f"these hints are of a picture of the size {str(hints.get('size'))[:40]}, not {list(size)}")
     return hints.get('hints')
 
