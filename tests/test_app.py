@@ -110,7 +110,8 @@ def send_broken(client, first, count):
             codes[r.status_code] += 1
             check_reply(r, (i, name), 200, 201, 413, 415, 422)
         if coloured.status_code == 200:
-            assert open_picture(coloured.content).size == open_picture(data).size, (i, name)
+            size = open_picture(data).size # or turned: seed 1064 breaks XMP's own name space of orientations
+            assert open_picture(coloured.content).size in (size, size[::-1]), (i, name)
         if kept.status_code == 201: assert client.delete(f"{session}/pictures/{kept.json()['id']}").status_code == 204
     assert client.get(session).json() == dict(pictures=[])
     return codes
@@ -158,6 +159,12 @@ def test_some_odd_fields(app, client):
     before = len(files_below(app.state.sessions.folder))
     assert send_odd_fields(client, 0, 20)[400]
     assert len(files_below(app.state.sessions.folder)) == before
+
+def test_a_result_that_cannot_be_written(app, client):
+    "WebP has at most 16,383 pixels a side: one sentence, which names no folder"
+    reply = api(client, file_of(Image.new('L', (17_000, 2), 90)), 'wide.webp')
+    assert reply.status_code == 422 and 'wide.webp' in reply.json()['error'], reply.text[:300]
+    check_reply(reply, 'wide', 422)
 
 @pytest.mark.parametrize('size', [3, None, True, '225x150', [225], [150, 225], {}, [[225, 150]]])
 def test_hints_of_another_size(client, size):

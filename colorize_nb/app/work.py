@@ -10,7 +10,7 @@ __all__ = ['ANSWERS', 'PREVIEW', 'FILE_FORMATS', 'Models', 'Settings', 'read_set
            'suggest_colors', 'batch_options', 'write_result', 'write_zip', 'small_answers', 'WorkQueue']
 
 # %% ../../nbs/app/01_work.ipynb #c003
-import asyncio, base64, inspect, json, re, shutil, threading
+import asyncio, base64, inspect, json, os, re, shutil, threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
@@ -192,6 +192,12 @@ def _jpeg(im, quality=90):
     im.convert('RGB' if im.mode != 'L' else 'L').save(out, 'JPEG', quality=quality)
     return out.getvalue()
 
+def _told(stored, error):
+    "An error's sentence, or a message, without the folders of this machine."
+    text = ' '.join(str(error).split())
+    for place in stored.path.parent, stored.folder/'result': text = text.replace(f'{place}{os.sep}', '')
+    return text
+
 def check_pixels(
     path:Path, # file of unknown content
     limits:AppLimits, # what is too much
@@ -219,7 +225,7 @@ def inspect_picture(
         small = _shrunk(p.plane())
         small.save(stored.folder/'gray.png', compress_level=1)
         own = _shrunk(read_colours_8(stored.path, p)) if p.colored else None
-    except (PictureError, OSError) as e: raise AppError(415, f"{' '.join(str(e).split())}") from None
+    except (PictureError, OSError) as e: raise AppError(415, _told(stored, e)) from None
     if own: (stored.folder/'own.jpg').write_bytes(_jpeg(own))
     stored.width, stored.height = p.size
     stored.bits, stored.pages, stored.colored, stored.notes = p.bits, p.pages, bool(p.colored), tuple(p.notes)
@@ -360,7 +366,7 @@ def write_result(
         if settings.hints: as_hints(settings.hints, (stored.width, stored.height)).write(hints)
         else: hints.unlink(missing_ok=True)
         result, = colorize_files([stored.path], out, c, batch_options(settings, format))
-        if result.status == 'failed': raise AppError(422, result.message.replace(str(stored.path), stored.name))
+        if result.status == 'failed': raise AppError(422, _told(stored, result.message))
         note.write_text(asked)
         stored.result = result.target.stat().st_size
         return result.target
