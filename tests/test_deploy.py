@@ -47,6 +47,22 @@ def test_program_has_what_it_names():
     assert set(rooms) >= {'app', 'cli', 'io'} and all((ROOT/'colorize_nb'/r).is_dir() for r in rooms)
     assert (DEPLOY/'program.py').is_file() and "['program.py']" in spec
 
+def test_program_has_what_is_imported_by_a_name_in_a_string():
+    "PyInstaller does not see `import_module('onnxruntime')`: of the core and the page, all such packages are named"
+    import configparser
+    spec = (DEPLOY/'program.spec').read_text(encoding='utf-8')
+    settings = configparser.ConfigParser()
+    settings.read(ROOT/'settings.ini', encoding='utf-8')
+    wanted = ' '.join(settings['DEFAULT'][k] for k in ('requirements', 'app_requirements'))
+    packages = {o.lower().replace('-', '_') for o in re.findall(r'^([\w-]+)', wanted.replace(' ', '\n'), re.M)}
+    found = set()
+    for room in re.findall(r"'(\w+)'", re.search(r'rooms = \[(.+?)\]', spec)[1]):
+        for file in (ROOT/'colorize_nb'/room).glob('*.py'):
+            text = file.read_text(encoding='utf-8')
+            found |= set(re.findall(r"(?:import_module|require)\('(\w+)'", text)) & packages
+    assert 'onnxruntime' in found
+    assert not [o for o in found if f"'{o}'" not in spec]
+
 @pytest.mark.skipif(os.name != 'posix', reason='a shell script stands for the program')
 def test_program_opens_the_page_and_colours(tmp_path):
     "The script behind the program, tried as the built one is"

@@ -10,7 +10,7 @@ __all__ = ['ANSWERS', 'PREVIEW', 'FILE_FORMATS', 'Models', 'Settings', 'read_set
            'suggest_colors', 'batch_options', 'write_result', 'write_zip', 'small_answers', 'WorkQueue']
 
 # %% ../../nbs/app/01_work.ipynb #c003
-import asyncio, base64, inspect, json, re, shutil, threading
+import asyncio, base64, inspect, json, os, re, shutil, threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
@@ -27,6 +27,7 @@ from ..colorizer.batch import colorize_files
 from ..colorizer.choices import answer_engines, color_shares
 from ..colorizer.choices import suggest_colors as colors_of_shares
 from ..colorizer.core import Colorizer, working_shape
+from ..colorizer.hints import HintSpreader, enlarge_chroma
 from ..colorizer.plan import BatchOptions
 from ..io.files import open_image
 from ..io.image import Picture, PictureError, decoding
@@ -191,6 +192,12 @@ def _jpeg(im, quality=90):
     im.convert('RGB' if im.mode != 'L' else 'L').save(out, 'JPEG', quality=quality)
     return out.getvalue()
 
+def _told(stored, error):
+    "An error's sentence, or a message, without the folders of this machine."
+    text = ' '.join(str(error).split())
+    for place in stored.path.parent, stored.folder/'result': text = text.replace(f'{place}{os.sep}', '')
+    return text
+
 def check_pixels(
     path:Path, # file of unknown content
     limits:AppLimits, # what is too much
@@ -218,7 +225,7 @@ def inspect_picture(
         small = _shrunk(p.plane())
         small.save(stored.folder/'gray.png', compress_level=1)
         own = _shrunk(read_colours_8(stored.path, p)) if p.colored else None
-    except (PictureError, OSError) as e: raise AppError(415, f"{' '.join(str(e).split())}") from None
+    except (PictureError, OSError) as e: raise AppError(415, _told(stored, e)) from None
     if own: (stored.folder/'own.jpg').write_bytes(_jpeg(own))
     stored.width, stored.height = p.size
     stored.bits, stored.pages, stored.colored, stored.notes = p.bits, p.pages, bool(p.colored), tuple(p.notes)
@@ -252,14 +259,21 @@ class _Recent:
             while len(self.found) > self.keep: del self.found[next(iter(self.found))]
         return value
 
+class _Still(Picture):
+    "A gray picture that remembers its lightness at the sizes that it was asked for."
+    def small(self, height, width): # as `Picture.small`
+        known = self.__dict__.setdefault('known', _Recent(8)) # the network's size, the page's, and three on the way
+        return known((height, width), lambda: super(_Still, self).small(height, width))
+
 class Previews:
     "Colours previews; remembers a few pictures, and what the network answered for them."
     def __init__(self,
         models:Models, # that the page offers
-        keep:int=16, # answers of the network, some kilobytes each, and grays of at most a megabyte
+        keep:int=16, # answers of the network, some kilobytes each
     ):
-        self.models, self.answers, self.grays = models, _Recent(keep), _Recent(keep)
+        self.models, self.answers, self.grays = models, _Recent(keep), _Recent(keep//2) # a gray: 4 megabytes at most
         self.shares = _Recent(keep//4) # distributions over the colours have some megabytes
+        self.spreaders = _Recent(keep//4) # of hints, 20 megabytes at most
 
     def gray(self,
         stored:StoredPicture, # after `inspect_picture`
@@ -270,8 +284,25 @@ class Previews:
             with open_image(stored.folder/'gray.png') as im:
                 im = im.convert('L')
                 im.thumbnail((side, side))
-                return Picture(np.asarray(im), name=stored.name)
+                return _Still(np.asarray(im), name=stored.name)
         return self.grays((stored.id, side), read)
+
+    def _chroma(self, stored, settings, side, small, c):
+        "The chroma of a preview: of the network's answer, which is the same for all hints unless it is shown them."
+        hints, saturation = settings.hints, settings.saturation
+        more = {} if settings.vivid is None else dict(vivid=settings.vivid)
+        if hints: hints = as_hints(scale_hints(hints, (stored.width, stored.height), small.size), small.size)
+        if hints and c.shows_hints:
+            kept, more = settings, more | dict(hints=[hints])
+            if saturation is not None: more['saturation'] = saturation
+        else: kept = replace(settings, saturation=None, hints=())
+        key = stored.id, side, json.dumps(asdict(kept))
+        ab = self.answers(key, lambda: c.predict_ab([small], settings.size, **more)[0])
+        if not hints or c.shows_hints: return ab
+        def spreader():
+            fine = enlarge_chroma(ab, small)
+            return HintSpreader(fine, small.small(*fine.shape[1:]))
+        return self.spreaders(key, spreader)(hints, c.saturation if saturation is None else saturation)
 
     def __call__(self,
         stored:StoredPicture, # after `inspect_picture`
@@ -281,16 +312,8 @@ class Previews:
         "Colour the preview of a picture."
         if stored.colored and not settings.force: return (stored.folder/'own.jpg').read_bytes()
         small, c = self.gray(stored, side), colorizer_for(self.models, settings)
-        kept = settings if settings.hints else replace(settings, saturation=None) # hints hold their colours
-        def predict():
-            more = {} if settings.vivid is None else dict(vivid=settings.vivid)
-            if settings.hints:
-                moved = scale_hints(settings.hints, (stored.width, stored.height), small.size)
-                more['hints'] = [as_hints(moved, small.size)]
-                if settings.saturation is not None: more['saturation'] = settings.saturation
-            try: return c.predict_ab([small], settings.size, **more)[0]
-            except ValueError as e: raise AppError(422, str(e)) from None # one sentence
-        ab = self.answers((stored.id, side, json.dumps(asdict(kept))), predict)
+        try: ab = self._chroma(stored, settings, side, small, c)
+        except ValueError as e: raise AppError(422, str(e)) from None # one sentence
         return _jpeg(c.merge_chroma(small, ab, saturation=settings.saturation))
 
 # %% ../../nbs/app/01_work.ipynb #c035
@@ -343,7 +366,7 @@ def write_result(
         if settings.hints: as_hints(settings.hints, (stored.width, stored.height)).write(hints)
         else: hints.unlink(missing_ok=True)
         result, = colorize_files([stored.path], out, c, batch_options(settings, format))
-        if result.status == 'failed': raise AppError(422, result.message.replace(str(stored.path), stored.name))
+        if result.status == 'failed': raise AppError(422, _told(stored, result.message))
         note.write_text(asked)
         stored.result = result.target.stat().st_size
         return result.target
