@@ -53,14 +53,14 @@ class Plan:
 
 # smaller networks, so that a training takes a minute or two of one core: `full` has the published widths
 UNET = dict(config=dict(arch='resnet18', depth=4, last_cross=False)) # 7.5 million weights instead of 31
-CGAN, SMALL = (dict(config=dict(nf=n, depth=6), critic=dict(nf=n)) for n in (32, 16)) # 64 pixels halve six times
+SMALL = dict(config=dict(nf=16, depth=6), critic=dict(nf=16)) # 64 pixels halve six times
 HALF, QUARTER = (dict(config=dict(nf=n), critic=dict(nf=n)) for n in (64, 32))
 COCO = dict(question='coco', on=('flowers', 'faces', 'imagenette'), change=UNET, size=48, seeds=2)
 
 def heads():
     "Li, Wang, Zhong and Huang: L2 or bins."
-    light = dict(question='heads', data='photos', on=('photos', 'historical'), epochs=3, limit=600)
-    full = dict(question='zhang', data='photos', on=('photos',), epochs=2, limit=240, bs=16, size=48, seeds=1)
+    light = dict(question='heads', data='photos', on=('photos', 'historical'), epochs=3, limit=400)
+    full = dict(question='zhang', data='photos', on=('photos',), epochs=2, limit=160, bs=16, size=48, seeds=1)
     rate = dict(lr=3e-4, schedule='one_cycle')
     return ([Plan(setting='L2', recipe='lite-l2', **light),
              Plan(setting='bins', recipe='lite-classification', **light)],
@@ -71,8 +71,8 @@ def heads():
 
 def art():
     "Minářová: RGB or chroma; half of the pictures."
-    a = dict(question='art', data='paintings', on=('paintings',), limit=400)
-    long, half = dict(epochs=6, bs=32), dict(epochs=12, bs=32) # as many pictures shown
+    a = dict(question='art', data='paintings', on=('paintings',), limit=300)
+    long, half = dict(epochs=5, bs=16), dict(epochs=10, bs=16) # as many pictures shown
     return [Plan(setting='CNN', recipe='art-cnn', epochs=3, **a),
             Plan(setting='CNN, chroma', recipe='art-cnn-lab', epochs=3, **a),
             Plan(setting='autoencoder', recipe='art-autoencoder', **long, **a),
@@ -83,14 +83,15 @@ def art():
 
 def cgan():
     "Peisch, Pistor and Pandher: L2, lambda and rate."
-    c = dict(question='cgan', data='paintings', on=('paintings',), epochs=4, limit=240, bs=8, change=CGAN)
+    c = dict(question='cgan', data='paintings', on=('paintings',), epochs=5, limit=300, bs=4, change=SMALL)
     return [Plan(setting=s, recipe=f'paintings-cgan{r}', **c) for s, r in {
         'L1, 100, 3e-4': '', 'L2': '-l2', 'lambda 200': '-lambda200', 'lambda 50': '-lambda50', 'rate 2e-4': '-lr2e-4',
         'rate 4e-4': '-lr4e-4'}.items()]
 
 def artist():
     "Peisch, Pistor and Pandher: all paintings first, then one kind."
-    a = dict(question='artist', data='paintings', on=('genre', 'painter', 'paintings'), epochs=4, bs=8, change=SMALL)
+    a = dict(question='artist', data='paintings', on=('genre', 'painter', 'paintings'), epochs=4, bs=8, size=48,
+             change=SMALL)
     return [Plan(setting='40:0', recipe='paintings-cgan', **a),
             *[Plan(setting=s, recipe=f'paintings-artist{r}', only=GENRE, **a) for s, r in {
                 '30:10': '', '20:20': '-20-20', '10:30': '-10-30'}.items()],
@@ -112,11 +113,11 @@ def remedies():
 
 def coco():
     "Buttau and Gatto: from pictures of everything to three targets, with and without pretraining."
-    base = [Plan(setting=k, recipe=f'unet-gan-{r}', data='everything', epochs=n, limit=300, **COCO)
+    base = [Plan(setting=k, recipe=f'unet-gan-{r}', data='everything', epochs=n, limit=240, **COCO)
             for k, r, n in (('a', 'scratch', 3), ('b', 'pretrained', 4))]
-    on = [Plan(setting=f'{k} onto {d}', recipe='unet-finetune', data=d, epochs=2, limit=160, start=k, **COCO | dict(
+    on = [Plan(setting=f'{k} onto {d}', recipe='unet-finetune', data=d, epochs=2, limit=120, start=k, **COCO | dict(
               on=(d,))) for d in ('flowers', 'faces', 'imagenette') for k in 'ab']
-    alone = [Plan(setting=f'{k}, {d} alone', recipe=f'unet-gan-{r}', data=d, epochs=n, limit=160,
+    alone = [Plan(setting=f'{k}, {d} alone', recipe=f'unet-gan-{r}', data=d, epochs=n, limit=120,
                   **COCO | dict(on=(d,)))
              for d in ('flowers', 'faces') for k, r, n in (('a', 'scratch', 2), ('b', 'pretrained', 3))]
     return base + on + alone
@@ -131,8 +132,8 @@ def plans():
     "All trainings with their seeds, in order of worth: the first seed of everything cheap, then the second."
     (light, zhang), (ways, mixed, skips) = heads(), remedies()
     kinds, ways_of_art = artist(), art()
-    rounds = (light + kinds[:4] + coco()[:8] + zhang[:2] + ways_of_art[2:4] + mixed + cgan()[:4] + zhang[2:]
-              + ways_of_art[:2] + kinds[4:] + ways_of_art[4:] + cgan()[4:])
+    rounds = (light + cgan()[:4] + kinds[:4] + ways_of_art[2:4] + coco()[:8] + mixed + zhang[:2] + kinds[4:] + zhang[2:]
+              + ways_of_art[:2] + ways_of_art[4:] + cgan()[4:])
     sooner, later = light + kinds[:4] + cgan()[:4], ways + skips + coco()[8:]
     def of(some, seed): return [(p, seed) for p in some if seed <= p.seeds]
     return (of(rounds, 1) + of(sooner, 2) + of(later, 1) + of([p for p in rounds if p not in sooner], 2)
@@ -174,7 +175,11 @@ def cached(data, name, cache):
     folder = Path(cache)/name
     if (folder/'done').exists(): return folder
     for n, p in members(Path(data), name).items():
-        if not (folder/n).exists(): small(p, folder/n)
+        once = Path(cache)/'files'/p.relative_to(data).with_suffix('.png') # a picture may be in several sets
+        if not once.exists(): small(p, once)
+        if (folder/n).exists(): continue
+        (folder/n).parent.mkdir(parents=True, exist_ok=True)
+        os.link(once, folder/n)
     (folder/'done').write_text('')
     return folder
 

@@ -1,4 +1,4 @@
-"""Small trainings of several settings, each from several seeds and measured image by image, and what they can say about a question.
+"""Small trainings from several seeds, measured image by image, and what they can say about a question.
 
 Docs: https://colorize-nb.github.io/colorize_nb/evaluate/trials.html.md"""
 
@@ -184,9 +184,11 @@ def table(self:Trials,
     "Show each setting by itself, below the answer of one tint for all images."
     import pandas as pd
     names = settings or [s for s in self.settings if any(on in r['on'] for r in self.of(s).values())]
+    def cell(n, m):
+        try: return _signed(self.value(n, on, m).images)
+        except KeyError: return '' # a network that gives chroma paints no RGB of its own
     rows = {n: {'seeds': len(self.answers(n, on)) if n != 'mean colour' else '',
-                **{MEASURES[m]: _signed(self.value(n, on, m).images) for m in measures}}
-            for n in ['mean colour', *names]}
+                **{MEASURES[m]: cell(n, m) for m in measures}} for n in ['mean colour', *names]}
     res = pd.DataFrame.from_dict(rows, orient='index')
     res.columns.name = f"{on}, n = {self.sets[on]['n']}"
     return res
@@ -209,6 +211,23 @@ def compare(self:Trials,
     res = pd.DataFrame.from_dict(rows, orient='index')
     res.columns.name = f"minus {base}; {on}, n = {self.sets[on]['n']}"
     return res
+
+# %% ../../nbs/evaluate/13_trials.ipynb #t033
+@patch
+def say(self:Trials,
+    a:str, # a setting, or an answer that needs no model
+    b:str, # another one
+    on:str, # name of a set
+    measure:str='gain', # one of `MEASURES`
+)->str: # the answer, the mean difference with its interval over images, and that of each seed
+    "Answer in words whether `a` is higher than `b`: no more than the intervals over images and over seeds carry."
+    run = {*self.sets.get(on, {}), *(r['setting'] for r in self.rows if on in r['on'])}
+    missing = [s for s in (a, b) if s not in run]
+    if missing: return f"Not run: {', '.join(missing)}."
+    d = self.difference(a, b, on, measure)
+    seeds = ', '.join(f'{v:+.2f}' for v in d.seeds)
+    return (f"{d.answer.capitalize()}: {MEASURES[measure]}, {a} minus {b}: {_signed(d.images)} "
+            f"over {self.sets[on]['n']} images of {on}; seed by seed {seeds}.")
 
 # %% ../../nbs/evaluate/13_trials.ipynb #t031
 def _stored(folder):
