@@ -132,8 +132,8 @@ def plans():
     "All trainings with their seeds, in order of worth: the first seed of everything cheap, then the second."
     (light, zhang), (ways, mixed, skips) = heads(), remedies()
     kinds, ways_of_art = artist(), art()
-    rounds = (light + cgan()[:4] + kinds[:4] + ways_of_art[2:4] + coco()[:8] + mixed + zhang[:2] + kinds[4:] + zhang[2:]
-              + ways_of_art[:2] + ways_of_art[4:] + cgan()[4:])
+    rounds = (light + cgan()[:3] + kinds[:4] + ways_of_art[2:4] + mixed + zhang[:2] + coco()[:6] + kinds[4:]
+              + coco()[6:8] + ways_of_art[:2] + ways_of_art[4:] + cgan()[3:] + zhang[2:])
     sooner, later = light + kinds[:4] + cgan()[:4], ways + skips + coco()[8:]
     def of(some, seed): return [(p, seed) for p in some if seed <= p.seeds]
     return (of(rounds, 1) + of(sooner, 2) + of(later, 1) + of([p for p in rounds if p not in sooner], 2)
@@ -401,6 +401,8 @@ def main():
         for plan, seed in rows: print('done' if is_done(plan, seed) else 'left', plan.name(seed))
         return
     args.out.mkdir(parents=True, exist_ok=True)
+    for question in {p.question for p, _ in plans()}: # the pages say that nothing was run of it
+        if not (KEPT/f'{question}.json').exists(): write(KEPT/f'{question}.json', [])
     for plan, seed in rows:
         if args.until and time.strftime('%H:%M') >= args.until: return print('time is up', flush=True)
         if is_done(plan, seed): continue

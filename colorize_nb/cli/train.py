@@ -43,7 +43,7 @@ def recipes(as_json:Annotated[bool, Option('--json', help='For programs: the who
     done = stored_runs()
     shown = [r | dict(epochs=_epochs(r['phases']), weights=_weights(r['parameters']), run=done.get(r['name'], 'not run'))
              for r in rows]
-    print_table(shown, dict(name='recipe', epochs='epochs', size='pixels', weights='weights', run='images shown here',
+    print_table(shown, dict(name='recipe', epochs='epochs', size='pixels', weights='weights', run='run here',
                             title='what it is'))
 
 # %% ../../nbs/cli/02_train.ipynb #c011

@@ -173,7 +173,8 @@ def runs(self:Trials)->'pd.DataFrame': # a row for each setting
         rows.append({'setting': setting, 'recipe': r['recipe'], 'learned from': r['data'], 'images': r['pictures'],
                      'shown': r['shown'], 'pixels': r['size'], 'steps': r.get('steps', r['shown']//r['bs']),
                      'seeds': seeds})
-    return pd.DataFrame(rows).set_index('setting')
+    columns = ['setting', 'recipe', 'learned from', 'images', 'shown', 'pixels', 'steps', 'seeds']
+    return pd.DataFrame(rows, columns=columns).set_index('setting') # none if nothing was run
 
 @patch
 def table(self:Trials,
@@ -183,7 +184,8 @@ def table(self:Trials,
 )->'pd.DataFrame': # a row for each setting: mean, interval over images, seeds
     "Show each setting by itself, below the answer of one tint for all images."
     import pandas as pd
-    names = settings or [s for s in self.settings if any(on in r['on'] for r in self.of(s).values())]
+    names = [s for s in settings or self.settings if any(on in r['on'] for r in self.of(s).values())]
+    if not names: return pd.DataFrame()
     def cell(n, m):
         try: return _signed(self.value(n, on, m).images)
         except KeyError: return '' # a network that gives chroma paints no RGB of its own
@@ -202,8 +204,10 @@ def compare(self:Trials,
 )->'pd.DataFrame': # a row for each setting
     "Show what each setting is minus the base, and whether its sign is known."
     import pandas as pd
-    names = settings or [s for s in self.settings if s != base and any(on in r['on'] for r in self.of(s).values())]
-    rows = {}
+    has = [s for s in [*self.sets.get(on, {}), *self.settings]
+           if s in self.sets.get(on, {}) or any(on in r['on'] for r in self.of(s).values())]
+    names, rows = [s for s in settings or self.settings if s in has and s != base], {}
+    if base not in has or not names: return pd.DataFrame()
     for n in names:
         found = {m: self.difference(n, base, on, m) for m in measures}
         seeds = len(next(iter(found.values())).seeds)
@@ -244,7 +248,7 @@ def _stored(folder):
 
 def stored_runs(
     folder:str|Path|None=None, # with a folder for each run; default: the stored results
-)->dict: # recipe -> what has been run of it, in words: images shown in the longest, pixels, how many seeds
+)->dict: # recipe -> images shown in its longest run, pixels, how many seeds if several; whether it was narrower
     "Say what has been run of each recipe; those of which nothing is stored are left out."
     found, res = {}, {}
     folder = Path(folder) if folder else stored_path('recipes')
@@ -252,5 +256,5 @@ def stored_runs(
     for name, runs in found.items():
         shown, size, _, narrow = max(runs, key=lambda r: (not r[3], r[0])) # whole networks first
         seeds = len({r[2] for r in runs})
-        res[name] = f"{shown:,} at {size} px, {seeds} seed{'s'*(seeds > 1)}{', narrower'*narrow}"
+        res[name] = f"{shown:,}, {size} px" + f', {seeds} seeds'*(seeds > 1) + ', narrower'*narrow
     return res
