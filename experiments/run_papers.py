@@ -132,12 +132,15 @@ def plans():
     "All trainings with their seeds, in order of worth: the first seed of everything cheap, then the second."
     (light, zhang), (ways, mixed, skips) = heads(), remedies()
     kinds, ways_of_art = artist(), art()
-    rounds = (light + cgan()[:3] + kinds[:4] + ways_of_art[2:4] + mixed + zhang[:2] + coco()[:6] + kinds[4:]
-              + coco()[6:8] + ways_of_art[:2] + ways_of_art[4:] + cgan()[3:] + zhang[2:])
-    sooner, later = light + kinds[:4] + cgan()[:4], ways + skips + coco()[8:]
+    base, onto, alone = coco()[:2], coco()[2:8], coco()[8:]
+    start = light + cgan()[:3]
+    rounds = (kinds[:4] + ways_of_art[2:4] + base[:1] + [onto[0], onto[2]] + mixed + zhang[:2] + base[1:]
+              + [onto[1], onto[3]] + kinds[4:] + onto[4:] + ways_of_art[:2] + ways_of_art[4:] + cgan()[3:] + zhang[2:])
+    sooner, later = kinds[:4] + cgan()[:3], ways + skips + alone
     def of(some, seed): return [(p, seed) for p in some if seed <= p.seeds]
-    return (of(rounds, 1) + of(sooner, 2) + of(later, 1) + of([p for p in rounds if p not in sooner], 2)
-            + of(later, 2) + of(rounds, 3) + of(later, 3) + of(full(), 1))
+    return (of(start, 1) + of(light, 2) + of(rounds, 1) + of(sooner, 2) + of(light, 3) + of(later, 1)
+            + of([p for p in rounds if p not in sooner], 2) + of(later, 2) + of(cgan()[:3] + rounds, 3) + of(later, 3)
+            + of(full(), 1))
 
 # The pictures
 

@@ -41,8 +41,8 @@ def recipes(as_json:Annotated[bool, Option('--json', help='For programs: the who
     if as_json: return typer.echo(json.dumps(rows, indent=1, default=str))
     from colorize_nb.evaluate.trials import stored_runs
     done = stored_runs()
-    shown = [r | dict(epochs=_epochs(r['phases']), weights=_weights(r['parameters']), run=done.get(r['name'], 'not run'))
-             for r in rows]
+    shown = [r | dict(epochs=_epochs(r['phases']), weights=_weights(r['parameters']),
+                      run=done.get(r['name'], 'not run')) for r in rows]
     print_table(shown, dict(name='recipe', epochs='epochs', size='pixels', weights='weights', run='run here',
                             title='what it is'))
 
