@@ -10,12 +10,10 @@ nbs/recipes/results/generated.json: for each seed and each kind of training pict
 import argparse
 import json
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from colorize_nb.colorizer.core import Colorizer
 from colorize_nb.evaluate.classifier import TrainOptions, classes_of, class_split, recognised, train_classifier

@@ -158,7 +158,6 @@ def small(path, out):
 
 def members(data, name):
     "name in the cache -> file, for one set."
-    from colorize_nb.evaluate.evaluation import find_set
     from colorize_nb.io.files import find_pictures, rank_pictures
     def files(d, part): return {p.relative_to(data/d/part).as_posix(): p for p in find_pictures(data/d/part)}
     source = dict(everything='photos', imagenette='photos', mixed='photos').get(name, name)
@@ -314,7 +313,6 @@ def histories(out):
 
 def train(plan, seed, data, cache, out):
     "Train a plan, or go on with it, and return what is stored."
-    import torch
     from colorize_nb.train.run import run_recipe
     folder, began, used = out/plan.name(seed), time.time(), time.process_time()
     rec, pictures = find_weights(recipe_of(plan)), cached(data, plan.data, cache)

@@ -26,7 +26,7 @@ from colorize_nb.colorizer.core import Colorizer
 from colorize_nb.models.lite import lite_generator
 from colorize_nb.models.lite_hints import lite_hints
 from colorize_nb.models.registry import find_model, load_generator, save_generator
-from colorize_nb.train.run import build_generator, phase_loss, run_recipe
+from colorize_nb.train.run import build_generator, get_recipe, phase_loss, run_recipe
 
 @pytest.fixture
 def sets(tmp_path):
@@ -220,3 +220,16 @@ def test_a_training_of_a_question_is_stored_picture_by_picture(tmp_path, monkeyp
     lab = rgb2lab(truth.transpose(0, 2, 3, 1)/255) # scikit-image's
     assert np.allclose(np.hypot(lab[..., 1], lab[..., 2]).mean((1, 2)), sets['gray']['chroma_error'], atol=.5)
     assert sets['gray']['colorfulness'] == [0]*3 and run_papers.is_done(plan, 3) and not run_papers.is_done(plan, 4)
+
+@pytest.mark.parametrize('name', ['flowers-gan', 'flowers-gan-dense', 'flowers-gan-highway'])
+def test_the_three_skips_answer(name):
+    "Any size; lightness kept to the bit; what a gate near 0 leaves is what went around"
+    gen, _ = build_generator(replace(get_recipe(name), config=dict(nf=4) | {k: v for k, v in get_recipe(
+        name).config.items() if k == 'skip'}, parameters=None))
+    l = torch.rand(2, 1, 33, 47)*2 - 1
+    lab = gen.eval()(l)
+    assert lab.shape == (2, 3, 33, 47) and torch.equal(lab[:, :1], l)
+    if gen.skip != 'gate': return
+    x, skip = torch.rand(2, 1, 4, 5, 5)
+    with torch.no_grad(): gen.gates[0].bias.fill_(-100.)
+    assert torch.allclose(gen.join(x, skip, 0), skip)

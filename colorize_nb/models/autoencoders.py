@@ -1,4 +1,4 @@
-"""Four small networks that output an image: a plain CNN, two autoencoders, a generator with additive skips.
+"""Four small networks that output an image: a plain CNN, two autoencoders, a generator with skips.
 
 Docs: https://colorize-nb.github.io/colorize_nb/models/autoencoders.html.md"""
 
@@ -9,6 +9,7 @@ __all__ = ['SKIPS', 'PlainCNN', 'plain_cnn', 'ConvAutoencoder', 'conv_autoencode
            'SkipGenerator', 'skip_generator']
 
 # %% ../../nbs/models/05_autoencoders.ipynb #c003
+import torch
 from torch import Tensor, nn
 
 from .base import ImageGenerator, output_activation
