@@ -1,4 +1,5 @@
 "The tools that made the packaged models: what they would run is valid, what they write can be used."
+import argparse
 import csv
 import json
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.color import rgb2lab
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent/'experiments'
 sys.path.insert(0, str(EXPERIMENTS))
@@ -17,13 +19,14 @@ import average_models
 import gather_sets
 import measure_slider
 import package_model
+import run_papers
 import try_lite
 
 from colorize_nb.colorizer.core import Colorizer
 from colorize_nb.models.lite import lite_generator
 from colorize_nb.models.lite_hints import lite_hints
 from colorize_nb.models.registry import find_model, load_generator, save_generator
-from colorize_nb.train.run import build_generator, phase_loss, run_recipe
+from colorize_nb.train.run import build_generator, get_recipe, phase_loss, run_recipe
 
 @pytest.fixture
 def sets(tmp_path):
@@ -179,3 +182,54 @@ def test_patches_and_tints():
     assert cf.measured(plain)['tint'] == pytest.approx(1, abs=1e-4) and cf.measured(halves)['tint'] < .4
     rows = [dict(patches=float(i), tint=i/100) for i in range(101)] + [dict(patches=np.nan, tint=.5)]
     assert cf.limits(rows)['patches'] == 95
+
+# The questions of the five papers
+
+def test_the_papers_trainings_are_recipes_with_seeds_in_common():
+    "All settings of a question have the same pictures, seeds and measures, or they could not be compared"
+    rows = run_papers.plans()
+    names = [p.name(s) for p, s in rows]
+    assert len(set(names)) == len(names)
+    for p in {p.name(0): p for p, _ in rows}.values():
+        rec = run_papers.recipe_of(p)
+        sets = {'photos', 'paintings', 'flowers', 'faces', 'historical', 'imagenette', 'genre', 'painter'}
+        assert rec.with_epochs(p.epochs).phases and set(p.on) <= sets
+        if p.start: assert (replace(p, setting=p.start).name(1)) in names[:names.index(p.name(1))]
+    for q in ('heads', 'art', 'cgan', 'artist', 'remedies'):
+        mine = [p for p, s in rows if p.question == q and s == 1]
+        assert len({(p.data, p.size, p.on, p.seeds) for p in mine}) == 1, q
+
+def test_a_training_of_a_question_is_stored_picture_by_picture(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for part, n in ('train', 4), ('valid', 3):
+        for i in range(n):
+            f = tmp_path/'data'/'photos'/part/f'x_{i}.png'
+            f.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (70, 64, 3), dtype=np.uint8)).save(f)
+    monkeypatch.setattr(run_papers, 'KEPT', tmp_path/'kept')
+    monkeypatch.setattr(run_papers, 'WEIGHTS', str(tmp_path)) # no file there: random weights
+    plan = run_papers.Plan('made', 'bins', 'lite-classification', 'photos', 1, ('photos',), size=32, bs=2)
+    args = argparse.Namespace(data=tmp_path/'data', out=tmp_path/'out', cache=tmp_path/'cache')
+    run_papers.one(plan, 3, args)
+    row, = json.loads((tmp_path/'kept'/'made.json').read_text())
+    assert (row['pictures'], row['shown'], row['seed'], row['steps'], row['start']) == (4, 4, 3, 2, 'random weights')
+    sets = json.loads((tmp_path/'kept'/'sets.json').read_text())['photos']
+    for found in row['on']['photos'], row['plain mean']['photos'], sets['gray'], sets['mean colour']:
+        assert [len(found[k]) for k in ('psnr', 'colorfulness', 'chroma_error')] == [3]*3
+    truth = run_papers.questions(tmp_path/'data', 'photos')[0].numpy().astype(float)
+    lab = rgb2lab(truth.transpose(0, 2, 3, 1)/255) # scikit-image's
+    assert np.allclose(np.hypot(lab[..., 1], lab[..., 2]).mean((1, 2)), sets['gray']['chroma_error'], atol=.5)
+    assert sets['gray']['colorfulness'] == [0]*3 and run_papers.is_done(plan, 3) and not run_papers.is_done(plan, 4)
+
+@pytest.mark.parametrize('name', ['flowers-gan', 'flowers-gan-dense', 'flowers-gan-highway'])
+def test_the_three_skips_answer(name):
+    "Any size; lightness kept to the bit; what a gate near 0 leaves is what went around"
+    gen, _ = build_generator(replace(get_recipe(name), config=dict(nf=4) | {k: v for k, v in get_recipe(
+        name).config.items() if k == 'skip'}, parameters=None))
+    l = torch.rand(2, 1, 33, 47)*2 - 1
+    lab = gen.eval()(l)
+    assert lab.shape == (2, 3, 33, 47) and torch.equal(lab[:, :1], l)
+    if gen.skip != 'gate': return
+    x, skip = torch.rand(2, 1, 4, 5, 5)
+    with torch.no_grad(): gen.gates[0].bias.fill_(-100.)
+    assert torch.allclose(gen.join(x, skip, 0), skip)

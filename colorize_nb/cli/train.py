@@ -43,8 +43,12 @@ def recipes(
     from colorize_nb.train.recipe import list_recipes as all_recipes
     rows = [asdict(r) for r in all_recipes().values()]
     if as_json: return typer.echo(json.dumps(rows, indent=1, default=str))
-    shown = [r | dict(epochs=_epochs(r['phases']), weights=_weights(r['parameters'])) for r in rows]
-    print_table(shown, dict(name='recipe', epochs='epochs', size='pixels', weights='weights', title='what it is'))
+    from colorize_nb.evaluate.trials import stored_runs
+    done = stored_runs()
+    shown = [r | dict(epochs=_epochs(r['phases']), weights=_weights(r['parameters']),
+                      run=done.get(r['name'], 'not run')) for r in rows]
+    print_table(shown, dict(name='recipe', epochs='epochs', size='pixels', weights='weights', run='run here',
+                            title='what it is'))
 
 # %% ../../nbs/cli/02_train.ipynb #c011
 _EVERY = 60. # seconds between two lines of progress where there is no terminal
