@@ -8,7 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/app/server.html.md"""
 __all__ = ['is_loopback', 'Access', 'create_app', 'serve_app']
 
 # %% ../../nbs/app/02_server.ipynb #c003
-import asyncio, hashlib, hmac, ipaddress, json, os, secrets, shutil, socket, tempfile, time
+import asyncio, hashlib, hmac, ipaddress, json, os, secrets, shutil, tempfile, time
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
