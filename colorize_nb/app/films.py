@@ -97,7 +97,8 @@ class FilmRecord:
     cuts:list=field(default_factory=lambda: [0]) # numbers of the frames with which shots begin
     reading:FilmJob|None=None # of all frames
     saving:FilmJob|None=None # of the coloured film
-    looking:threading.Lock=field(default_factory=threading.Lock, repr=False) # held while frames are decoded to be seen
+    looking:threading.Lock=field(default_factory=threading.Lock, repr=False) # held while a frame is decoded to be seen
+    playing:threading.Lock=field(default_factory=threading.Lock, repr=False) # held while a shot is made
     deleted:bool=False # has it been taken off the page?
 
     @property
@@ -121,6 +122,7 @@ class FilmRecord:
         for job in (self.reading, self.saving):
             if job: job.stopped.set()
 
+# %% ../../nbs/app/03_films.ipynb #f01b
 def inspect_film(
     stored:StoredPicture, # whose file has come
     limits:AppLimits, # what is too much
@@ -308,8 +310,11 @@ def _shot_frames(stored, first, last, size):
         gray = np.ascontiguousarray(np.rot90(luma2gray(frame.luma, record.film.info.signal), record.turns))
         small = np.asarray(Picture(gray).reduced(*size[::-1]))
         Image.fromarray(small).save(part/f'{i:06}.png', compress_level=1)
+    if not any(part.iterdir()): raise AppError(422, f"frame {first} of {stored.name} cannot be reached: save the film "
+                                                    "as MP4 first")
     return part.rename(folder)
 
+# %% ../../nbs/app/03_films.ipynb #f03b
 def preview_shot(
     stored:StoredPicture, # a film
     n:int, # number of a frame in the shot
@@ -324,7 +329,7 @@ def preview_shot(
     k = min(1, _SHOT_SIDE/max(wide, high))
     size = tuple(max(2, 2*round(v*k/2)) for v in (wide, high))
     try:
-        with record.looking:
+        with record.playing:
             folder = _shot_frames(stored, first, last, size)
             result = folder.with_name('shot.webm')
             hints = _hints_between(settings, (stored.width, stored.height), first, last, size)
