@@ -122,6 +122,7 @@ class FilmRecord:
         for job in (self.reading, self.saving):
             if job: job.stopped.set()
 
+# %% ../../nbs/app/03_films.ipynb #f01b
 def inspect_film(
     stored:StoredPicture, # whose file has come
     limits:AppLimits, # what is too much
@@ -313,6 +314,7 @@ def _shot_frames(stored, first, last, size):
                                                     "as MP4 first")
     return part.rename(folder)
 
+# %% ../../nbs/app/03_films.ipynb #f03b
 def preview_shot(
     stored:StoredPicture, # a film
     n:int, # number of a frame in the shot

@@ -101,9 +101,13 @@ class Session:
     pictures:dict=field(default_factory=dict) # id -> `StoredPicture`, in their order
     used:float=0. # when, seconds of the clock
 
+    def delete(self):
+        "Delete all its files, and end what is done with its films."
+        for p in list(self.pictures.values()): p.delete()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
 # %% ../../nbs/app/00_sessions.ipynb #c015
-_HOUR = 3600
-_PREFIX = 'colorize_nb-app-'
+_HOUR, _PREFIX = 3600, 'colorize_nb-app-'
 
 def _is_orphan(folder):
     "Whether a temporary folder belongs to a process of ours that no longer runs."
@@ -143,8 +147,7 @@ class Sessions:
         if not old and len(by_age) >= self.limits.sessions and now - by_age[0].used > _HOUR: old = by_age[:1]
         for s in old:
             del self.sessions[s.id]
-            for p in list(s.pictures.values()): p.delete()
-            shutil.rmtree(s.folder, ignore_errors=True)
+            s.delete()
 
     def get(self,
         id:str, # of a session
@@ -167,8 +170,7 @@ class Sessions:
 
     def close(self):
         "Delete all files."
-        for s in list(self.sessions.values()):
-            for p in list(s.pictures.values()): p.delete()
+        for s in list(self.sessions.values()): s.delete()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.sessions.clear()
 

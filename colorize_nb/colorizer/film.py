@@ -181,6 +181,24 @@ def _info_of(name, stream, frame):
         stream.codec_context.field_order, (int(frame.color_primaries), int(frame.color_trc)),
         stream.frames or round(seconds*rate))
 
+# %% ../../nbs/colorizer/15_film.ipynb #f01d
+def _within(container, path, pixels):
+    "The stream that moves, if its frames have at most so many pixels."
+    stream = _moving(container)
+    if stream is None or pixels is None: return stream
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width*height > pixels:
+        raise FilmError(f"{path} has frames of {width}x{height} pixels, and {pixels/1e6:.3g} megapixels are the most "
+                        "here: make it smaller")
+    stream.codec_context.options = dict(max_pixels=str(pixels)) # of frames that differ from what was said
+    return stream
+
+def _why_nothing_moves(container):
+    "The end of a sentence on a file without a stream of video."
+    sound_alone = any(s.type == 'audio' and s.codec_context is not None for s in container.streams)
+    if sound_alone: return 'holds no moving picture: give a film'
+    return 'cannot be read as a film: it was cut off before its index was written'
+
 # %% ../../nbs/colorizer/15_film.ipynb #f013
 class Film:
     "A film in a file."
@@ -191,26 +209,11 @@ class Film:
         self.path, self.pixels, self.faults = Path(path), pixels, {}
         self.given_up = lambda: False # asked at each frame; once it says True, no more come
         with _open(path) as container:
-            stream = self._moving(container)
-            if stream is None:
-                sound_alone = any(s.type == 'audio' and s.codec_context is not None for s in container.streams)
-                why = 'holds no moving picture: give a film' if sound_alone else \
-                    'cannot be read as a film: it was cut off before its index was written'
-                raise FilmError(f"{path} {why}")
+            stream = _within(container, self.path, self.pixels)
+            if stream is None: raise FilmError(f"{path} {_why_nothing_moves(container)}")
             with _decoding(path): first = next(_decoded(container, stream, {}), None)
             if first is None: raise FilmError(f"{path} holds no frame that can be read")
             self.info = _info_of(str(path), stream, first[0])
-
-    def _moving(self, container):
-        "The stream of the film, if its frames are not too large."
-        stream = _moving(container)
-        if stream is None or self.pixels is None: return stream
-        width, height = stream.codec_context.width, stream.codec_context.height
-        if width*height > self.pixels:
-            raise FilmError(f"{self.path} has frames of {width}x{height} pixels, and {self.pixels/1e6:.3g} megapixels "
-                            "are the most here: make it smaller")
-        stream.codec_context.options = dict(max_pixels=str(self.pixels)) # of frames that differ from what was said
-        return stream
 
     def frames(self,
         start:float=0, # seconds from the beginning
@@ -220,7 +223,7 @@ class Film:
         import av
         self.faults, info = {}, self.info
         with _open(self.path) as container:
-            stream, last = self._moving(container), None
+            stream, last = _within(container, self.path, self.pixels), None
             origin, step = stream.start_time or 0, max(1, round(1/(info.rate*info.time_base)))
             first, end = (origin + round(Fraction(s)/info.time_base) if s else None for s in (start, stop))
             if start:
@@ -243,7 +246,7 @@ class Film:
         "Tell whether the film has colours already."
         seen = []
         with _open(self.path) as container:
-            stream, length = self._moving(container), container.duration or 0
+            stream, length = _within(container, self.path, self.pixels), container.duration or 0
             for i in range(looks):
                 with suppress(Exception): # what cannot be reached is not looked at
                     if i: container.seek(length*i//looks + (container.start_time or 0))
