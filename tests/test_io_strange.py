@@ -120,6 +120,12 @@ def test_a_segment_0_of_another_program_stays(tmp_path):
     assert ciff in got and b'Other\0x' in got and got.count(b'JFIF\0') == 1
     assert not p.notes
 
+def test_sound_in_a_jpeg_is_said(tmp_path):
+    "Kodak's cameras kept it in FlashPix segments, which name places in one another; said once, however many there are"
+    p = open_picture(jpeg((2, b'FPXR\0\0\1\0\1' + bytes(40)), (2, b'FPXR\0\0\2\0\0' + bytes(90))), 'x')
+    assert p.notes == ('x: its FlashPix data (sound, other sizes) are not kept',)
+    assert b'FPXR' not in saved(p, tmp_path/'out.jpg').read_bytes()
+
 @pytest.mark.parametrize('behind,said', [(b'', 0), (bytes(500), 0), (b'\r\n', 0),
     (b'\0\0\0\x18ftypmp42' + bytes(range(99)), 1), (bytes([1, 2, 3])*50_000, 1)])
 def test_what_stands_behind_a_jpeg_is_said(behind, said):
@@ -230,6 +236,7 @@ def tiff(bits, compression, photometric=1):
     return b'II*\0' + struct.pack('<I', 1007) + bytes(999) + struct.pack('<H', len(entries)) + table + bytes(4)
 
 KINDS = { # from the formats' own specifications
+    'HEIF picture in the short form': ftyp(b'mif3', b'avif') + bytes(300),
     'HEIC': ftyp(b'heic', b'mif1', b'heic') + bytes(300), "camera's raw": ftyp(b'crx ', b'isom') + bytes(300),
     'film': ftyp(b'isom', b'mp41') + bytes(300), 'PDF': b'%PDF-1.7\n' + bytes(300),
     'JPEG XL picture': b'\xff\x0a' + bytes(300),
