@@ -268,6 +268,22 @@ def test_true_sentences(tmp_path, kind):
     good, ((path, why),) = check_pictures([tmp_path/'x.jpg']) # training says the same
     assert not good and kind in why and 'not a picture' not in why
 
+def limited(kind):
+    "A file that is whole, and that its decoder refuses by a limit of its own"
+    if kind == 'AVIF': # 17000x17000 pixels, as in libvips' tests
+        Image.fromarray(GRAY).convert('RGB').save(f := BytesIO(), 'AVIF')
+        at = f.getvalue().index(b'ispe') + 8
+        return f.getvalue()[:at] + struct.pack('>II', 17000, 17000) + f.getvalue()[at + 8:]
+    colours, pixels = bytes(range(256))*5, bytes(64) # 300 in the palette, as in bmpsuite
+    head = struct.pack('<IiiHHIIiiII', 40, 8, 8, 1, 8, 0, 0, 0, 0, 300, 0)
+    return b'BM' + struct.pack('<IHHI', 0, 0, 0, 14 + 40 + 1200) + head + colours[:1200] + pixels
+
+@pytest.mark.parametrize('kind', ['BMP', pytest.param('AVIF', marks=pytest.mark.skipif(
+    not features.check('avif'), reason='Pillow was built without AVIF'))])
+def test_a_limit_of_a_decoder_is_not_called_broken(kind):
+    with pytest.raises(PictureError, match='x is broken, or of a kind that is not read here .*: save it'):
+        open_picture(limited(kind), 'x')
+
 def test_an_icon_is_no_targa():
     "The first picture of an icon may have more than 64 kB; then its head is that of a TGA, which has no signature, too"
     noise = np.random.default_rng(0).integers(0, 256, (256, 256), dtype=np.uint8)
