@@ -120,6 +120,12 @@ def test_a_segment_0_of_another_program_stays(tmp_path):
     assert ciff in got and b'Other\0x' in got and got.count(b'JFIF\0') == 1
     assert not p.notes
 
+def test_sound_in_a_jpeg_is_said(tmp_path):
+    "Kodak's cameras kept it in FlashPix segments, which name places in one another; said once, however many there are"
+    p = open_picture(jpeg((2, b'FPXR\0\0\1\0\1' + bytes(40)), (2, b'FPXR\0\0\2\0\0' + bytes(90))), 'x')
+    assert p.notes == ('x: its FlashPix data (sound, other sizes) are not kept',)
+    assert b'FPXR' not in saved(p, tmp_path/'out.jpg').read_bytes()
+
 @pytest.mark.parametrize('behind,said', [(b'', 0), (bytes(500), 0), (b'\r\n', 0),
     (b'\0\0\0\x18ftypmp42' + bytes(range(99)), 1), (bytes([1, 2, 3])*50_000, 1)])
 def test_what_stands_behind_a_jpeg_is_said(behind, said):
@@ -230,6 +236,7 @@ def tiff(bits, compression, photometric=1):
     return b'II*\0' + struct.pack('<I', 1007) + bytes(999) + struct.pack('<H', len(entries)) + table + bytes(4)
 
 KINDS = { # from the formats' own specifications
+    'HEIF picture in the short form': ftyp(b'mif3', b'avif') + bytes(300),
     'HEIC': ftyp(b'heic', b'mif1', b'heic') + bytes(300), "camera's raw": ftyp(b'crx ', b'isom') + bytes(300),
     'film': ftyp(b'isom', b'mp41') + bytes(300), 'PDF': b'%PDF-1.7\n' + bytes(300),
     'JPEG XL picture': b'\xff\x0a' + bytes(300),
@@ -260,6 +267,22 @@ def test_true_sentences(tmp_path, kind):
         or 'unpack' in said or 'develop' in said or 'convert' in said or 'hand over' in said)
     good, ((path, why),) = check_pictures([tmp_path/'x.jpg']) # training says the same
     assert not good and kind in why and 'not a picture' not in why
+
+def limited(kind):
+    "A file that is whole, and that its decoder refuses by a limit of its own"
+    if kind == 'AVIF': # 17000x17000 pixels, as in libvips' tests
+        Image.fromarray(GRAY).convert('RGB').save(f := BytesIO(), 'AVIF')
+        at = f.getvalue().index(b'ispe') + 8
+        return f.getvalue()[:at] + struct.pack('>II', 17000, 17000) + f.getvalue()[at + 8:]
+    colours, pixels = bytes(range(256))*5, bytes(64) # 300 in the palette, as in bmpsuite
+    head = struct.pack('<IiiHHIIiiII', 40, 8, 8, 1, 8, 0, 0, 0, 0, 300, 0)
+    return b'BM' + struct.pack('<IHHI', 0, 0, 0, 14 + 40 + 1200) + head + colours[:1200] + pixels
+
+@pytest.mark.parametrize('kind', ['BMP', pytest.param('AVIF', marks=pytest.mark.skipif(
+    not features.check('avif'), reason='Pillow was built without AVIF'))])
+def test_a_limit_of_a_decoder_is_not_called_broken(kind):
+    with pytest.raises(PictureError, match='x is broken, or of a kind that is not read here .*: save it'):
+        open_picture(limited(kind), 'x')
 
 def test_an_icon_is_no_targa():
     "The first picture of an icon may have more than 64 kB; then its head is that of a TGA, which has no signature, too"

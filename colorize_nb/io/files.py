@@ -107,10 +107,10 @@ _HEIC = {b'heic', b'heix', b'hevc', b'hevx', b'heim', b'heis', b'hevm', b'hevs',
 def _by_brands(head):
     "What a file of ISO's base media format is (ISO 14496-12, 4.3)."
     size = int.from_bytes(head[:4], 'big')
+    if head[8:12] == b'mif3': return 'a HEIF picture in the short form' # which no reader of ours knows yet
     brands = {head[i:i + 4] for i in (8, *range(16, min(size, len(head)), 4))}
     if brands & {b'avif', b'avis'} and head[8:12] not in _HEIC - {b'mif1', b'msf1'}: return '' # which is read
     if brands & _HEIC: return 'a HEIC picture'
-    if head[8:12] == b'mif3': return 'a HEIF picture in the short form' # which no reader of ours knows yet
     return _RAW if b'crx ' in brands else _FILM
 
 def name_kind(

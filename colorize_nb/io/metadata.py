@@ -64,8 +64,7 @@ def _bmp_profile(f):
     sums = [sum(ends[i:i + 3]) for i in (0, 3, 6)]
     if space != bytes(4) or min(gammas) < 1 or min(sums) < 1: return None, ''
     xy = [ends[3*i + k]/sums[i] for i in range(3) for k in (0, 1)]
-    gamma = sum(gammas)/3/65536
-    return stated_profile(min(gamma, 1/gamma), (.3127, .329, *xy)), '' # the white is D65
+    return stated_profile(min(g := sum(gammas)/3/65536, 1/g), (.3127, .329, *xy)), '' # the white is D65
 
 def _gif_profile(f):
     "(profile, message) of a GIF: a block before the first image."
@@ -229,8 +228,7 @@ class Metadata:
 _EXTENSION = b'http://ns.adobe.com/xmp/extension/\0'
 _CREDENTIALS = 'its content credentials (C2PA) are not kept: they vouch for the picture as it was'
 _READ_ELSEWHERE = b'Exif\0\0', b'http://ns.adobe.com/xap/1.0/\0', b'ICC_PROFILE\0'
-_OF_THE_PIXELS = b'JFIF\0', b'JFXX\0', b'Adobe' # segments that the new file gets anew
-_OTHER_PIXELS = b'MPF\0', b'FPXR\0' # describe further pictures in the file
+_OF_THE_PIXELS = b'JFIF\0', b'JFXX\0', b'Adobe', b'MPF\0' # the new file gets its own, or has no further pictures
 
 def _jpeg_dpi(im):
     unit, density = im.info.get('jfif_unit'), im.info.get('jfif_density')
@@ -258,7 +256,8 @@ def _read_jpeg(meta, im):
         elif data.startswith(b'Photoshop 3.0\0'): resources += data[14:]
         elif data.startswith(_EXTENSION): extension += data[len(_EXTENSION) + 40:] # after GUID, length and offset
         elif n == 11 and b'jumb' in data[:32]: meta.note(_CREDENTIALS)
-        elif data.startswith(_OF_THE_PIXELS + _READ_ELSEWHERE + _OTHER_PIXELS): pass
+        elif data.startswith(b'FPXR\0'): meta.note('its FlashPix data (sound, other sizes) are not kept')
+        elif data.startswith(_OF_THE_PIXELS + _READ_ELSEWHERE): pass
         elif n >= 0: meta.segments.append((n, data)) # an old Canon's CIFF among them
     meta.resources, meta.extension = fresh_resources(resources) or None, extension or None
     if behind := _jpeg_trailer(im):
