@@ -166,11 +166,12 @@ def test_a_result_that_cannot_be_written(app, client):
     assert reply.status_code == 422 and 'wide.webp' in reply.json()['error'], reply.text[:300]
     check_reply(reply, 'wide', 422)
 
-@pytest.mark.parametrize('size', [3, None, True, '225x150', [225], [150, 225], {}, [[225, 150]]])
+@pytest.mark.parametrize('size', [3, None, '\n', True, '225x150', [225], [150, 225], {}, [[225, 150]]])
 def test_hints_of_another_size(client, size):
     import json
     reply = api(client, PNG, hints=json.dumps(dict(format=1, size=size, hints=[])))
     assert reply.status_code == 400 and 'of the size' in reply.json()['error']
+    check_reply(reply, size, 400)
 
 @pytest.mark.parametrize('name,kept', [
     ('../../../etc/cron.d/x.png', 'x.png'), ('..\\..\\x.png', 'x.png'), ('/etc/passwd', 'passwd.png'),
