@@ -72,6 +72,8 @@ HOSTILE = {
     'half a PNG': (PNG[:len(PNG)//2], 'old.png', 415),
     'too many bytes': (b'\xff\xd8' + b'x'*2_100_000, 'old.jpg', 413),
     'too many pixels': (file_of(Image.new('1', (2000, 2000))), 'old.png', 413),
+    'too many pixels on the second page': (file_of(Image.new('1', (9, 9)), 'TIFF', save_all=True,
+                                                   append_images=[Image.new('1', (2000, 2000))]), 'old.tif', 413),
     'too many pages': (file_of(Image.new('L', (9, 9)), 'TIFF', save_all=True, append_images=[Image.new('L', (9, 9))]*3),
                        'old.tif', 413),
 }
@@ -166,11 +168,12 @@ def test_a_result_that_cannot_be_written(app, client):
     assert reply.status_code == 422 and 'wide.webp' in reply.json()['error'], reply.text[:300]
     check_reply(reply, 'wide', 422)
 
-@pytest.mark.parametrize('size', [3, None, True, '225x150', [225], [150, 225], {}, [[225, 150]]])
+@pytest.mark.parametrize('size', [3, None, '\n', True, '225x150', [225], [150, 225], {}, [[225, 150]]])
 def test_hints_of_another_size(client, size):
     import json
     reply = api(client, PNG, hints=json.dumps(dict(format=1, size=size, hints=[])))
     assert reply.status_code == 400 and 'of the size' in reply.json()['error']
+    check_reply(reply, size, 400)
 
 @pytest.mark.parametrize('name,kept', [
     ('../../../etc/cron.d/x.png', 'x.png'), ('..\\..\\x.png', 'x.png'), ('/etc/passwd', 'passwd.png'),
@@ -198,8 +201,21 @@ def deep(im=CAT):
     tifffile.imwrite(out, np.asarray(im).astype(np.uint16)*257, photometric=kind)
     return out.getvalue()
 
+def scanned(kind):
+    "A TIFF as scanners and their programs write it, which Pillow alone does not open"
+    out, gray = BytesIO(), np.asarray(CAT)
+    more = dict(planarconfig='contig', metadata=None)
+    if kind == 'float': tifffile.imwrite(out, np.dstack([gray/np.float32(255)]*3), photometric='rgb', **more)
+    else:
+        second = np.full(gray.shape, 900 if kind == 'unspecified' else 65535, np.uint16)
+        tifffile.imwrite(out, np.dstack([gray.astype(np.uint16)*257, second]), photometric='minisblack',
+                         extrasamples=[kind], **more)
+    return out.getvalue()
+
 @pytest.mark.parametrize('name,data', [('cat.png', PNG), ('tilted.jpg', tilted()), ('deep.tif', deep()),
                                        ('deep_colours.tif', deep(sample('chelsea'))),
+                                       ('infrared.tif', scanned('unspecified')),
+                                       ('premultiplied.tif', scanned('assocalpha')), ('float.tif', scanned('float')),
                                        ('cat.gif', file_of(CAT, 'GIF')),
                                        ('own.jpg', file_of(sample('chelsea'), 'JPEG'))])
 def test_the_same_bytes_as_the_command(client, tmp_path, name, data):

@@ -373,7 +373,7 @@ def _hints_of(hints, size):
     if hints.get('format') != 1:
         raise AppError(400, f"expected hints of format 1, got {str(hints.get('format'))[:20]!r}")
     if hints.get('size') != list(size):
-        raise AppError(400, f"these hints are of a picture of the size {str(hints.get('size'))[:40]}, not {list(size)}")
+        raise AppError(400, f"these hints are of a picture of the size {hints.get('size')!r:.40}, not {list(size)}")
     return hints.get('hints')
 
 class _Api(_Films):

@@ -32,6 +32,7 @@ from ..colorizer.plan import BatchOptions
 from ..io.files import open_image
 from ..io.image import Picture, PictureError, decoding
 from ..io.read import inspect_pages, open_picture, read_colours
+from ..io.tiff import is_tiff, read_layout
 from ..models.registry import find_model, list_models
 
 # %% ../../nbs/app/01_work.ipynb #c005
@@ -198,6 +199,17 @@ def _told(stored, error):
     for place in stored.path.parent, stored.folder/'result': text = text.replace(f'{place}{os.sep}', '')
     return text
 
+def _pixels(path, places):
+    "How many pixels the pages at `places` have together, by what the file states."
+    def whole():
+        with open_image(path) as im: return im.width*im.height
+    def page(f, at): # of a TIFF; many scanners' are none that Pillow opens
+        try: layout = read_layout(f, at)
+        except ValueError: return whole()
+        return layout.width*layout.height
+    if not is_tiff(path): return whole()
+    with open(path, 'rb') as f: return sum(page(f, at) for at in places)
+
 def check_pixels(
     path:Path, # file of unknown content
     limits:AppLimits, # what is too much
@@ -206,14 +218,14 @@ def check_pixels(
     "Refuse what is no picture, and one that unpacks to too much, before it is decoded."
     with decoding(name):
         places, _ = inspect_pages(path)
-        with open_image(path) as im: pixels = im.width*im.height
     if len(places) > limits.pages:
         raise AppError(413, f"{name} has {len(places)} pages, and {limits.pages} are the most here: divide it first")
-    if pixels*len(places) > limits.pixels:
-        raise AppError(413, f"{name} has {pixels*len(places)/1e6:.3g} megapixels, and "
-                            f"{limits.pixels/1e6:.3g} are the most here: make it smaller, or use the command "
-                            "`colorize-nb colorize`")
+    with decoding(name): pixels = _pixels(path, places)
+    if pixels > limits.pixels:
+        raise AppError(413, f"{name} has {pixels/1e6:.3g} megapixels, and {limits.pixels/1e6:.3g} are the most here: "
+                            "make it smaller, or use the command `colorize-nb colorize`")
 
+# %% ../../nbs/app/01_work.ipynb #px3
 def inspect_picture(
     stored:StoredPicture, # whose file has come
     limits:AppLimits, # what is too much
