@@ -1,5 +1,9 @@
 """A training step of the light generator as it is, compiled, in bfloat16, and both; and whether the loaders keep up:
-a step on data that is there, a step with each loader in front of it, and the loader alone."""
+a step on data that is there, a step with each loader in front of it, and the loader alone. Memory is that of three
+steps in a process of their own, on a GPU what PyTorch reserves."""
+import json
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -37,6 +41,21 @@ def stepper(encoder, **kw):
     step, (l, ab) = trainer(encoder, **kw), batch()
     return lambda: step(l, ab)
 
+def peak(encoder, **kw):
+    "Megabytes that three steps take at most, measured in another process"
+    done = subprocess.run([sys.executable, __file__, json.dumps(dict(encoder=encoder) | kw)], cwd=Path(__file__).parent,
+                          capture_output=True, text=True)
+    if done.returncode: sys.exit(done.stderr)
+    return int(done.stdout)
+
+def measure_peak(how):
+    "Megabytes of three steps in this process"
+    import resource
+    step = stepper(**how)
+    for _ in range(3): step()
+    if torch.cuda.is_available(): return round(torch.cuda.max_memory_reserved()/2**20)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024)
+
 def loaders(folder, n=4*BS):
     "Two loaders of `n` JPEG files of 256 pixels: from the files, and from a store of 160 pixels in memory"
     from color_speed import pictures
@@ -72,8 +91,15 @@ def run(quick=False):
     ways = {'as it is': {}, 'compiled': dict(compiled=True), 'bfloat16': dict(bf16=True),
             'compiled, bfloat16': dict(bf16=True, compiled=True)}
     title = f'{BS} pictures of {SIZE}x{SIZE}'
-    def table(enc): return compare(interleaved({k: stepper(enc, **kw) for k, kw in ways.items()},
-                                               rounds=3 if quick else 9, warmup=2))
+    def table(enc):
+        times = interleaved({k: stepper(enc, **kw) for k, kw in ways.items()}, rounds=3 if quick else 9, warmup=2)
+        res = compare(times)
+        for k, r in res.items():
+            r['pictures_per_second'] = round(1e3*BS/r['ms'])
+            if not quick: r['peak_megabytes'] = peak(enc, **ways[k])
+        return res
     encoders = 'mobilenet_v2', 'efficientnet_lite2'
     steps = {f'a step of lite_generator({enc!r}): {title}': table(enc) for enc in encoders}
     return steps | {f'the loader beside a step: {title}': keeping_up(4 if quick else 16)}
+
+if __name__ == '__main__': print(measure_peak(json.loads(sys.argv[1])))

@@ -96,7 +96,7 @@ class Result(NamedTuple):
 # %% ../../nbs/colorizer/04_plan.ipynb #c013
 def _printable(text):
     "`text` without what a terminal could not show: undecodable bytes, line ends."
-    return ''.join(c if c.isprintable() else '\ufffd' for c in str(text))
+    return text if (text := str(text)).isprintable() else ''.join(c if c.isprintable() else '\ufffd' for c in text)
 
 def _error_message(error, source):
     "One line for an exception."
@@ -220,6 +220,7 @@ class Job(NamedTuple):
         "List the files that this job writes."
         if self.target is None: return []
         files = [self.target]
+        if not (compare or sizes or answers or uncertainty): return files # most runs, without a look at the name
         if compare: files.append(_flat(_tagged(self.target, '_compare')))
         if self.is_film: return files # what else there is for pictures
         if sizes: files.append(_tagged(self.target, '_sizes').with_suffix('.png'))
@@ -237,9 +238,9 @@ class Job(NamedTuple):
     )->Path|None: # that is there; None if there is none
         "Find the file with a person's hints for the input: `photo.hints.json` beside it."
         if given is not None: return Path(given)
-        if is_url(self.source) or self.source == '-': return None
+        if self.source == '-' or is_url(self.source): return None
         stem = os.path.splitext(self.source)[0]
-        if not any(os.path.isfile(f'{o}.hints.json') for o in (stem, self.source)): return None # no paths for most
+        if not any(os.access(f'{o}.hints.json', os.F_OK) for o in (stem, self.source)): return None # most have none
         found = hints_path(self.source)
         return found if found.is_file() else None
 
@@ -283,11 +284,15 @@ class Plan(Sequence):
         self.sources, self.targets, self.states = list(sources), list(targets), list(states)
 
     def __len__(self): return len(self.sources)
+    def __iter__(self): return map(self._job, self.sources, self.targets, self.states)
 
     def __getitem__(self, i):
         if isinstance(i, slice): return Plan(self.sources[i], self.targets[i], self.states[i], self.remote)
-        source, target, (status, message) = self.sources[i], self.targets[i], self.states[i]
-        return Job(source, None if target is None else Path(target), status, f'{source} {message}' if status else '')
+        return self._job(self.sources[i], self.targets[i], self.states[i])
+
+    def _job(self, source, target, state):
+        target = None if target is None else Path(target)
+        return Job(source, target, state[0], f'{source} {state[1]}') if state[0] else Job(source, target)
 
     def __eq__(self, other): return len(self) == len(other) and all(a == b for a, b in zip(self, other))
 
@@ -336,7 +341,8 @@ def _clashing(plan, *more):
 def _tell_apart(plan, *more):
     "Give longer names to jobs whose files would clash."
     for tag in (_suffix_tag, _path_tag):
-        for i in _clashing(plan, *more):
+        if not (clashing := _clashing(plan, *more)): break
+        for i in clashing:
             plan.targets[i] = tag(plan.sources[i]).join(os.path.splitext(plan.targets[i]))
     return plan
 
@@ -431,16 +437,13 @@ def _name_one(jobs, out, format):
         raise ValueError(f"{out} holds one image, and there are {len(jobs)}: give a folder for the results")
     return jobs if jobs[0].status else Plan(jobs.sources, [str(out)], jobs.states, jobs.remote)
 
-def _below(out, name): return join_address(out, name) if is_remote(out) else os.path.join(out, name)
-
-def _add_once(plan, found, out):
-    "Add what `_expand_all` has found to a plan, each input once."
+def _add_once(plan, found):
+    "Add what was found to a plan, each input once."
     at = {} # place of each input, by its whole path
-    for source, name, status, message in found:
+    for source, target, status, message in found:
         key = _absolute(source)
         i = at.setdefault(source if key == source else key, len(plan))
         if i < len(plan) and not plan.states[i][0]: continue
-        target = None if status else _below(out, name)
         if i == len(plan): plan.append(source, target, status, message)
         else: plan.sources[i], plan.targets[i], plan.states[i] = source, target, (status, message)
 
@@ -464,13 +467,13 @@ def plan_files(
     single = not is_remote(out) and _is_file_name(out)
     if os.path.exists(out) and not os.path.isdir(out) and not single:
         raise ValueError(f"{out} is a file: name a folder for the results")
-    plan, out = Plan(remote=remote), out if is_remote(out) else str(Path(out))
-    found = ((source, rel if status else _with_format(rel, format, codec), status, message)
+    plan, join = Plan(remote=remote), join_address if is_remote(out) else os.path.join
+    if not is_remote(out): out = str(Path(out))
+    found = ((source, None if status else join(out, _with_format(rel, format, codec)), status, message)
              for source, rel, status, message in (_frame_folders(inputs) if fps else _expand_all(inputs, out)))
     if len(inputs) == 1 and os.path.isdir(inputs[0]): # a walk finds nothing twice
-        for source, name, status, message in found:
-            plan.append(source, None if status else _below(out, name), status, message)
-    else: _add_once(plan, found, out)
+        for job in found: plan.append(*job)
+    else: _add_once(plan, found)
     if single: return _name_one(plan, out, format)
     plan = _tell_apart(plan, compare, sizes, answers, uncertainty)
     return _protect_remote(plan) if remote else plan
@@ -481,13 +484,12 @@ def input_ids(
 )->FileIds: # (device, inode) of each input that is a file
     "Collect what identifies the files that no result may overwrite."
     sources = jobs.sources if isinstance(jobs, Plan) else (j.source for j in jobs)
-    ids = (file_id(s) for s in sources if not is_url(s))
-    return FileIds(i for i in ids if i is not None)
+    return FileIds(i for s in sources if not is_url(s) and (i := file_id(s)))
 
 # %% ../../nbs/colorizer/04_plan.ipynb #p007
 def _before_pixels(path):
     "The bytes of a JPEG or PNG before its pixels, if they are few and hold no compressed text; otherwise None."
-    with open(path, 'rb') as f: head = f.read(1 << 16)
+    with open(path, 'rb', buffering=0) as f: head = f.read(1 << 16) # in half the time of a buffer's
     at = 2
     while head[:2] == b'\xff\xd8' and head[at:at + 1] == b'\xff':
         if head[at + 1:at + 2] == b'\xda': return None if b'/xmp/extension/' in head[:at] else head[:at]
@@ -516,14 +518,15 @@ def _stat(path):
         raise
 
 def _missing_files(job, options):
-    "Files of `job` that are still to be written, and what is there: file -> `os.stat_result`."
+    "Files of `job` that are still to be written, and what the disk knows of those and of the result."
     files = job.files(options.compare, options.sizes, options.answers, options.uncertainty)
     hints = job.hints_file(options.hints)
     changed = hints.stat().st_mtime_ns if hints else 0
-    there = {f: s for f in files if (s := _stat(f))}
+    there = [_stat(f) for f in files]
     def done(s): return s and stat.S_ISREG(s.st_mode) and s.st_size and s.st_mtime_ns >= changed
-    missing = [f for f in files if options.overwrite or not done(there.get(f))]
-    return (files if not hints and files and not missing and _had_hints(files[0]) else missing), there
+    missing = [f for f, s in zip(files, there) if options.overwrite or not done(s)]
+    if not hints and files and not missing and _had_hints(files[0]): missing = files
+    return missing, [s for i, (f, s) in enumerate(zip(files, there)) if s and (i == 0 or f in missing)]
 
 def files_to_write(
     job:Job, # of a plan
@@ -534,7 +537,7 @@ def files_to_write(
     if job.status: return job.result(job.status, job.message)
     try:
         files, there = _missing_files(job, options)
-        clash = any((s.st_dev, s.st_ino) in protected for f, s in there.items() if f == job.target or f in files)
+        clash = any((s.st_dev, s.st_ino) in protected for s in there)
     except (OSError, ValueError) as e: # a name that the disk does not take, a folder that nobody may look into
         if options.debug: raise
         return job.failure(e)
@@ -548,8 +551,7 @@ def check_one_image(
     jobs:Plan, # a whole one
 ):
     "Refuse one file of hints for several images."
-    n = sum(not status for status, _ in jobs.states)
-    if n != 1:
+    if (n := sum(not status for status, _ in jobs.states)) != 1:
         raise ValueError(f"a file of hints is for one image, and there are {n}: put photo.hints.json beside each")
 
 def plan_share(
@@ -559,10 +561,8 @@ def plan_share(
     shard:tuple=(0, 1), # (rank, world), see `shard_from_env`
 )->tuple: # (`Plan`, set of files that no result may overwrite)
     "Plan a run and take this process's share."
-    jobs = inputs
-    if not isinstance(inputs, Plan):
-        jobs = plan_files(inputs, out, options.format, options.compare, bool(options.sizes), options.answers,
-                          options.uncertainty, options.codec, options.fps)
+    jobs = inputs if isinstance(inputs, Plan) else plan_files(inputs, out, options.format, options.compare,
+        bool(options.sizes), options.answers, options.uncertainty, options.codec, options.fps)
     if options.hints is not None: check_one_image(jobs)
     return take_shard(jobs, shard), input_ids(jobs)
 

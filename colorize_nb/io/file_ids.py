@@ -8,7 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/io/file_ids.html.md"""
 __all__ = ['file_id', 'FileIds']
 
 # %% ../../nbs/io/17_file_ids.ipynb #c003
-import os
+import bisect, os
 from array import array
 from collections.abc import Set
 from pathlib import Path
@@ -33,7 +33,7 @@ class FileIds(Set):
     ):
         found = {}
         for device, inode in ids: found.setdefault(device, array('Q')).append(inode % 2**64)
-        self.inodes = {device: np.unique(np.array(o, np.uint64)) for device, o in found.items()}
+        self.inodes = {device: array('Q', np.unique(np.array(o, np.uint64)).tobytes()) for device, o in found.items()}
 
     def __len__(self): return sum(map(len, self.inodes.values()))
 
@@ -41,5 +41,5 @@ class FileIds(Set):
 
     def __contains__(self, id):
         if id is None or (inodes := self.inodes.get(id[0])) is None: return False
-        i = np.searchsorted(inodes, inode := np.uint64(id[1] % 2**64)) # ReFS numbers files by 128 bits
-        return bool(i < len(inodes) and inodes[i] == inode)
+        i = bisect.bisect_left(inodes, inode := id[1] % 2**64) # ReFS numbers files by 128 bits
+        return i < len(inodes) and inodes[i] == inode

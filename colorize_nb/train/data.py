@@ -21,6 +21,7 @@ from ..io.files import (center_box, check_pictures, classes_of, find_pictures, r
     rank_pictures, read_picture, read_split, split_classes, split_pictures, whole_box, write_split)
 from ..io.samples import sample_path, samples
 from .augment import Augment
+from .scan import scan_pictures
 
 # %% ../../nbs/train/01_data.ipynb #c003
 _all_ = ['Augment', 'find_pictures', 'check_pictures', 'classes_of'] # for users of the loaders
@@ -270,7 +271,7 @@ def _subset(files, least, most, fraction, root, seed, sure):
 
 def _in_colour(files, min_chroma):
     "Those of `files` that can be read and have colour, and (path, reason) pairs of the others."
-    return (list(files), []) if min_chroma is None else check_pictures(files, min_chroma)
+    return (list(files), []) if min_chroma is None else scan_pictures(files, min_chroma)
 
 def _check_enough(train, valid, dropped, root):
     "Refuse too few files: two if they are to be split, otherwise one in each part."

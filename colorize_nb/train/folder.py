@@ -14,11 +14,10 @@ import errno as _errno
 import json, os, socket
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from glob import glob, has_magic
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..io.datasets import named_set
+from ..io.datasets import expand_sources, is_hub_set, named_set
 from ..io.files import format_of, split_name
 from ..io.write import atomic_path, sweep
 from ..models.registry import find_model
@@ -247,18 +246,20 @@ def refuse_other_settings(
                          "same ones, or give another folder")
 
 # %% ../../nbs/train/10_folder.ipynb #g002
+def _refuse_hub(data):
+    "Refuse a data set of the hub where files are wanted."
+    if is_hub_set(data): raise ValueError(f"{data} has to be packed once: colorize-nb shards {data} --out DIR, "
+                                          "then train with --data DIR, by a recipe that learns from tar files")
+
 def check_sources(
     sources:list|tuple, # folders, tar files, or patterns of these
 ):
     "Refuse sources that no image store can be built from: nothing is there, or a file that is no tar file."
-    for s in map(str, sources):
-        pattern = has_magic(s) and not Path(s).exists()
-        found = [Path(o) for o in sorted(glob(s, recursive=True))] if pattern else [Path(s)]
-        if not found: raise ValueError(f"expected folders or tar files, got the pattern {s}: nothing is named so")
-        wrong = [f for f in found if not (f.is_dir() or f.is_file() and (f.suffix.lower() == '.tar' or format_of(f)))]
-        if not wrong: continue
-        what = 'is another file' if wrong[0].exists() else 'does not exist'
-        raise ValueError(f"expected a folder, an image, a tar file or a pattern of these, got {wrong[0]}: it {what}")
+    for s in sources: _refuse_hub(s)
+    for f in expand_sources(sources):
+        if f.is_dir() or f.is_file() and (f.suffix.lower() == '.tar' or format_of(f)): continue
+        what = 'is another file' if f.exists() else 'does not exist'
+        raise ValueError(f"expected a folder, an image, a tar file or a pattern of these, got {f}: it {what}")
 
 def source_parts(
     sources:str|Path|list|tuple, # folders, tar files, or patterns of these
@@ -282,6 +283,7 @@ def _check_data(recipe, data, options):
     if shards or isinstance(data, (list, tuple)):
         raise ValueError(f"the recipe {recipe.name} learns from one folder: leave --{(shards or ['data'])[0]} out, "
                          "or take a recipe that learns from tar files, as old-photographs does")
+    _refuse_hub(data)
     if named_set(data) is None and not Path(data).is_dir():
         what = 'is a file' if Path(data).exists() else 'does not exist'
         raise ValueError(f"expected a folder of pictures, got {data}: it {what}")

@@ -13,13 +13,13 @@ __all__ = ['world_size', 'rank', 'join_processes', 'leave_processes', 'average_o
 import os, signal, threading
 from contextlib import contextmanager
 from datetime import timedelta
+from inspect import signature
 from types import MethodType
 
 from fastai.vision.all import *
 from torch import distributed as dist
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
-
 
 # %% ../../nbs/train/14_parallel.ipynb #pa05
 def world_size()->int: # 1 without a launcher
@@ -186,6 +186,9 @@ def networks_of(
     both = [getattr(model, k, None) for k in ('generator', 'critic')]
     return [m for m in both if m] or [model]
 
+_SYNC = 'forward_sync_buffers', 'broadcast_buffers' # the option's name, and the one that it had before PyTorch 2.13
+_OWN_BUFFERS = {next(k for k in _SYNC if k in signature(DistributedDataParallel).parameters): False} # averaged below
+
 class _Forward(nn.Module):
     "A network as it is called, for PyTorch's wrapper."
     def __init__(self, net, forward):
@@ -209,7 +212,7 @@ class Parallel(Callback):
     def _wrap(self, net, first):
         plain, gpu = net.forward, [torch.cuda.current_device()] if first.is_cuda else None
         wrapped = DistributedDataParallel(_Forward(net, plain), device_ids=gpu, find_unused_parameters=True,
-                                          broadcast_buffers=False) # buffers are averaged below
+                                          **_OWN_BUFFERS)
         def forward(*xs, **kwargs):
             learns = net.training and torch.is_grad_enabled() and first.requires_grad
             return (wrapped if learns else plain)(*xs, **kwargs)
@@ -225,7 +228,6 @@ class Parallel(Callback):
         "Uncover the networks' own forward passes."
         for net in self.nets: vars(net).pop('forward', None)
         self.nets = []
-
 
 # %% ../../nbs/train/14_parallel.ipynb #pa23
 @patch

@@ -19,7 +19,6 @@ from inspect import signature
 from fastai.vision.all import *
 
 from ..color.film import FilmSampler
-from ..io.datasets import named_set
 from ..io.files import rank_pictures, split_classes
 from ..io.write import versions
 from ..metrics.image import *
@@ -446,7 +445,7 @@ def _start(recipe, data, out, resume, opts, log, cbs):
     ck = _checkpoint(out, rec, settings) if resume else None
     set_seed(seed)
     chosen = _chosen(rec, data, opts.only, seed)
-    writes = opts.cache or named_set(data) # a cache, or what is downloaded
+    writes = opts.cache or not rec.shards # a cache, what is downloaded, what was seen of each file
     with first_process_first() if writes else nullcontext(): dls = _load(rec, data, opts, chosen)
     workers = {} if opts.num_workers is None else dict(num_workers=opts.num_workers)
     run = _Run(rec, opts, dls, {}, out, settings, log, L(cbs), chosen, workers, _machine(dls), recipe)
