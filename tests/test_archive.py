@@ -1,7 +1,10 @@
 "Archives that outgrow a machine: an S3 server that runs here, and workers of Ray of which some are killed."
+import json
 import os
 import random
 import signal
+import subprocess
+import sys
 from collections import Counter
 from io import BytesIO
 from pathlib import Path
@@ -121,9 +124,15 @@ def colorize_and_kill(make, folder, n, workers, at, batch_size):
     assert {r.status for r in again} == {'skipped'}
     return [r.message for r in results if r.message]
 
-def test_ray_worker_killed(pictures, tmp_path):
-    "One of two workers is killed at work: none of 40 pictures is lost, none is doubled"
+def test_ray_worker_killed(pictures, tmp_path, capfd):
+    "One of two workers is killed at work: none of 40 pictures is lost, none is doubled; Ray prints nothing of its own"
     colorize_and_kill(pictures, tmp_path, 40, workers=2, at=8, batch_size=2)
+    assert capfd.readouterr().out == '' # where --json writes
+    for name in ('0003.png', '0020.png', '0039.png'): (tmp_path/'new'/name).unlink()
+    words = ['colorize', tmp_path/'old', '--out', tmp_path/'new', '--size', 32, '--ray', 'local', '--workers', 2, '--json']
+    command = [sys.executable, '-m', 'colorize_nb', *map(str, words)]
+    report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert (report['done'], report['skipped'], report['failed']) == (3, 37, 0)
 
 @pytest.mark.slow
 def test_ray_worker_killed_of_four(pictures, tmp_path):

@@ -8,7 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/colorizer/ray.html.md"""
 __all__ = ['colorize_with_ray']
 
 # %% ../../nbs/colorizer/24_ray.ipynb #ry05
-import os, socket
+import os, socket, sys
 from collections import Counter, deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -39,19 +39,29 @@ class _Files:
     ):
         self.plan, self.out, self.options, self.protected = plan, out, options, protected
 
-    def __iter__(self): return ((i, files_to_write(job, self.protected, self.options)) for i, job in enumerate(self.plan))
+    def __iter__(self):
+        for i, job in enumerate(self.plan): yield i, files_to_write(job, self.protected, self.options)
 
-    def result(self, i, status, text=''):
-        "The `Result` of a job, `text` after its name."
+    def result(self,
+        i, # number of a job
+        status, # done or failed
+        text, # what is said after its name
+    ):
+        "The `Result` of a job."
         job = self.plan[i]
         return job.result(status, f'{job.name} {text}')
 
-    def is_done(self, i, files):
-        "Whether the files of a job are there, whole: they are written so or not at all."
+    def is_done(self,
+        i, # number of a job
+        files, # that it has to write
+    ):
+        "Whether all is there, whole: files are written so or not at all."
         beside = [target for _, target in self.plan[i].sidecars()]
         return not self.options.overwrite and all(map(_is_whole, [*files, *beside]))
 
-    def call(self, chunk): # number -> files to write
+    def call(self,
+        chunk, # number -> files to write
+    ):
         "(method of `_Worker`, its arguments) that makes some results."
         return 'colorize', ([(self.plan[i], files) for i, files in chunk.items()], self.options)
 
@@ -59,13 +69,14 @@ class _Addresses(_Files):
     "The jobs of a plan from or to a folder elsewhere: (number, its `Result` or None)."
     def __iter__(self): return enumerate(find_done(self.plan, self.out, self.options))
 
-    def result(self, i, status, text=''): return super().result(i, status, text)._replace(target=self.plan.targets[i])
+    def result(self, *args): return super().result(*args)._replace(target=self.plan.targets[args[0]])
 
-    def is_done(self, i, files):
+    def is_done(self, i, files): # number of a job; None
+        "Whether the listing has all."
         found, = find_done(self.plan[i:i + 1], self.out, self.options)
         return found is not None and found.status == 'skipped'
 
-    def call(self, chunk):
+    def call(self, chunk): # number -> None
         plan = Plan(*([o[i] for i in chunk] for o in (self.plan.sources, self.plan.targets, self.plan.states)),
                     self.plan.remote)
         return 'colorize_elsewhere', (plan, self.out, replace(self.options, overwrite=True)) # looked up by the driver
@@ -80,27 +91,37 @@ class _Pool:
         self.jobs, self.coming = jobs, iter(jobs)
         self.todo, self.suspects, self.results, self.deaths = deque(), deque(), {}, Counter()
 
-    def look_up(self, n):
+    def look_up(self,
+        n, # jobs
+    ):
         "Go on through the plan until `n` jobs wait."
         while len(self.todo) < n and len(self.results) < _AHEAD and (found := next(self.coming, None)):
             i, files = found
             if isinstance(files, Result): self.results[i] = files
             else: self.todo.append((i, files))
 
-    def next_chunk(self, most, workers):
+    def next_chunk(self,
+        most, # jobs in it
+        workers, # so many share the rest
+    ):
         "A suspect alone, or the next jobs, fewer towards the end so that all workers end together."
         if self.suspects: return dict([self.suspects.popleft()])
         self.look_up(most*workers)
         n = min(most, -(-len(self.todo)//workers))
         return dict(self.todo.popleft() for _ in range(n))
 
-    def finish(self, chunk, results):
+    def finish(self,
+        chunk, # number -> files to write
+        results, # of its jobs
+    ):
         "A chunk has come back."
         for i, r in zip(chunk, results, strict=True):
             note = f"{r.source} was given to another worker: the one that had it has died" if self.deaths[i] else ''
             self.results[i] = r._replace(message='; '.join(filter(None, [r.message, note])))
 
-    def lose(self, chunk):
+    def lose(self,
+        chunk, # number -> files to write
+    ):
         "The worker that had a chunk has died."
         for i, files in chunk.items():
             self.deaths[i] += 1
@@ -131,11 +152,18 @@ class _Worker:
             raise ValueError(text)
         self.colorizer, self.listings = make(), {}
 
-    def colorize(self, chunk, options): # [(job, files to write)], `BatchOptions`
+    def colorize(self,
+        chunk, # (job, files to write) each
+        options, # `BatchOptions`
+    ):
         "The `Result` of each job."
         return list(run_pipeline(chunk, self.colorizer, options))
 
-    def colorize_elsewhere(self, plan, out, options): # `Plan`, folder for the results, `BatchOptions`
+    def colorize_elsewhere(self,
+        plan, # `Plan`
+        out, # folder for its results
+        options, # `BatchOptions`
+    ):
         "The `Result` of each job from or to a folder elsewhere."
         return list(colorize_remote(plan, out, self.colorizer, options, self.listings))
 
@@ -189,7 +217,9 @@ class _Workers:
         self.in_hand, self.idle = {}, deque() # future -> (actor, kind, chunk or None while it starts); (actor, kind)
         for kind in kinds: self.start(kind)
 
-    def start(self, kind):
+    def start(self,
+        kind, # (GPUs, device)
+    ):
         "Start one."
         actor = self.actor.options(num_cpus=1, num_gpus=kind[0]).remote()
         self.in_hand[actor.load.remote(*self.load(kind[1]))] = actor, kind, None
@@ -219,7 +249,8 @@ class _Workers:
         errors = self.ray.exceptions
         died = isinstance(e, errors.RayError) and not isinstance(e, errors.RayTaskError)
         if chunk is None and (self.in_hand or self.idle): return # it could not start: the others do the work
-        if chunk is None and died: raise RuntimeError(f"no worker could start: {' '.join(str(e).split())[-200:]}") from e
+        if chunk is None and died:
+            raise RuntimeError(f"no worker could start: {' '.join(str(e).split())[-200:]}") from e
         if not died: raise getattr(e, 'cause', None) or e
         self.pool.lose(chunk)
         self.start(kind)
@@ -229,6 +260,16 @@ class _Workers:
         for actor, *_ in [*self.idle, *self.in_hand.values()]: self.ray.kill(actor)
 
 # %% ../../nbs/colorizer/24_ray.ipynb #ry24
+@contextmanager
+def _quiet():
+    "While it lasts Ray prints no lines on dead workers: they would stand in the standard output, among JSON."
+    module = sys.modules.get('ray._private.worker')
+    old = getattr(module, 'print_to_stdstream', None)
+    if old: module.print_to_stdstream = lambda *args, **kw: None # there is no setting for it
+    try: yield
+    finally:
+        if old: module.print_to_stdstream = old
+
 def _start_workers(ray, pool, n, make, device, sign):
     "Workers, as many as are useful."
     kinds = _kinds(ray.cluster_resources(), n, device)
@@ -249,6 +290,7 @@ def _run(jobs, n, make, device, address):
                 pool.look_up(1)
                 if pool.todo and workers is None:
                     ray, ours = _start_ray(address, n)
+                    stack.enter_context(_quiet())
                     sign = stack.enter_context(_visible_sign(jobs.plan, jobs.out))
                     workers = _start_workers(ray, pool, n, make, device, sign)
                 if workers: workers.hand_out()
@@ -260,7 +302,7 @@ def _run(jobs, n, make, device, address):
         finally:
             if workers: workers.stop()
             if ours: ray.shutdown()
-            if workers and address == 'local': sweep_targets(jobs.plan) # what a killed one was writing
+            if workers: sweep_targets(jobs.plan) # what one that was killed on this machine was writing
     if interrupt.requested and told < total: raise KeyboardInterrupt
 
 # %% ../../nbs/colorizer/24_ray.ipynb #ry24b
@@ -288,6 +330,6 @@ def colorize_with_ray(
     if '-' in plan.sources: raise ValueError("standard input cannot be shared by several workers: name a file")
     if own := [o for o in plan.remote if 'memory://' in o]:
         raise ValueError(f"{own[0]} is in the memory of this process, where no worker sees it: name another folder")
-    if address == 'local': sweep_targets(plan)
+    if address == 'local' and not plan.remote: sweep_targets(plan)
     jobs = (_Addresses if plan.remote else _Files)(plan, str(out), options, protected)
     return _run(jobs, n, partial(_make, model), device, address)

@@ -60,18 +60,24 @@ class _Staging:
         self.bases = [a for a in plan.remote if a != out]
         self.listings = {} if listings is None else listings
 
-    def name(self, i):
+    def name(self,
+        i, # number of a job
+    ):
         "The result's name below the folder for the results."
         target = self.plan.targets[i]
         if is_remote(self.out): return target.removeprefix(self.out).lstrip('/')
         return Path(os.path.relpath(target, self.out)).as_posix()
 
-    def files(self, target):
+    def files(self,
+        target, # path of a result
+    ):
         "The files that belong to a result."
         o = self.options
         return Job('', target).files(o.compare, o.sizes, o.answers, o.uncertainty)
 
-    def look_up(self, i):
+    def look_up(self,
+        i, # number of a job
+    ):
         "The `Result` of a job if there is nothing to do; None otherwise."
         job = self.plan[i]
         if job.status: return job.result(job.status, job.message)
@@ -79,12 +85,17 @@ class _Staging:
         if not all(self.done.size(f.as_posix()) for f in self.files(Path(self.name(i)))): return None
         return job.result('skipped', f'{self.plan.targets[i]} is there already')._replace(target=self.plan.targets[i])
 
-    def failure(self, job, e):
+    def failure(self,
+        job, # `Job`
+        e, # exception
+    ):
         "The `Result` of a job that a store has ended."
         if self.options.debug: raise e
         return job.failure(e)
 
-    def sources(self, i):
+    def sources(self,
+        i, # number of a job
+    ):
         "(folder, name) of an input elsewhere, and the names of its XMP and hints."
         base, name = _split(self.plan.sources[i], self.bases)
         if base not in self.listings: self.listings[base] = _Listing(RemoteFolder(base))
@@ -95,7 +106,10 @@ class _Staging:
 # %% ../../nbs/colorizer/22_remote.ipynb #cr11
 class _Transfer(_Staging):
     "Brings images here, and their results away; threads call it."
-    def begin(self, i, pool):
+    def begin(self,
+        i, # number of a job
+        pool, # of threads
+    ):
         "A future of (`Job` in a folder of this disk, files to write), or of (`Job`, its `Result`)."
         future, job = Future(), self.plan[i]
         try:
@@ -105,7 +119,11 @@ class _Transfer(_Staging):
         future.set_result((job, res))
         return future
 
-    def fetch(self, i, job, remote):
+    def fetch(self,
+        i, # number of a job
+        job, # `Job`
+        remote, # (folder, name, names beside it), see `sources`; None: it is on this disk
+    ):
         "Bring an input to this disk."
         here, source = self.root/str(i), job.source
         try:
@@ -118,7 +136,9 @@ class _Transfer(_Staging):
             return Job(source, target), self.files(target)
         except Exception as e: return job, self.failure(job, e)
 
-    def finish(self, res):
+    def finish(self,
+        res, # `Result` of a staged job
+    ):
         "Upload what an image has become, and make room; its `Result`, with the addresses."
         staged = next((Path(p) for p in (res.target, res.source) if p and self.root in Path(p).parents), None)
         if staged is None: return res
