@@ -247,6 +247,9 @@ def colorize(
     dry_run:Annotated[bool, Option('--dry-run',
         help='Write nothing: say how many pictures there are, how long they would take and how much disk.')]=False,
     workers:Annotated[int, Option(min=1, help='Number of processes.')]=1,
+    ray:Annotated[str|None, Option('--ray', metavar='ADDRESS',
+        help='Workers of Ray, of which some may die: local starts them here; auto, or HOST:PORT, joins a cluster. '
+             '--workers says how many; default: one for each core.')]=None,
     allow_private:Annotated[bool, Option('--allow-private',
         help='Also fetch from addresses inside of this network.')]=False,
     as_json:Annotated[bool, Option('--json', help='For programs: one document with a row for each picture.')]=False,
@@ -269,15 +272,22 @@ def colorize(
         steady=steady, codec=codec, crf=crf, start=start, duration=duration, fps=fps,
         allow_private=allow_private, debug=ctx.parent.params['debug'])
     shard, device = shard_from_env(), shard_device(device.value)
+    if ray and (watch or out == '-' or shard != (0, 1)):
+        raise _wrong_usage('Ray shares the pictures itself: leave --watch, --out - and other launchers out', '--ray')
     def make_plan(): # what is wrong with the inputs is told before a model is loaded
         with wrong_usage():
             jobs = plan_files(inputs, out, format.value, compare, bool(sizes), answers, uncertainty, codec, fps)
             if hints: check_one_image(jobs)
             return jobs, len(take_shard(jobs, shard))
     model = _chosen_model(model, weights, onnx_io)
-    if as_published: _check_as_published(model, options, watch or workers > 1)
+    if as_published: _check_as_published(model, options, watch or workers > 1 or ray)
     check_models([model])
     if dry_run: return _dry_run(make_plan()[0], out, model, device, options, shard, as_json)
+    if ray:
+        from colorize_nb.colorizer.ray import colorize_with_ray
+        inputs, n = make_plan()
+        results = colorize_with_ray(ray, inputs, out, model, device, n=workers if workers > 1 else None, **options)
+        return _report(results, n, out, as_json)
     if workers > 1:
         from colorize_nb.colorizer.processes import colorize_in_processes
         inputs, n = make_plan()
