@@ -1,11 +1,21 @@
-"Archives that outgrow a machine: an S3 server that runs here."
+"Archives that outgrow a machine: an S3 server that runs here, and workers of Ray of which some are killed."
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from colorize_nb.io.samples import gray_sample
+
+ROOT = Path(__file__).resolve().parent.parent
 
 class Tint:
     "Stands in for a network: one colour"
@@ -51,3 +61,100 @@ def test_bucket_to_bucket(s3):
     with Image.open(BytesIO(data)) as im: assert (im.size, im.mode) == ((40, 30), 'RGB')
     again = list(colorize_files('s3://museum/old', 's3://museum/new', Tint()))
     assert [r.status for r in again if 'broken' not in r.source] == ['skipped']*30
+
+MAKER = '''import os
+from colorize_nb.colorizer.core import Colorizer
+class Noted:
+    "The packaged model; notes each picture, with the process that paints it and the GPU that it was given"
+    def __init__(self): self.colorizer = Colorizer.from_pretrained('default', 'cpu')
+    def __getattr__(self, name): return getattr(self.colorizer, name)
+    def merge_chroma(self, picture, *args, **kw):
+        words = os.getpid(), os.environ.get('CUDA_VISIBLE_DEVICES') or '-', os.path.basename(picture.name)
+        with open(os.environ['NOTES'], 'a') as f: f.write(' '.join(map(str, words)) + '\\n')
+        return self.colorizer.merge_chroma(picture, *args, **kw)
+'''
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    "A function that makes so many small pictures: their folder and sizes; and what Ray's workers find in their environment"
+    pytest.importorskip('ray', reason='no Ray: pip install "colorize_nb[scale]"')
+    (tmp_path/'raymaker.py').write_text(MAKER)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = os.pathsep.join(filter(None, [str(tmp_path), str(ROOT), os.environ.get('PYTHONPATH', '')]))
+    for name, value in dict(PYTHONPATH=path, NOTES=str(tmp_path/'notes')).items(): monkeypatch.setenv(name, value)
+    def make(n):
+        (tmp_path/'old').mkdir()
+        moon, draw = gray_sample('moon'), random.Random(0)
+        sizes = {f'{i:04}.png': (draw.randint(16, 48), draw.randint(16, 48)) for i in range(n)}
+        for name, size in sizes.items(): moon.resize(size).save(tmp_path/'old'/name)
+        return tmp_path/'old', sizes
+    return make
+
+def notes(folder):
+    "(process, GPU, picture) of each painting so far"
+    return [line.split() for line in (folder/'notes').read_text().splitlines()]
+
+def check_all(results, sizes, new):
+    "Each picture was told once and is there once, whole, and nothing else is there"
+    assert [Path(r.source).name for r in results] == [*sizes]
+    assert Counter(r.status for r in results) == {'done': len(sizes)}
+    assert sorted(f.name for f in new.iterdir()) == [*sizes]
+    for name, size in sizes.items():
+        with Image.open(new/name) as im:
+            im.load()
+            assert (im.size, im.mode) == (size, 'RGB')
+
+def colorize_and_kill(make, folder, n, workers, at, batch_size):
+    "Colorize `n` pictures by Ray; after the first `at` kill the worker that has just painted"
+    from raymaker import Noted
+
+    from colorize_nb.colorizer.ray import colorize_with_ray
+    (old, sizes), new, results = make(n), folder/'new', []
+    for r in colorize_with_ray('local', old, new, Noted, n=workers, size=32, batch_size=batch_size):
+        results.append(r)
+        if len(results) == at: os.kill(victim := int(notes(folder)[-1][0]), signal.SIGKILL)
+    check_all(results, sizes, new)
+    painted = Counter(name for _, _, name in notes(folder))
+    assert set(painted) == set(sizes)
+    twice = {name for name, times in painted.items() if times > 1} # what the victim had not yet written
+    assert len(twice) <= 2*batch_size and twice <= {name for pid, _, name in notes(folder) if int(pid) == victim}
+    assert len({pid for pid, *_ in notes(folder)}) > 1
+    with pytest.raises(ProcessLookupError): os.kill(victim, 0)
+    again = colorize_with_ray('local', old, new, Noted, n=workers)
+    assert {r.status for r in again} == {'skipped'}
+    return [r.message for r in results if r.message]
+
+def test_ray_worker_killed(pictures, tmp_path, capfd):
+    "One of two workers is killed at work: none of 40 pictures is lost, none is doubled; Ray prints nothing of its own"
+    colorize_and_kill(pictures, tmp_path, 40, workers=2, at=8, batch_size=2)
+    assert capfd.readouterr().out == '' # where --json writes
+    for name in ('0003.png', '0020.png', '0039.png'): (tmp_path/'new'/name).unlink()
+    words = ['colorize', tmp_path/'old', '--out', tmp_path/'new', '--size', 32, '--ray', 'local', '--workers', 2, '--json']
+    command = [sys.executable, '-m', 'colorize_nb', *map(str, words)]
+    report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert (report['done'], report['skipped'], report['failed']) == (3, 37, 0)
+
+@pytest.mark.slow
+def test_ray_worker_killed_of_four(pictures, tmp_path):
+    "The same with 2,000 pictures and four workers"
+    said = colorize_and_kill(pictures, tmp_path, 2000, workers=4, at=200, batch_size=8)
+    assert said and all('the one that had it has died' in o or 'died before it could say so' in o for o in said)
+
+@pytest.mark.slow
+def test_ray_machine_lost(pictures, tmp_path):
+    "A node of a cluster ends with its two workers; the one of the other node, which has a GPU by what it says, does all"
+    from ray.cluster_utils import Cluster
+    from raymaker import Noted
+
+    from colorize_nb.colorizer.ray import colorize_with_ray
+    (old, sizes), new, results = pictures(300), tmp_path/'new', []
+    usual = dict(object_store_memory=80*2**20, include_dashboard=False)
+    cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=1, num_gpus=1) | usual)
+    try:
+        other = cluster.add_node(num_cpus=2, num_gpus=0, **usual)
+        for r in colorize_with_ray(cluster.address, old, new, Noted, n=3, size=32, batch_size=2):
+            results.append(r)
+            if len(results) == 100: cluster.remove_node(other, allow_graceful=False)
+    finally: cluster.shutdown()
+    check_all(results, sizes, new)
+    assert set(Counter(gpu for _, gpu, _ in notes(tmp_path))) == {'0', '-'} # the first worker, and the others

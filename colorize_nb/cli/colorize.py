@@ -260,6 +260,9 @@ class RunFlags:
     dry_run:Annotated[bool, Option('--dry-run',
         help='Write nothing: say how many pictures there are, how long they would take and how much disk.')]=False
     workers:Annotated[int, Option(min=1, help='Number of processes.')]=1
+    ray:Annotated[str|None, Option('--ray', metavar='ADDRESS',
+        help='Workers of Ray, of which some may die: local starts them here; auto, or HOST:PORT, joins a cluster. '
+             '--workers says how many; default: one for each core.')]=None
     allow_private:Annotated[bool, Option('--allow-private',
         help='Also fetch from addresses inside of this network.')]=False
     as_json:Annotated[bool, Option('--json', help='For programs: one document with a row for each picture.')]=False
@@ -327,10 +330,17 @@ def colorize(
     options = _batch_options(colours, results, films, run, ctx.parent.params['debug'])
     shard, device = shard_from_env(), shard_device(device.value)
     model = _chosen_model(which.model, which.weights, which.onnx_io)
-    if which.as_published: _check_as_published(model, options, watch or run.workers > 1)
+    if run.ray and (watch or out == '-' or shard != (0, 1)):
+        raise _wrong_usage('Ray shares the pictures itself: leave --watch, --out - and other launchers out', '--ray')
+    if which.as_published: _check_as_published(model, options, watch or run.workers > 1 or run.ray)
     if out != '-' and not watch: inputs, n = _plan(inputs, out, options, shard)
     check_models([model]) # which may fetch one
     if run.dry_run: return _dry_run(inputs, out, model, device, options, shard, run.as_json)
+    if run.ray:
+        from colorize_nb.colorizer.ray import colorize_with_ray
+        done = colorize_with_ray(run.ray, inputs, out, model, device, n=run.workers if run.workers > 1 else None,
+                                 **options)
+        return _report(done, n, out, run.as_json)
     if run.workers > 1:
         from colorize_nb.colorizer.processes import colorize_in_processes
         done = colorize_in_processes(run.workers, inputs, out, model, device, shard=shard, **options)

@@ -60,6 +60,8 @@ def is_safe(
 # %% ../../nbs/io/16_remote.ipynb #rm10c
 _STORES = {'s3', 's3a', 'gs', 'gcs', 'az', 'abfs', 'abfss', 'adl', 'oci', 'oss', 'memory'} # show whole objects only
 _READ_ONLY = {'zip', 'tar', 'libarchive', 'github', 'git', 'data', 'reference'}
+_SSH = {'sftp', 'ssh'} # they pass every option on to paramiko, and hold no listing
+_ONE_LINE = _SSH | {'ftp'} # one connection, on which two threads would wait for ever (paramiko, issue 1836)
 
 class RemoteFile(NamedTuple):
     "A file below a remote folder."
@@ -76,14 +78,17 @@ class RemoteFolder:
         except ImportError:
             text = f'{address} needs fsspec, which is not installed: pip install "colorize_nb[remote]"'
             raise ValueError(text) from None
-        if is_remote(address): options = dict(use_listings_cache=False, skip_instance_cache=True) | options
+        if is_remote(address):
+            options = dict(skip_instance_cache=True) | options
+            if address.partition(':')[0].lower() not in _SSH: options = dict(use_listings_cache=False) | options
         try: self.fs, root = url_to_fs(address, **options)
         except (ImportError, ValueError) as e: raise ValueError(f"{address} cannot be reached: {e}") from e
         self.address, self.root = str(address), root.rstrip('/')
         protocols = self.fs.protocol
         self.protocols = {protocols} if isinstance(protocols, str) else set(protocols)
-        self.read_only = bool(self.protocols & _READ_ONLY) # an archive, whose one open file serves one thread at a time
-        self.lock = threading.Lock() if self.read_only else nullcontext()
+        self.read_only = bool(self.protocols & _READ_ONLY)
+        one_thread = self.read_only or self.protocols & _ONE_LINE # the one open file of an archive is a line, too
+        self.lock = threading.Lock() if one_thread else nullcontext()
 
     def path(self,
         name:str, # of a file below the folder
@@ -118,8 +123,11 @@ class RemoteFolder:
 # %% ../../nbs/io/16_remote.ipynb #rm17
 class _Reached:
     "Turns what stores raise in this block into one sentence."
-    def __init__(self, address, done): # text, 'read' or 'written'
-        self.address, self.done = address, done
+    def __init__(self,
+        address, # of a file
+        done, # what cannot be, as a participle
+    ): self.address, self.done = address, done
+
     def __enter__(self): return self
     def __exit__(self, kind, e, _):
         if not isinstance(e, Exception) or isinstance(e, PictureError): return
@@ -142,7 +150,7 @@ def upload(
 ):
     "Copy a file of this disk into a folder: whole, or not at all."
     address, target = join_address(folder.address, name), folder.path(name)
-    with _Reached(address, 'written'):
+    with _Reached(address, 'written'), folder.lock:
         if folder.read_only: raise ValueError("it can only be read: name another place for the results")
         if folder.protocols & _STORES: return folder.fs.put_file(str(path), target)
         part = posixpath.join(posixpath.dirname(target), f'.colorize_nb-{os.getpid()}-{uuid4().hex[:8]}.tmp')
