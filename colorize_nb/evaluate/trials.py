@@ -158,8 +158,8 @@ def difference(self:Trials,
     return _difference([x - y for (x, _), (y, _) in pairs], pairs[0][0][1])
 
 # %% ../../nbs/evaluate/13_trials.ipynb #t025
-def _signed(i): # an interval in words
-    return f'{i.value:+.2f}' + ('' if np.isnan(i.low) else f' [{i.low:+.2f}, {i.high:+.2f}]')
+def _signed(i, n=2): # an interval in words, with `n` digits
+    return f'{i.value:+.{n}f}' + ('' if np.isnan(i.low) else f' [{i.low:+.{n}f}, {i.high:+.{n}f}]')
 
 @patch
 def runs(self:Trials)->'pd.DataFrame': # a row for each setting
@@ -187,7 +187,7 @@ def table(self:Trials,
     names = [s for s in settings or self.settings if any(on in r['on'] for r in self.of(s).values())]
     if not names: return pd.DataFrame()
     def cell(n, m):
-        try: return _signed(self.value(n, on, m).images)
+        try: return _signed(self.value(n, on, m).images, 4 if m == 'painted' else 2)
         except KeyError: return '' # a network that gives chroma paints no RGB of its own
     rows = {n: {'seeds': len(self.answers(n, on)) if n != 'mean colour' else '',
                 **{MEASURES[m]: cell(n, m) for m in measures}} for n in ['mean colour', *names]}
