@@ -3,7 +3,7 @@
 # has to be thought of on the day; everything goes into one folder, with gpu.csv (what the GPU did) and summary.txt.
 #
 #   experiments/gpu_day.sh VALID OUT DATA...     VALID: folder of pictures to judge by; DATA: folders, tar files, patterns
-#   SMOKE=1 experiments/gpu_day.sh               the rehearsal: made pictures, a small network, on a CPU, minutes
+#   SMOKE=1 experiments/gpu_day.sh [- OUT]       the rehearsal: a few pieces of pictures, small, on a CPU, minutes
 #
 # MINUTES (10) of training, RECIPE (old-trial-160), SIZE and BATCH (the recipe's, unless set), PACK=1 to make shards of
 # DATA first (large photographs), BENCH=0 to leave the timing out, MORE for further options of `train`, PYTHON.
@@ -80,8 +80,8 @@ out, steps, start, end = Path(sys.argv[1]), *map(float, sys.argv[2:])
 settings = json.loads((out/'run'/'settings.json').read_text())
 bs, log = settings['recipe']['bs'], (out/'run.log').read_text()
 step = float(re.search(r'([\d.e+-]+) s a step', log)[1])
-print(f'{steps:.0f} steps of {bs} pictures: {bs/step:.0f} pictures a second by the first steps, '
-      f'{steps*bs/(end - start):.0f} with start, validation and end')
+print(f'{steps:.0f} steps of {bs} pictures: {bs/step:.1f} pictures a second by the first steps, '
+      f'{steps*bs/(end - start):.1f} with start, validation and end')
 print(re.search(r'[\d.]+ GB of (GPU )?memory', log)[0])
 if (out/'gpu.csv').exists():
     rows = list(csv.reader((out/'gpu.csv').open()))[1:]

@@ -92,8 +92,9 @@ class Packed:
     def __str__(self):
         gray = sum(why.startswith('gray') for _, why in self.left_out)
         rest = f'{gray:,} gray and {len(self.left_out) - gray:,} broken ones left out' if self.left_out else ''
-        there = len(self.shards) - self.made
-        shards = f"{len(self.shards):,} shards" + (f' ({there:,} of them there already)' if there > 0 else '')
+        n, there = len(self.shards), len(self.shards) - self.made
+        shards = '1 shard' if n == 1 else f'{n:,} shards'
+        if there > 0: shards += f' ({there:,} of them there already)'
         return ', '.join(o for o in (f'{self.images:,} images in {shards}', rest) if o)
 
 def _claim(out, options):
