@@ -1,5 +1,5 @@
-"""A frame of a film, from H.264 to H.264: coloured, beside decoding and encoding alone with the same encoder. Tables for
-each size: seconds of a core, which other work disturbs little; and of the clock, on all cores, if nothing else runs."""
+"""A frame of a film, from H.264 to H.264: coloured, beside decoding and encoding alone with the same encoder. Tables
+for each size: seconds of a core, which other work disturbs little; of the clock, on all cores, if nothing else runs."""
 import os
 import tempfile
 import time
