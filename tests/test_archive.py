@@ -76,7 +76,7 @@ class Noted:
 
 @pytest.fixture
 def pictures(tmp_path, monkeypatch):
-    "A function that makes so many small pictures: their folder and sizes; and what Ray's workers find in their environment"
+    "A function that makes so many small pictures and returns their folder and sizes; and an environment for workers"
     pytest.importorskip('ray', reason='no Ray: pip install "colorize_nb[scale]"')
     (tmp_path/'raymaker.py').write_text(MAKER)
     monkeypatch.syspath_prepend(tmp_path)
@@ -129,8 +129,8 @@ def test_ray_worker_killed(pictures, tmp_path, capfd):
     colorize_and_kill(pictures, tmp_path, 40, workers=2, at=8, batch_size=2)
     assert capfd.readouterr().out == '' # where --json writes
     for name in ('0003.png', '0020.png', '0039.png'): (tmp_path/'new'/name).unlink()
-    words = ['colorize', tmp_path/'old', '--out', tmp_path/'new', '--size', 32, '--ray', 'local', '--workers', 2, '--json']
-    command = [sys.executable, '-m', 'colorize_nb', *map(str, words)]
+    words = ['colorize', tmp_path/'old', '--out', tmp_path/'new', '--size', 32, '--json']
+    command = [sys.executable, '-m', 'colorize_nb', *map(str, words), '--ray', 'local', '--workers', '2']
     report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert (report['done'], report['skipped'], report['failed']) == (3, 37, 0)
 
@@ -142,7 +142,7 @@ def test_ray_worker_killed_of_four(pictures, tmp_path):
 
 @pytest.mark.slow
 def test_ray_machine_lost(pictures, tmp_path):
-    "A node of a cluster ends with its two workers; the one of the other node, which has a GPU by what it says, does all"
+    "A node of a cluster ends with its two workers; the one of the other, which has a GPU as far as Ray knows, does all"
     from ray.cluster_utils import Cluster
     from raymaker import Noted
 

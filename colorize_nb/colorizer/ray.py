@@ -13,6 +13,7 @@ from collections import Counter, deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
@@ -192,7 +193,7 @@ def _kinds(resources, n, device):
 
 def _start_ray(address, n):
     "Ray, joined or started here for `n` workers, and whether this is ours to end."
-    import ray
+    ray = import_module('ray') # not this module, which is called alike
     if ray.is_initialized(): return ray, False
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0') # nobody is told of this run
     here = dict(num_cpus=n or available_cores(), include_dashboard=False, object_store_memory=80*2**20) # near its least
