@@ -578,7 +578,7 @@ def test_profile_of_gray(name):
     assert np.abs(p.lightness() - rgb2lab(np.dstack([encoded(GRAYS/255)]*3))[..., 0]).max() < .1
 
 def test_a_profile_without_white():
-    "Two of its primaries are black, as in a JPEG 2000 of Exiv2's tests: the values are taken as they are, and that is said"
+    "Two of its primaries are black, as in a JPEG 2000 of Exiv2: values are taken as they are, and that is said"
     icc = linear_profile(b'RGB ')
     for tag in b'rXYZ', b'gXYZ':
         entry = icc.index(tag)

@@ -509,9 +509,9 @@ def _planes(a, l, name):
     "The channels that are kept, each scaled: (list of (h,w) colours, alpha or None, notes)."
     notes, alpha = [], next((l.colours + i for i, e in enumerate(l.extra) if e in (1, 2)), None)
     def scaled(i): # channel
-        plane, note = scale_floats(a[..., i], name, l.stated) if l.kind == 'f' else scale_whole(a[..., i], l.bits[i], name)
+        v, note = scale_floats(a[..., i], name, l.stated) if l.kind == 'f' else scale_whole(a[..., i], l.bits[i], name)
         if note and note not in notes: notes.append(note)
-        return plane
+        return v
     n = l.colours
     if l.photometric == 3: colours = [_looked_up(a[..., 0], l.palette)]
     elif l.kind == 'u': colours = [scaled(i) for i in range(n)]
@@ -561,8 +561,8 @@ def read_samples(
     if l.photometric in _RAW:
         raise UnreadTiff(f"{name} is a {l}, as a camera's raw file holds it: develop it, and save it as TIFF or JPEG")
     coded = l.coding and l.compression in _UNPACKED # Pillow has JPEG
-    unknown = l.photometric > 3 and not coded or l.compression not in _PACKED
-    if unknown or l.compression in _BY_NOBODY or coded and _odd_coding(l) or len(l.bits) < l.colours or _unreadable(l): raise UnreadTiff(
+    unknown = l.photometric > 3 and not coded or l.compression not in _PACKED or l.compression in _BY_NOBODY
+    if unknown or coded and _odd_coding(l) or len(l.bits) < l.colours or _unreadable(l): raise UnreadTiff(
         f"{name} is a {l}, which is not read: convert it to RGB or gray of 8 or 16 bits")
     refuse_memory(decoding_memory(l), name)
     if l.compression not in _UNPACKED: a = _by_tifffile(source, l, name)
