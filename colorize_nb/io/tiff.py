@@ -11,7 +11,7 @@ __all__ = ['open_source', 'is_tiff', 'tiff_tables', 'TiffLayout', 'read_layout',
 
 # %% ../../nbs/io/07_tiff.ipynb #t003
 import logging, math, threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -30,12 +30,9 @@ def open_source(
     source:str|Path|bytes, # path, or a file's bytes; an open file stays open
 ):
     "Give a binary file of a path or bytes."
-    if hasattr(source, 'read'):
-        yield source
-        return
-    f = BytesIO(source) if isinstance(source, bytes) else open(source, 'rb')
-    try: yield f
-    finally: f.close()
+    theirs = hasattr(source, 'read')
+    with nullcontext(source) if theirs else BytesIO(source) if isinstance(source, bytes) else open(source, 'rb') as f:
+        yield f
 
 def is_tiff(
     source:str|Path|bytes, # path, or a file's bytes; an open file stays where it is
