@@ -16,7 +16,6 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from fastai.vision.all import *
-from glob import glob, has_magic # fastai has a `glob` of its own
 from PIL import Image
 
 from ..color.lab import rgb2lab
