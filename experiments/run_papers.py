@@ -275,6 +275,8 @@ def measure(file, data, names, size):
 
 # The trainings
 
+STORED = {'paintings-artist-augmented': 'paintings-artist-fixed', 'unet-finetune': 'finetune'} # whose part they are
+
 WEIGHTS = os.environ.get('COLORIZE_NB_WEIGHTS') # a folder
 
 def find_weights(rec):
@@ -325,7 +327,8 @@ def train(plan, seed, data, cache, out):
     shown = sum(round(p['epochs']*p['fraction']*(few if p['only'] else n)) for p in r['phases'])
     bs = r['bs']
     minutes = (time.process_time() - used)/60
-    row = dict(question=plan.question, setting=plan.setting, seed=seed, recipe=plan.recipe, data=plan.data, pictures=n,
+    row = dict(question=plan.question, setting=plan.setting, seed=seed, recipe=STORED.get(plan.recipe, plan.recipe),
+               data=plan.data, pictures=n,
                shown=shown, size=said['size'], bs=bs, steps=shown//bs, start=said['start'].replace(str(out), 'runs'),
                phases=[[p['kind'], p['epochs'], p['only']] for p in r['phases']], changes=plan.change | plan.phase,
                parameters=weights(folder), minutes=round(minutes, 2), elapsed=round((time.time() - began)/60, 2),
