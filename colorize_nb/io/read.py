@@ -25,11 +25,11 @@ from .download import fetch_url, is_url
 from .exif import tiff_header
 from .files import explaining, open_image
 from .image import (COLORED, Picture, PictureError, color_spread, decoding, is_colored, nearest8,
-    picture_of_array, picture_of_tensor, plane_of_rgb, row_strips)
+    picture_of_array, picture_of_tensor, plane_of_rgb, row_strips, scale_floats, scale_whole)
 from .metadata import Metadata, file_of
 from .png import one_line
 from .tiff import (UnreadTiff, dropped_channels, inner_tables, is_tiff, open_source, read_layout,
-    read_samples, scale_floats, scale_whole, tiff_tables)
+    read_samples, tiff_tables)
 
 # %% ../../nbs/io/08_read.ipynb #c005
 def developed(

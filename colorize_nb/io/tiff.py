@@ -6,8 +6,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/io/tiff.html.md"""
 
 # %% auto #0
 __all__ = ['open_source', 'is_tiff', 'tiff_tables', 'TiffLayout', 'read_layout', 'inner_tables', 'unusual_tiff', 'is_odd_tiff',
-           'scale_floats', 'scale_whole', 'TiffSamples', 'dropped_channels', 'UnreadTiff', 'decoding_memory',
-           'read_samples', 'tiff_file']
+           'TiffSamples', 'dropped_channels', 'UnreadTiff', 'decoding_memory', 'read_samples', 'tiff_file']
 
 # %% ../../nbs/io/07_tiff.ipynb #t003
 import logging, math, threading
@@ -22,7 +21,8 @@ from PIL import TiffImagePlugin
 
 from ..color.ycbcr import YCbCrCoding, split_units, ycbcr2rgb
 from .exif import ExifTag, first_number, pack_slots, pack_table, read_slots, read_tags, tiff_header
-from .image import LIMITS, PictureError, nearest8, refuse_bomb, refuse_memory, row_strips
+from .image import (LIMITS, PictureError, nearest8, refuse_bomb, refuse_memory, row_strips,
+    scale_floats, scale_whole)
 
 # %% ../../nbs/io/07_tiff.ipynb #t005
 @contextmanager
@@ -410,67 +410,6 @@ def _decode_ycbcr(f, l):
     planes = _ycbcr_planes(f, l)
     rgb = ycbcr2rgb(*planes[:3], l.coding, l.subsampling)
     return np.dstack([rgb, *planes[3:]]) if len(planes) > 3 else rgb
-
-# %% ../../nbs/io/07_tiff.ipynb #t022
-_OVERSHOOT = .1 # of a float's range, that is clipped: sharpening and resampling make it; ours
-
-def _white(top, low):
-    "What is white in floats up to `top`; None if that cannot be known."
-    if not low >= -_OVERSHOOT*max(top, 1): return None # nan fails too
-    return next((w for w, least in ((1, 0), (255, 32), (65535, 16384)) if least < top <= w*(1 + _OVERSHOOT)), None
-        ) if top > 0 else 1
-
-def _fills(stated, top, low):
-    "Whether floats from `low` to `top` are what a stated range is of: neither far outside nor nearly all the same."
-    if not stated or not np.isfinite([*stated, top, low]).all() or not stated[0] < stated[1]: return False
-    low, top = ((o - stated[0])/(stated[1] - stated[0]) for o in (low, top))
-    return -_OVERSHOOT <= low < top - 1/8 and top <= 1 + _OVERSHOOT
-
-def scale_floats(
-    a:np.ndarray, # (h,w) or (h,w,c) floats
-    name:str, # what to call it in a message
-    stated:tuple|None=None, # (smallest, largest) value by the file, asked where the values do not tell
-)->tuple: # (uint16 of the same shape, message or '')
-    "Bring floats to 16 bits: white is 1, or 255 or 65535 where they come near it, or what the file says."
-    top, low = float(a.max()), float(a.min())
-    black, white, how = 0, _white(top, low), ''
-    if white is None and _fills(stated, top, low):
-        (black, white), how = stated, f"{name} states its range: {stated[0]:.6g} is black, {stated[1]:.6g} is white"
-    if white is None: raise PictureError(
-        f"{name} holds floating-point values from {low:.4g} to {top:.4g}, whose white is unknown: scale them to [0,1]")
-    out, step = np.empty(a.shape, np.uint16), (white - black)/65535
-    for t, b in row_strips((a[0].size, len(a))):
-        out[t:b] = np.round((a[t:b].clip(black, white) - np.float32(black))*np.float32(1/step))
-    outside = low < black - step or top > white + step
-    return out, (f"{name} has values outside [{black:.6g},{white:.6g}] ({low:.4g} to {top:.4g}), which are clipped"
-        if outside else how)
-
-_LEAST = 2**-12 # of white: where nothing is lighter, a program has put numbers of 16 bits into wider ones
-
-def scale_whole(
-    a:np.ndarray, # (h,w) whole numbers; signed ones have their sign
-    bits:int, # that they were stored with
-    name:str, # what to call it in a message
-)->tuple: # (uint8, or uint16 where there are more bits, of the same shape; message or '')
-    "Bring whole numbers to 8 or 16 bits: white is `2**bits - 1`, or what a sign leaves of it."
-    note, shift, top = '', 0, 2**bits - 1
-    if a.dtype.kind == 'i' and a.min() < 0:
-        shift = 1 << bits - 1
-        note = f"{name} has signed samples: {-shift} is taken for black, {shift - 1} for white"
-    elif a.dtype.kind == 'i':
-        top >>= 1
-        note = f"{name} has signed samples, none of them below zero: 0 is taken for black, {top} for white"
-    if bits > 16 and not shift and 0 < (most := int(a.max())) < top*_LEAST: raise PictureError(
-        f"{name} has samples of {bits} bits up to {most}, where white is {top}, so that all of it would be black: "
-        "scale them to 16 bits")
-    full, dtype = (255, np.uint8) if bits <= 8 else (65535, np.uint16)
-    if top == full and not shift: return a.astype(dtype, copy=False), note
-    out = np.empty(a.shape, dtype)
-    table = np.round(np.arange(top + 1)*(full/top)).astype(dtype) if bits <= 16 else None
-    for t, b in row_strips(a.shape[::-1]):
-        v = a[t:b].astype(np.int32) + shift if shift and bits <= 16 else a[t:b]
-        out[t:b] = table[v] if table is not None else np.round((v.astype(np.float64) + shift)*(full/top))
-    return out, note
 
 # %% ../../nbs/io/07_tiff.ipynb #t025
 class TiffSamples(NamedTuple):
