@@ -1,7 +1,11 @@
 "Colorize gray photographs, train colorizers and measure them honestly."
+import os
+
 import lazy_loader
 
 __version__ = '0.1.0' # as in settings.ini; a test compares them
+
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1') # nothing leaves the machine: ONNX Runtime 1.32 tells its maker else
 
 # What `__init__.pyi` lists is imported when it is first asked for: `import colorize_nb` needs no torch
 _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

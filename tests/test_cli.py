@@ -198,6 +198,16 @@ def test_imports_wait(args, banned, model, photo, tmp_path):
     done = call_without([], *args, cwd=tmp_path)
     assert not banned & ast.literal_eval(done.stdout.splitlines()[-1])
 
+def test_nothing_is_kept_to_be_sent(photo, tmp_path):
+    "ONNX Runtime 1.32 opens a data base of what it tells its maker, below the home folder"
+    home = {k: str(tmp_path/'home') for k in ('HOME', 'XDG_CACHE_HOME', 'USERPROFILE', 'LOCALAPPDATA')}
+    env = {k: v for k, v in os.environ.items() if k != 'ORT_DISABLE_TELEMETRY'} | ENV | home
+    (tmp_path/'home').mkdir()
+    code = ("import sys; from PIL import Image; from colorize_nb.colorizer.core import Colorizer; "
+            "Colorizer.from_pretrained('default')(Image.open(sys.argv[1])); assert 'onnxruntime' in sys.modules")
+    subprocess.run([sys.executable, '-c', code, photo], cwd=tmp_path, env=env, check=True)
+    assert not list((tmp_path/'home').iterdir())
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != 'posix', reason='sends a POSIX signal')
 def test_ctrl_c_says_what_is_left(model, tmp_path):

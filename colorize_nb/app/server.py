@@ -8,7 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/app/server.html.md"""
 __all__ = ['is_loopback', 'Access', 'create_app', 'serve_app']
 
 # %% ../../nbs/app/02_server.ipynb #c003
-import asyncio, hashlib, hmac, ipaddress, json, os, secrets, shutil, tempfile, time
+import asyncio, hashlib, hmac, ipaddress, json, secrets, shutil, tempfile, time
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -421,7 +421,6 @@ def create_app(
     limits:AppLimits|None=None, # what is too much; None: the defaults
 )->Starlette: # an ASGI application; `app.state.close()` ends it
     "Make the application of the page and its API."
-    os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1') # nothing leaves the machine: ONNX Runtime tells its maker else
     site = _Api(Models(model, device), limits or AppLimits(), token)
     one = '/s/{session}/pictures/{picture}'
     routes = [
