@@ -218,6 +218,16 @@ def test_what_is_no_dump_may_stay(output):
     "A table's own style, a line of a log in words, a script that a page explains"
     assert not list(dumps(dict(cells=[dict(cell_type='code', source='x', outputs=[dict(**output)])])))
 
+def test_index_lists_every_notebook_of_the_rooms():
+    cells = json.loads((ROOT/'nbs/index.ipynb').read_text(encoding='utf-8'))['cells']
+    table = next(''.join(c['source']) for c in cells if c['id'] == 'rooms')
+    rows = dict(re.findall(r'^\| `(\w+)` .*\| (.*) \|$', table, re.M))
+    found = {}
+    for f in sorted(ROOT.glob('nbs/*/[0-9][0-9]_*.ipynb')): found.setdefault(f.parent.name, []).append(f.name)
+    del found['tutorials'] # which have a page of their own
+    assert {room: re.findall(rf'\({room}/([^)]+)\)', text) for room, text in rows.items()} == found
+
+
 @pytest.mark.parametrize('mod', MODULES)
 def test_module_has_one_subject(mod):
     assert len(path_of(mod).read_text(encoding='utf-8').splitlines()) <= 600
