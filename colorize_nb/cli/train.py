@@ -248,17 +248,21 @@ def train(
 # %% ../../nbs/cli/02_train.ipynb #sh02
 @app.command()
 def shards(
-    inputs:Annotated[list[str], Argument(metavar='INPUT...',
+    inputs:Annotated[list[str], Argument(metavar='INPUT...', # folders, files, patterns, one hub set
         help="Colour pictures: folders, tar files, patterns like 'more/*.tar'; or hf:NAME, a data set of the Hugging "
              'Face hub.')],
-    out:Annotated[Path, Option(metavar='DIR', help='Folder for the tar files and the list of what was left out.')],
-    size:Annotated[int, Option(help='Short side of the pictures, pixels; smaller ones stay as they are.')]=160,
-    per:Annotated[int, Option(help='Pictures of a tar file, before the gray and the broken are left out.')]=2000,
-    quality:Annotated[int, Option(help='Of the JPEG files.')]=90,
-    min_chroma:Annotated[float, Option(min=0,
+    out:Annotated[Path, Option(metavar='DIR', # made if it is not there
+        help='Folder for the tar files and the list of what was left out.')],
+    size:Annotated[int, Option( # at least 16
+        help='Short side of the pictures, pixels; smaller ones stay as they are.')]=160,
+    per:Annotated[int, Option( # at least 1
+        help='Pictures of a tar file, before the gray and the broken are left out.')]=2000,
+    quality:Annotated[int, Option(help='Of the JPEG files.')]=90, # 1 to 100
+    min_chroma:Annotated[float, Option(min=0, # Lab units
         help='Leave out pictures of less mean chroma, Lab units; 0 takes the gray ones too.')]=4.,
-    workers:Annotated[int|None, Option(min=1, help='Threads that decode; default: as many as cores, 8 at most.')]=None,
-    seed:Annotated[int, Option(help='Of the order.')]=42,
+    workers:Annotated[int|None, Option(min=1, # None: as many as cores
+        help='Threads that decode; default: as many as cores, 8 at most.')]=None,
+    seed:Annotated[int, Option(help='Of the order.')]=42, # any integer
 ):
     "Pack pictures into tar files to train on, small, without gray and broken ones; goes on where it was stopped."
     from colorize_nb.io.datasets import is_hub_set

@@ -20,20 +20,29 @@ from ..io.write import atomic_path
 _LEAST = 1000 # images of which it is worth keeping what was found
 _CHUNK, _PAUSE = 2000, 300. # images that are looked at in one go; seconds after which what was found is written
 
-def _stat(path):
+def _stat(
+    path, # of a file
+):
     "Size and time of a file; None if it is not there."
     try: s = os.stat(path)
     except (OSError, ValueError): return None
     return [s.st_size, s.st_mtime_ns]
 
-def _read_found(path):
+def _read_found(
+    path, # of an earlier scan's JSON
+):
     "Name -> [size, time, reason] of an earlier scan; empty if there is none that can be read."
     try: d = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError): return {}
     found = d.get('found') if isinstance(d, dict) else None
     return found if isinstance(found, dict) else {}
 
-def _write_found(path, root, found):
+def _write_found(
+    path, # of the JSON
+    root, # folder that all names begin with
+    found, # name -> [size, time, reason]
+):
+    "Keep what was found, if the disk takes it."
     with suppress(OSError), atomic_path(path) as tmp: # a scan that cannot be kept is none the worse
         tmp.write_text(json.dumps(dict(folder=root, found=found)), encoding='utf-8')
 
