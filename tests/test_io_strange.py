@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image, ImageOps, features
 from PIL.PngImagePlugin import PngInfo
 from typer.testing import CliRunner
 
@@ -374,6 +374,23 @@ def test_an_engine_that_fails_costs_one_picture(tmp_path, batch):
     with pytest.raises(KeyError): list(colorize_files(old, tmp_path/'more', Tint(['bad']), debug=True))
 
 XMP_FILE = XMP.replace(b'rdf:about=""', b'rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"')
+
+TIFF_NS = 'xmlns:tiff="http://ns.adobe.com/tiff/1.0/"'
+
+@pytest.mark.parametrize('attributes,inside', [ # Pillow looks for the letters, whatever they belong to
+    (f'{TIFF_NS} tiff:Orientation="6"', ''), (f'{TIFF_NS.replace("f/1", "?/1")} tiff:Orientation="6"', ''),
+    (TIFF_NS, '<tiff:Orientation>6</tiff:Orientation>'), (TIFF_NS, '<rdf:li tiff:Orientation="6"/>'),
+    ('', '<!--tiff:Orientation="6"-->'), ('', 'tiff:Orientation="6"')])
+@pytest.mark.parametrize('suffix', ['.png', '.webp', '.tif', '.jpg'])
+def test_no_orientation_is_left_in_xmp(tmp_path, attributes, inside, suffix):
+    packet = (f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        f'<rdf:Description rdf:about="" {attributes}>{inside}</rdf:Description></rdf:RDF></x:xmpmeta>')
+    Image.fromarray(GRAY).save(f := BytesIO(), 'WEBP', lossless=True, xmp=packet.encode())
+    with Image.open(f) as im: assert ImageOps.exif_transpose(im).size == (64, 96)
+    p = open_picture(f.getvalue())
+    assert p.size == (64, 96)
+    with Image.open(saved(p, tmp_path/f'out{suffix}')) as im:
+        assert im.size == ImageOps.exif_transpose(im).size == (64, 96)
 
 def test_a_sidecar_travels(tmp_path):
     old, new = folder_of(tmp_path/'old', 'a.png', 'b.jpg', 'c.tif'), tmp_path/'new'

@@ -47,7 +47,7 @@ def _standard_input():
     raise ValueError("standard input is empty or closed: send a picture, as in < old.png, or name a file")
 
 # %% ../../nbs/colorizer/05_batch.ipynb #n061
-_MAX_XMP = 4*2**20 # bytes of a file beside a picture; a larger one is copied
+_MAX_XMP = 64*2**20 # bytes of a file beside a picture; a larger one is copied unread
 
 def _bring_sidecars(job, picture, options, model=None):
     "Bring the XMP files beside the input to the result; return notes. `model` is None if nothing was coloured."
