@@ -412,6 +412,38 @@ def test_a_sidecar_travels(tmp_path):
     list(colorize_files(old/'a.png', old, Tint(), format='jpg')) # beside its input: never overwritten
     assert (old/'a.xmp').read_bytes() == XMP_FILE and (old/'a.jpg').exists()
 
+KILLED = """
+import os, sys
+from colorize_nb.colorizer.batch import colorize_files
+from test_io_strange import Tint
+move, left = os.replace, int(sys.argv[3])
+def die(a, b):
+    global left
+    if not left: os._exit(9)
+    left -= 1
+    move(a, b)
+os.replace = die
+print(*[r.message for r in colorize_files(sys.argv[1], sys.argv[2], Tint())], sep='\\n')
+"""
+
+@pytest.mark.parametrize('name', ['a.jpg', 'colours.png', 'pages.tif'])
+def test_a_killed_run_loses_no_sidecar(tmp_path, name):
+    old, new = tmp_path/'old', tmp_path/'new'
+    old.mkdir()
+    if name == 'colours.png': sample('chelsea').resize((96, 64)).save(old/name)
+    else: Image.fromarray(GRAY).save(old/name, **(dict(save_all=True, append_images=[Image.fromarray(GRAY)])
+        if name == 'pages.tif' else {}))
+    (old/name).with_suffix('.xmp').write_bytes(XMP_FILE)
+    def run(n): # ends when the file after so many would come to its place
+        got = subprocess.run([sys.executable, '-c', KILLED, str(old), str(new), str(n)], cwd=Path(__file__).parent,
+            capture_output=True, text=True)
+        assert got.returncode in (0, 9), got.stderr
+        return got
+    assert run(1).returncode == 9 # of the two, one is there
+    got = run(99) # as if nothing had happened
+    assert got.returncode == 0 and 'already and was left' not in got.stdout, got.stdout
+    assert (new/name).exists() and (new/name).with_suffix('.xmp').exists()
+
 @pytest.mark.parametrize('number,words', [(errno.ENOSPC, 'is full: make room'), (errno.EROFS, 'may not be written to'),
     (errno.EACCES, 'may not be written to')])
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.tif'])
