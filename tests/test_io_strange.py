@@ -193,6 +193,53 @@ def test_png_with_a_bad_chunk(tmp_path, name, behind):
         im.load() # what was written is no trap for the next program
         assert im.text['Author'] == 'Anna'
 
+ROWS = zlib.compress(b''.join(b'\0' + r.tobytes() for r in GRAY))
+
+@pytest.mark.parametrize('between', [chunk(b'tEXt', b'Place\0Gorl'), chunk(b'prVt', b'x'),
+    chunk(b'tEXt', b'Place\0x', 7), chunk(b'zTXt', b'Place\0\x07abc'), b''])
+def test_chunks_between_the_pixels_cost_nothing(tmp_path, between):
+    parts = [chunk(b'IDAT', o) for o in (ROWS[:40], ROWS[40:])]
+    head, author = chunk(b'IHDR', struct.pack('>IIBBBBB', 96, 64, 8, 0, 0, 0, 0)), chunk(b'tEXt', b'Author\0Anna')
+    data = PNG + head + parts[0] + author + between + parts[1] + chunk(b'IEND', b'')
+    (tmp_path/'in.png').write_bytes(data)
+    for source in tmp_path/'in.png', data:
+        p = open_picture(source)
+        assert np.array_equal(p.gray, GRAY) and p.metadata.text['Author'] == 'Anna'
+        assert np.array_equal(read_whole(source)[..., 0], GRAY)
+    with Image.open(saved(p, tmp_path/'out.png')) as im:
+        im.load()
+        assert im.text['Author'] == 'Anna'
+        if b'Gorl' in between: assert im.text['Place'] == 'Gorl'
+
+def frame(n, w=96, checksum=None): # PNG 3, 11.3.6.2
+    return chunk(b'fcTL', struct.pack('>IIIIIHHBB', n, w, 64, 0, 0, 1, 10, 0, 0), checksum)
+
+def moving(n=2): return chunk(b'acTL', struct.pack('>II', n, 0))
+
+FRAME = chunk(b'fdAT', struct.pack('>I', 2) + ROWS)
+STILL = 'its animation was left out (it is broken)'
+MOVING = dict( # before and behind the pixels, and what is said
+    good=([moving(), frame(0)], [frame(1), FRAME], 'an animation of 2 pictures'),
+    cut=([moving(), frame(0)], [frame(1), chunk(b'fdAT', b'\0')], 'an animation of 2 pictures'),
+    late=([moving(), frame(0)], [frame(1, 9999), FRAME], 'an animation of 2 pictures'),
+    missing=([moving(3), frame(0)], [frame(1), FRAME], 'an animation of 3 pictures'),
+    wide=([moving(), frame(0, 9999)], [frame(1), FRAME], STILL),
+    narrow=([moving(), frame(0, 9)], [frame(1), FRAME], STILL),
+    order=([moving(), frame(5)], [frame(6), FRAME], STILL), checksum=([moving(), frame(0, checksum=1)], [FRAME], STILL),
+    short=([chunk(b'acTL', b'\0'), frame(0)], [frame(1), FRAME], STILL),
+    none=([moving(0), frame(0)], [frame(1), FRAME], STILL),
+    two=([moving(), moving(), frame(0)], [frame(1), FRAME], STILL))
+
+@pytest.mark.filterwarnings('ignore:Invalid APNG')
+@pytest.mark.parametrize('name', MOVING)
+def test_a_broken_animation_is_a_picture(tmp_path, name):
+    before, behind, said = MOVING[name]
+    data = png_with(chunk(b'tEXt', b'Author\0Anna'), *before, behind=[*behind, chunk(b'tEXt', b'Place\0Gorl')])
+    p = open_picture(data)
+    assert np.array_equal(p.gray, GRAY) and np.array_equal(read_whole(data)[..., 0], GRAY)
+    assert p.metadata.text == dict(Author='Anna', Place='Gorl')
+    assert len(p.notes) == 1 and said in p.notes[0], p.notes
+
 def test_a_name_out_of_a_file_stays_in_its_line():
     p = open_picture(png_with(chunk(b'tEXt', b'Title\nof\x1b[2J\0x', 7)), 'x')
     assert p.notes == ("x: its text 'Title of?[2J' was left out (its checksum is wrong)",)

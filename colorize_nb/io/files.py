@@ -249,8 +249,8 @@ def _register_heif():
 def _mended(source):
     "An image of a PNG without the chunks that Pillow refuses; None if that does not help."
     with _reading(source) as f: data = f.read()
-    for least in False, True:
-        png, left = mend_png(data, least)
+    for most in {}, dict(still=True), dict(least=True):
+        png, left = mend_png(data, **most)
         try: im = _pillow(png)
         except Exception: continue
         im.original, im.left_out = data if hasattr(source, 'read') else source, left

@@ -293,6 +293,7 @@ def _read_png(meta, im):
     with file_of(im) as f: chunks, all_kinds = (png_chunks(f, kinds), png_kinds(f)) if f else ([], [])
     others = [k.decode('latin-1') for k in all_kinds if k not in kinds + _PNG_PIXELS]
     if others: meta.note(f"chunks of other programs ({', '.join(others[:9])}) are not kept")
+    if b'fdAT' in all_kinds and getattr(im, 'n_frames', 1) < 2: meta.note('its animation was left out (it is broken)')
     gone = {(o.kind, o.data) for o in getattr(im, 'left_out', ())}
     for kind, data in [c for c in chunks if c not in gone]:
         key = data.partition(b'\0')[0]
