@@ -126,6 +126,20 @@ def test_sound_in_a_jpeg_is_said(tmp_path):
     assert p.notes == ('x: its FlashPix data (sound, other sizes) are not kept',)
     assert b'FPXR' not in saved(p, tmp_path/'out.jpg').read_bytes()
 
+@pytest.mark.parametrize('marker,data,said', [(0xe0, b'JFIF', 'JFIF segment'), (0xe0, b'JFIF\0', 'JFIF segment'),
+    (0xee, b'Adobe', 'Adobe segment'), (0xe2, b'ICC_PROFILE\0', 'colour profile')])
+def test_a_jpeg_with_an_empty_segment(tmp_path, marker, data, said): # T.871, 10.1; T.872, 6.5.3; ICC.1, B.4
+    Image.fromarray(GRAY).save(f := BytesIO(), 'JPEG', quality=95, comment=b'Anna')
+    whole, part = f.getvalue(), bytes([255, marker]) + struct.pack('>H', len(data) + 2) + data
+    n, = struct.unpack_from('>H', whole, 4)
+    broken = whole[:2] + part + whole[4 + n:]
+    (tmp_path/'in.jpg').write_bytes(broken)
+    with Image.open(f) as im: pixels = np.asarray(im)
+    for source in tmp_path/'in.jpg', broken:
+        p = open_picture(source)
+        assert np.array_equal(p.gray, pixels) and np.array_equal(read_whole(source)[..., 0], pixels)
+        assert [said in o and 'left out' in o for o in p.notes] == [True] and p.metadata.comments == [b'Anna']
+
 @pytest.mark.parametrize('behind,said', [(b'', 0), (bytes(500), 0), (b'\r\n', 0),
     (b'\0\0\0\x18ftypmp42' + bytes(range(99)), 1), (bytes([1, 2, 3])*50_000, 1)])
 def test_what_stands_behind_a_jpeg_is_said(behind, said):
