@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image, ImageOps, features
 from PIL.PngImagePlugin import PngInfo
 from typer.testing import CliRunner
 
@@ -126,6 +126,20 @@ def test_sound_in_a_jpeg_is_said(tmp_path):
     assert p.notes == ('x: its FlashPix data (sound, other sizes) are not kept',)
     assert b'FPXR' not in saved(p, tmp_path/'out.jpg').read_bytes()
 
+@pytest.mark.parametrize('marker,data,said', [(0xe0, b'JFIF', 'JFIF segment'), (0xe0, b'JFIF\0', 'JFIF segment'),
+    (0xee, b'Adobe', 'Adobe segment'), (0xe2, b'ICC_PROFILE\0', 'colour profile')])
+def test_a_jpeg_with_an_empty_segment(tmp_path, marker, data, said): # T.871, 10.1; T.872, 6.5.3; ICC.1, B.4
+    Image.fromarray(GRAY).save(f := BytesIO(), 'JPEG', quality=95, comment=b'Anna')
+    whole, part = f.getvalue(), bytes([255, marker]) + struct.pack('>H', len(data) + 2) + data
+    n, = struct.unpack_from('>H', whole, 4)
+    broken = whole[:2] + part + whole[4 + n:]
+    (tmp_path/'in.jpg').write_bytes(broken)
+    with Image.open(f) as im: pixels = np.asarray(im)
+    for source in tmp_path/'in.jpg', broken:
+        p = open_picture(source)
+        assert np.array_equal(p.gray, pixels) and np.array_equal(read_whole(source)[..., 0], pixels)
+        assert [said in o and 'left out' in o for o in p.notes] == [True] and p.metadata.comments == [b'Anna']
+
 @pytest.mark.parametrize('behind,said', [(b'', 0), (bytes(500), 0), (b'\r\n', 0),
     (b'\0\0\0\x18ftypmp42' + bytes(range(99)), 1), (bytes([1, 2, 3])*50_000, 1)])
 def test_what_stands_behind_a_jpeg_is_said(behind, said):
@@ -192,6 +206,53 @@ def test_png_with_a_bad_chunk(tmp_path, name, behind):
     with Image.open(saved(p, tmp_path/'out.png')) as im:
         im.load() # what was written is no trap for the next program
         assert im.text['Author'] == 'Anna'
+
+ROWS = zlib.compress(b''.join(b'\0' + r.tobytes() for r in GRAY))
+
+@pytest.mark.parametrize('between', [chunk(b'tEXt', b'Place\0Gorl'), chunk(b'prVt', b'x'),
+    chunk(b'tEXt', b'Place\0x', 7), chunk(b'zTXt', b'Place\0\x07abc'), b''])
+def test_chunks_between_the_pixels_cost_nothing(tmp_path, between):
+    parts = [chunk(b'IDAT', o) for o in (ROWS[:40], ROWS[40:])]
+    head, author = chunk(b'IHDR', struct.pack('>IIBBBBB', 96, 64, 8, 0, 0, 0, 0)), chunk(b'tEXt', b'Author\0Anna')
+    data = PNG + head + parts[0] + author + between + parts[1] + chunk(b'IEND', b'')
+    (tmp_path/'in.png').write_bytes(data)
+    for source in tmp_path/'in.png', data:
+        p = open_picture(source)
+        assert np.array_equal(p.gray, GRAY) and p.metadata.text['Author'] == 'Anna'
+        assert np.array_equal(read_whole(source)[..., 0], GRAY)
+    with Image.open(saved(p, tmp_path/'out.png')) as im:
+        im.load()
+        assert im.text['Author'] == 'Anna'
+        if b'Gorl' in between: assert im.text['Place'] == 'Gorl'
+
+def frame(n, w=96, checksum=None): # PNG 3, 11.3.6.2
+    return chunk(b'fcTL', struct.pack('>IIIIIHHBB', n, w, 64, 0, 0, 1, 10, 0, 0), checksum)
+
+def moving(n=2): return chunk(b'acTL', struct.pack('>II', n, 0))
+
+FRAME = chunk(b'fdAT', struct.pack('>I', 2) + ROWS)
+STILL = 'its animation was left out (it is broken)'
+MOVING = dict( # before and behind the pixels, and what is said
+    good=([moving(), frame(0)], [frame(1), FRAME], 'an animation of 2 pictures'),
+    cut=([moving(), frame(0)], [frame(1), chunk(b'fdAT', b'\0')], 'an animation of 2 pictures'),
+    late=([moving(), frame(0)], [frame(1, 9999), FRAME], 'an animation of 2 pictures'),
+    missing=([moving(3), frame(0)], [frame(1), FRAME], 'an animation of 3 pictures'),
+    wide=([moving(), frame(0, 9999)], [frame(1), FRAME], STILL),
+    narrow=([moving(), frame(0, 9)], [frame(1), FRAME], STILL),
+    order=([moving(), frame(5)], [frame(6), FRAME], STILL), checksum=([moving(), frame(0, checksum=1)], [FRAME], STILL),
+    short=([chunk(b'acTL', b'\0'), frame(0)], [frame(1), FRAME], STILL),
+    none=([moving(0), frame(0)], [frame(1), FRAME], STILL),
+    two=([moving(), moving(), frame(0)], [frame(1), FRAME], STILL))
+
+@pytest.mark.filterwarnings('ignore:Invalid APNG')
+@pytest.mark.parametrize('name', MOVING)
+def test_a_broken_animation_is_a_picture(tmp_path, name):
+    before, behind, said = MOVING[name]
+    data = png_with(chunk(b'tEXt', b'Author\0Anna'), *before, behind=[*behind, chunk(b'tEXt', b'Place\0Gorl')])
+    p = open_picture(data)
+    assert np.array_equal(p.gray, GRAY) and np.array_equal(read_whole(data)[..., 0], GRAY)
+    assert p.metadata.text == dict(Author='Anna', Place='Gorl')
+    assert len(p.notes) == 1 and said in p.notes[0], p.notes
 
 def test_a_name_out_of_a_file_stays_in_its_line():
     p = open_picture(png_with(chunk(b'tEXt', b'Title\nof\x1b[2J\0x', 7)), 'x')
@@ -375,6 +436,23 @@ def test_an_engine_that_fails_costs_one_picture(tmp_path, batch):
 
 XMP_FILE = XMP.replace(b'rdf:about=""', b'rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"')
 
+TIFF_NS = 'xmlns:tiff="http://ns.adobe.com/tiff/1.0/"'
+
+@pytest.mark.parametrize('attributes,inside', [ # Pillow looks for the letters, whatever they belong to
+    (f'{TIFF_NS} tiff:Orientation="6"', ''), (f'{TIFF_NS.replace("f/1", "?/1")} tiff:Orientation="6"', ''),
+    (TIFF_NS, '<tiff:Orientation>6</tiff:Orientation>'), (TIFF_NS, '<rdf:li tiff:Orientation="6"/>'),
+    ('', '<!--tiff:Orientation="6"-->'), ('', 'tiff:Orientation="6"')])
+@pytest.mark.parametrize('suffix', ['.png', '.webp', '.tif', '.jpg'])
+def test_no_orientation_is_left_in_xmp(tmp_path, attributes, inside, suffix):
+    packet = (f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        f'<rdf:Description rdf:about="" {attributes}>{inside}</rdf:Description></rdf:RDF></x:xmpmeta>')
+    Image.fromarray(GRAY).save(f := BytesIO(), 'WEBP', lossless=True, xmp=packet.encode())
+    with Image.open(f) as im: assert ImageOps.exif_transpose(im).size == (64, 96)
+    p = open_picture(f.getvalue())
+    assert p.size == (64, 96)
+    with Image.open(saved(p, tmp_path/f'out{suffix}')) as im:
+        assert im.size == ImageOps.exif_transpose(im).size == (64, 96)
+
 def test_a_sidecar_travels(tmp_path):
     old, new = folder_of(tmp_path/'old', 'a.png', 'b.jpg', 'c.tif'), tmp_path/'new'
     for n in 'a.xmp', 'b.jpg.xmp', 'lonely.xmp': (old/n).write_bytes(XMP_FILE)
@@ -394,6 +472,38 @@ def test_a_sidecar_travels(tmp_path):
     assert (new/'a.xmp').read_text() == 'mine' and 'a.xmp is there already' in row.message
     list(colorize_files(old/'a.png', old, Tint(), format='jpg')) # beside its input: never overwritten
     assert (old/'a.xmp').read_bytes() == XMP_FILE and (old/'a.jpg').exists()
+
+KILLED = """
+import os, sys
+from colorize_nb.colorizer.batch import colorize_files
+from test_io_strange import Tint
+move, left = os.replace, int(sys.argv[3])
+def die(a, b):
+    global left
+    if not left: os._exit(9)
+    left -= 1
+    move(a, b)
+os.replace = die
+print(*[r.message for r in colorize_files(sys.argv[1], sys.argv[2], Tint())], sep='\\n')
+"""
+
+@pytest.mark.parametrize('name', ['a.jpg', 'colours.png', 'pages.tif'])
+def test_a_killed_run_loses_no_sidecar(tmp_path, name):
+    old, new = tmp_path/'old', tmp_path/'new'
+    old.mkdir()
+    if name == 'colours.png': sample('chelsea').resize((96, 64)).save(old/name)
+    else: Image.fromarray(GRAY).save(old/name, **(dict(save_all=True, append_images=[Image.fromarray(GRAY)])
+        if name == 'pages.tif' else {}))
+    (old/name).with_suffix('.xmp').write_bytes(XMP_FILE)
+    def run(n): # ends when the file after so many would come to its place
+        got = subprocess.run([sys.executable, '-c', KILLED, str(old), str(new), str(n)], cwd=Path(__file__).parent,
+            capture_output=True, text=True)
+        assert got.returncode in (0, 9), got.stderr
+        return got
+    assert run(1).returncode == 9 # of the two, one is there
+    got = run(99) # as if nothing had happened
+    assert got.returncode == 0 and 'already and was left' not in got.stdout, got.stdout
+    assert (new/name).exists() and (new/name).with_suffix('.xmp').exists()
 
 @pytest.mark.parametrize('number,words', [(errno.ENOSPC, 'is full: make room'), (errno.EROFS, 'may not be written to'),
     (errno.EACCES, 'may not be written to')])

@@ -8,7 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/colorizer/batch.html.md"""
 __all__ = ['GracefulInterrupt', 'run_pipeline', 'colorize_files']
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c003
-import os, shutil, signal, sys, threading, time
+import filecmp, os, shutil, signal, sys, threading, time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -47,22 +47,27 @@ def _standard_input():
     raise ValueError("standard input is empty or closed: send a picture, as in < old.png, or name a file")
 
 # %% ../../nbs/colorizer/05_batch.ipynb #n061
-_MAX_XMP = 4*2**20 # bytes of a file beside a picture; a larger one is copied
+_MAX_XMP = 64*2**20 # bytes of a file beside a picture; a larger one is copied unread
+
+def _holds(target, source, packet):
+    "Whether `target` is what would be written there: an interrupted run has left it."
+    return filecmp.cmp(source, target, shallow=False) if packet is None else target.read_bytes() == packet
 
 def _bring_sidecars(job, picture, options, model=None):
-    "Bring the XMP files beside the input to the result; return notes. `model` is None if nothing was coloured."
+    "Bring the XMP files beside the input, before the result; return notes. `model` is None if nothing was coloured."
     notes = ()
     for source, target in job.sidecars():
         if target.exists() and os.path.samefile(source, target): continue # it lies beside the result already
+        note, packet = '', None # None: a copy
+        if model is not None and source.stat().st_size <= _MAX_XMP:
+            packet, note = picture.metadata.sidecar(source.read_bytes(), picture.size, model)
         if target.exists() and not options.overwrite:
-            notes += (f'{target} is there already and was left as it is',)
+            if not _holds(target, source, packet): notes += (f'{target} is there already and was left as it is',)
             continue
         with writing(target), atomic_path(target) as part:
-            if model is None or source.stat().st_size > _MAX_XMP: shutil.copyfile(source, part)
-            else:
-                packet, note = picture.metadata.sidecar(source.read_bytes(), picture.size, model)
-                part.write_bytes(packet)
-                if note: notes += (f'{job.name}: {note}',)
+            if packet is None: shutil.copyfile(source, part)
+            else: part.write_bytes(packet)
+        if note: notes += (f'{job.name}: {note}',)
     return notes
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c008
@@ -94,9 +99,9 @@ def _read_image(job, options, files):
         picture.notes = *picture.notes, note
     if picture.colored and not options.force:
         result, side = job.files(True)
+        more = _bring_sidecars(job, picture, options) if result in files else ()
         whole = result in files and _copy(x, picture, result)
-        if whole: picture.notes = () # nothing was lost
-        if result in files: picture.notes += _bring_sidecars(job, picture, options)
+        picture.notes = more if whole else picture.notes + more # nothing was lost of a copy
         if side in files: save_picture(side_by_side(picture.plane(), read_colours(x, picture)), side)
         return job.result('copied', _describe(picture, result, copied=True, whole=whole))
     picture.plane() # now, while we are among several threads
@@ -173,9 +178,9 @@ def _write_image(job, options, files, picture, ab, sheet, colorizer, hints=None,
     if side in files: save_picture(side_by_side(picture.plane(), colour), side)
     if sizes in files: save_picture(sheet, sizes)
     _write_more(job, options, files, picture, more or {}, colorizer)
-    if result in files:
-        _save(picture, colour, result, picture.metadata, getattr(colorizer, 'name', ''))
+    if result in files: # last of all: where it is, the next run skips
         picture.notes += _bring_sidecars(job, picture, options, getattr(colorizer, 'name', ''))
+        _save(picture, colour, result, picture.metadata, getattr(colorizer, 'name', ''))
     return job.result('done', _describe(picture, result))
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c017
@@ -239,17 +244,18 @@ def _colored_pages(job, options, x, colorizer, seen):
 def _colorize_pages(job, options, files, x, first, colorizer):
     "Colorize and write every page of a TIFF, holding one at a time."
     (result, side, sizes), seen, metadata = job.files(True, True), {}, []
+    name = getattr(colorizer, 'name', '')
     def pages(): return _colored_pages(job, options, x, colorizer, seen)
+    def all_own(): return all(own for own, _ in seen.values())
     def results():
         for picture, colour in pages():
             metadata.append(picture.metadata)
             yield colour
-    if result in files:
-        save_picture(results(), result, metadata=metadata, model=getattr(colorizer, 'name', ''))
-        own = all(own for own, _ in seen.values())
-        if own: _copy(x, first, result)
-        more = _bring_sidecars(job, first, options, None if own else getattr(colorizer, 'name', ''))
+        more = _bring_sidecars(job, first, options, None if all_own() else name) # the result is not at its place yet
         if more: seen[0] = seen[0][0], seen[0][1] + more
+    if result in files:
+        save_picture(results(), result, metadata=metadata, model=name)
+        if all_own(): _copy(x, first, result)
     if side in files: save_picture((side_by_side(p.plane(), colour) for p, colour in pages()), side)
     if sizes in files: save_picture(_make_sheet(colorizer, first, job, options, files), sizes)
     if options.answers or options.uncertainty: # of the first page

@@ -27,6 +27,7 @@ if TYPE_CHECKING: from torch import Tensor
 from ..color.icc import profile_of, to_srgb
 from .image import PictureError, nearest8, refuse_bomb
 from .metadata import file_of, tell_profile
+from .jpeg import mend_jpeg
 from .png import mend_png, one_line, png_needs_mending
 from .tiff import is_odd_tiff, is_tiff, unusual_tiff
 
@@ -247,18 +248,18 @@ def _register_heif():
     return True
 
 def _mended(source):
-    "An image of a PNG without the chunks that Pillow refuses; None if that does not help."
+    "An image of a PNG or JPEG without what Pillow refuses; None if that does not help."
     with _reading(source) as f: data = f.read()
-    for least in False, True:
-        png, left = mend_png(data, least)
-        try: im = _pillow(png)
+    for most in {}, dict(still=True), dict(least=True):
+        mended, left = mend_png(data, **most) if data[:1] == b'\x89' else mend_jpeg(data)
+        try: im = _pillow(mended)
         except Exception: continue
         im.original, im.left_out = data if hasattr(source, 'read') else source, left
         return im
 
 # %% ../../nbs/io/06_files.ipynb #n077
 def _opened(source):
-    "An image, mended if it is a PNG that Pillow refuses."
+    "An image, mended if it is a PNG or JPEG that Pillow refuses."
     try:
         im = _pillow(source)
         with file_of(im) as f: good = im.format != 'PNG' or not png_needs_mending(f)
@@ -267,7 +268,7 @@ def _opened(source):
     except Exception as e:
         if isinstance(e, OSError) and e.errno is not None: raise
         with _reading(source) as f: head = f.read(1024)
-        if head[:8] == b'\x89PNG\r\n\x1a\n' and (im := _mended(source)): return im
+        if head.startswith((b'\x89PNG\r\n\x1a\n', b'\xff\xd8')) and (im := _mended(source)): return im
         if name_kind(head) == 'a HEIC picture' and _register_heif(): return _pillow(source)
         raise
     return _mended(source) or im
@@ -282,7 +283,7 @@ _LOADING = threading.Lock() # two threads that load Pillow's formats at once may
 def open_image(
     source:str|Path|bytes, # path, or a file's bytes
     page:int=0, # place of the page in the file, from 0
-)->Image.Image: # not loaded yet; `left_out` lists the chunks of a PNG that had to be left out
+)->Image.Image: # not loaded yet; `left_out` lists what of a PNG or JPEG had to be left out
     "Open a PIL image of a path or bytes, if its format is one of `FORMATS`."
     _refuse_pipes(source)
     with _LOADING: Image.init()

@@ -231,6 +231,10 @@ def _white(top, low):
     return next((w for w, least in ((1, 0), (255, 32), (65535, 16384)) if least < top <= w*(1 + _OVERSHOOT)), None
         ) if top > 0 else 1
 
+def _range(low, top):
+    "Words for the values of a plane; one that is not a number makes both ends so."
+    return 'that are not all numbers (NaN)' if math.isnan(top) else f'from {low:.4g} to {top:.4g}'
+
 def _fills(stated, top, low):
     "Whether floats from `low` to `top` are what a stated range is of: neither far outside nor nearly all the same."
     if not stated or not np.isfinite([*stated, top, low]).all() or not stated[0] < stated[1]: return False
@@ -248,7 +252,7 @@ def scale_floats(
     if white is None and _fills(stated, top, low):
         (black, white), how = stated, f"{name} states its range: {stated[0]:.6g} is black, {stated[1]:.6g} is white"
     if white is None: raise PictureError(
-        f"{name} holds floating-point values from {low:.4g} to {top:.4g}, whose white is unknown: scale them to [0,1]")
+        f"{name} holds floating-point values {_range(low, top)}, whose white is unknown: scale them to [0,1]")
     out, step = np.empty(a.shape, np.uint16), (white - black)/65535
     for t, b in row_strips((a[0].size, len(a))):
         out[t:b] = np.round((a[t:b].clip(black, white) - np.float32(black))*np.float32(1/step))
@@ -296,7 +300,7 @@ def checked_array(
     if a.dtype.kind == 'u' and a.dtype.itemsize == 2: a = a.astype(np.uint16, copy=False) # either byte order
     if a.dtype.kind == 'f':
         if not (a.min() >= 0 and a.max() <= 1): # nan fails too
-            raise PictureError(f"{name} holds floats from {a.min():.4g} to {a.max():.4g}: scale them to [0,1]")
+            raise PictureError(f"{name} holds floats {_range(a.min(), a.max())}: scale them to [0,1]")
         a = np.round(a*np.float32(65535)).astype(np.uint16)
     if a.dtype not in (np.uint8, np.uint16):
         raise PictureError(f"{name} holds {a.dtype.name} values: convert them to uint8, uint16, or floats in [0,1]")

@@ -21,7 +21,7 @@ from ..color.icc import SRGB, stated_profile
 from .exif import (ICC_TAG, IPTC_TAG, PHOTOSHOP_TAG, XMP_TAG, ExifTag, first_number, pack_exif, read_tags,
     swap_tags, tidy_exif, tiff_header, tiff_page, write_tiff_tags)
 from .png import one_line, png_chunks, png_kinds, png_text, raw_profile, to_raw_profile
-from .xmp import SOURCE_TYPE, merge_xmp
+from .xmp import SOURCE_TYPE, merge_xmp, upright_xmp
 
 # %% ../../nbs/io/03_metadata.ipynb #c005
 @contextmanager
@@ -211,10 +211,12 @@ class Metadata:
         packet:bytes, # XMP of a file that lies beside the picture's
         size:tuple, # (width, height) of the finished picture, pixels
         model:str='', # name of the model that computed the colours
-    )->tuple: # (XMP for a file beside the result, `packet` itself if it is unreadable; what was wrong or '')
+    )->tuple: # (XMP for a file beside the result, `packet` upright if it is unreadable; what was wrong or '')
         "Bring XMP that lies beside a picture up to date."
         merged, problem = merge_xmp(packet, size, _PROGRAM, _done(self, model), None, self.orientation)
-        return (packet, 'the XMP file beside it cannot be read and was copied as it is') if problem else (merged, '')
+        if not problem: return merged, ''
+        kept, note = upright_xmp(packet), 'the XMP file beside it cannot be read and was copied as it is'
+        return kept, note + (', but for its orientation' if kept != packet else '')
 
     def arguments(self,
         fmt:str, # Pillow's name of the format to write
@@ -291,9 +293,8 @@ def _read_png(meta, im):
     with file_of(im) as f: chunks, all_kinds = (png_chunks(f, kinds), png_kinds(f)) if f else ([], [])
     others = [k.decode('latin-1') for k in all_kinds if k not in kinds + _PNG_PIXELS]
     if others: meta.note(f"chunks of other programs ({', '.join(others[:9])}) are not kept")
-    left = getattr(im, 'left_out', ())
-    for o in left: meta.note(str(o))
-    gone = {(o.kind, o.data) for o in left}
+    if b'fdAT' in all_kinds and getattr(im, 'n_frames', 1) < 2: meta.note('its animation was left out (it is broken)')
+    gone = {(o.kind, o.data) for o in getattr(im, 'left_out', ())}
     for kind, data in [c for c in chunks if c not in gone]:
         key = data.partition(b'\0')[0]
         if kind == b'eXIf': meta.exif = data
@@ -416,7 +417,7 @@ def _collect(meta, im):
     "Fill in what the file holds."
     meta.exif, meta.xmp, comment = (_as_bytes(im.info.get(k)) for k in ('exif', 'xmp', 'comment'))
     meta.comments, meta.dpi = [comment] if comment else [], im.info.get('dpi')
-    if message := tell_profile(im): meta.note(message)
+    for message in filter(None, [tell_profile(im), *map(str, getattr(im, 'left_out', ()))]): meta.note(message)
     try:
         if meta.format in _READERS: _READERS[meta.format](meta, im)
     except Exception as e: # files lie in more ways than one can list
@@ -426,8 +427,7 @@ def _collect(meta, im):
         meta.exif = None
         meta.note(f"its EXIF is broken and was left out ({e})")
     if not meta.orientation: # taken from XMP, as Pillow does
-        found = re.search(rb'tiff:Orientation(?:="|>)([1-8])', meta.xmp or b'')
-        if found: meta.orientation = int(found[1])
+        meta.orientation = int((re.search(rb'tiff:Orientation(?:="|>)([1-8])', meta.xmp or b'') or [0, 1])[1])
     if meta.orientation not in range(1, 9): meta.orientation = 1
     meta.dpi = _check_dpi(meta.dpi)
     return meta
@@ -521,9 +521,10 @@ def _jpeg_xmp(meta, size, model):
     "(first piece, segments of the rest)."
     first, segments = _split_xmp(_xmp(meta, size, model))
     if not meta.extension: return first, segments
-    # it stays as it is, if `first` points to it and no frames in it have to be turned
+    # it stays as it is, if `first` points to it and nothing in it tells how the pixels lay
     guid, extension = _extended(meta.extension)
-    if guid in first and meta.orientation == 1: return first, segments + extension
+    whole = meta.orientation == 1 and b':Orientation' not in meta.extension
+    if guid in first and whole: return first, segments + extension
     return _split_xmp(_xmp(meta, size, model, meta.extension))
 
 def _for_jpeg(meta, size, model):

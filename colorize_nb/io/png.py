@@ -105,6 +105,8 @@ def to_raw_profile(
     return '\n'.join(['', name, f'{len(data):8}', *lines, ''])
 
 # %% ../../nbs/io/02_png.ipynb #n061
+_FRAMES = b'acTL', b'fcTL', b'fdAT' # those of animations
+
 class LeftOut(NamedTuple):
     "A chunk that was left out of a PNG."
     kind:bytes # its type
@@ -115,12 +117,13 @@ class LeftOut(NamedTuple):
         names = {
             b'iCCP': 'its colour profile', b'tRNS': 'its transparency', b'pHYs': 'its resolution', b'eXIf': 'its EXIF'}
         texts = b'tEXt', b'zTXt', b'iTXt'
+        names |= dict.fromkeys(_FRAMES, 'its animation')
         key = self.data.partition(b'\0')[0][:79].decode('latin-1')
         name = f"its text '{key}'" if self.kind in texts else f"its chunk {self.kind.decode('latin-1')}"
         return one_line(f'{names.get(self.kind, name)} was left out ({self.why})')
 
 # %% ../../nbs/io/02_png.ipynb #k009
-_SIGNATURE, _FRAMES = b'\x89PNG\r\n\x1a\n', (b'acTL', b'fcTL', b'fdAT') # the latter are those of animations
+_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 _NAMED_LIKE_SETTINGS = {b'transparency', b'gamma', b'chromaticity', b'srgb', b'icc_profile', b'dpi', b'aspect',
     b'interlace', b'bbox', b'loop', b'duration', b'disposal', b'blend', b'default_image'}
 
@@ -156,39 +159,56 @@ def _png_parts(data):
 
 _LOOKS = b'tRNS', b'gAMA', b'cHRM', b'sRGB', b'iCCP', b'pHYs' # what decides how the pixels look, and their size
 
+def _begins_small(kind, data, head):
+    "Whether a frame that stands before the pixels is not all of the picture, as it must be (PNG 3, 11.3.6.2)."
+    return kind == b'fcTL' and bytes(data[4:20]) != head[:8] + bytes(8)
+
 def mend_png(
     data:bytes, # of a PNG
     least:bool=False, # leave out all that does not change how the pixels look?
+    still:bool=False, # leave out the animation? One whose first frame is wrong never stays
 )->tuple: # (PNG without what Pillow refuses, list of `LeftOut`)
-    "Leave out of a PNG the chunks that Pillow would refuse the picture for."
-    out, left, head = [_SIGNATURE], [], bytes(data[16:29]).ljust(13, b'\0')
+    "Leave out of a PNG the chunks that Pillow would refuse the picture for; move those between pixels behind them."
+    out, late, left, head = [_SIGNATURE], [], [], bytes(data[16:29]).ljust(13, b'\0')
     if _refusal(b'miNe', b'', head): return data, [] # the header itself
+    broken = still or any(not behind and _begins_small(k, b, head) for k, b, _, behind in _png_parts(data))
     for kind, body, chunk, behind in _png_parts(data):
-        if not kind[0] & 32 or kind in _FRAMES and not least: # critical, by the case of its first letter
+        if not kind[0] & 32: # critical, by the case of its first letter
+            if kind == b'IEND': out, late = out + late, []
             out.append(chunk)
+            continue
+        place = late if behind else out
+        if kind in _FRAMES:
+            why = 'with the others it is too much' if least else 'it is broken' if broken else ''
+            if not why: place.append(chunk)
+            elif not any(o.kind in _FRAMES for o in left): left.append(LeftOut(bytes(kind), b'', why))
             continue
         kind, body, checked = bytes(kind), bytes(body), chunk[len(body) + 8:] == png_chunk(kind, body)[-4:]
         if len(chunk) < 12 or len(chunk) < 12 + int.from_bytes(chunk[:4], 'big'): why = 'it is cut short'
         elif not checked and not behind: why = 'its checksum is wrong'
         elif least and kind not in _LOOKS: why = 'with the others it is too much'
         else: why = _refusal(kind, body, head)
-        if not why: out.append(chunk)
+        if not why: place.append(chunk)
         elif why != 'its name': left.append(LeftOut(kind, body, why))
-    return b''.join(out), left
+    return b''.join(out + late), left
 
 # %% ../../nbs/io/02_png.ipynb #k013
 def png_needs_mending(
     f, # binary file: a PNG that Pillow has opened
-)->bool: # does it hold a chunk behind its pixels that Pillow refuses, or a text that it takes for a setting?
+)->bool: # does it hold what Pillow refuses behind or between its pixels, or takes for a setting or the only frame?
     "Look for trouble that comes after opening."
     f.seek(16)
-    head, behind = f.read(13), False
+    head, behind, last = f.read(13), False, b''
     f.seek(8)
     while len(start := f.read(8)) == 8:
         n, kind = struct.unpack('>I4s', start)
         if kind == b'IEND': break
-        behind |= kind == b'IDAT'
-        if kind in (b'tEXt', b'zTXt', b'iTXt') or behind and kind[0] & 32 and kind not in _FRAMES:
+        if kind == b'IDAT' != last and behind: return True # Pillow reads pixels to the first other chunk
+        behind, last = behind or kind == b'IDAT', kind
+        if kind == b'fcTL' and not behind:
+            if n < 20 or _begins_small(kind, f.read(20), head): return True
+            f.seek(n - 16, 1)
+        elif kind in (b'tEXt', b'zTXt', b'iTXt') or behind and kind[0] & 32 and kind not in _FRAMES:
             data = f.read(n)
             named = data.partition(b'\0')[0] in _NAMED_LIKE_SETTINGS
             if len(data) < n or (_refusal(kind, data, head) if behind else named): return True
