@@ -25,7 +25,7 @@ from .core import Colorizer
 from .engines import available_cores
 from .hints import Hints, hints_note
 from .plan import BatchOptions, Job, Result
-from .plan import files_to_write, plan_share, sweep_targets, with_batch_options
+from .plan import FolderNames, files_to_write, plan_share, sweep_targets, with_batch_options
 from ..io.download import fetch_url, is_url
 from ..io.files import open_image
 from ..io.image import LIMITS, decoding
@@ -446,7 +446,8 @@ def _next_batch(tasks, n):
 def _run_jobs(jobs, protected, colorizer, options, shard):
     "The results of `colorize_files`."
     if shard[1] == 1: sweep_targets(jobs) # processes of other machines cannot be seen from here
-    todo = ((job, files_to_write(job, protected, options)) for job in jobs)
+    names = FolderNames()
+    todo = ((job, files_to_write(job, protected, options, names)) for job in jobs)
     yield from run_pipeline(todo, colorizer, options)
 
 @with_batch_options

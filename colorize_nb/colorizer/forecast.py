@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from .batch import run_pipeline
 from .core import Colorizer
-from .plan import BatchOptions, Result, files_to_write
+from .plan import BatchOptions, FolderNames, Result, files_to_write
 
 # %% ../../nbs/colorizer/21_forecast.ipynb #fc07
 def _duration(seconds):
@@ -81,12 +81,12 @@ def forecast(
     tries:int=5, # images to colorize, at most
 )->Forecast: # nothing of the run is written
     "Tell what a run would do, how long it would take and how much disk."
-    options, rng = options or BatchOptions(), random.Random(0)
+    options, rng, names = options or BatchOptions(), random.Random(0), FolderNames()
     counts, drawn, seen = Counter(), [], 0
     if getattr(jobs, 'remote', ()):
         raise ValueError(f"{jobs.remote[0]} is not on this disk, and only folders on it can be forecast: leave it out")
     for job in jobs:
-        files = files_to_write(job, protected, options)
+        files = files_to_write(job, protected, options, names)
         if isinstance(files, Result):
             kind = 'failed' if files.status == 'failed' else 'left_out' if job.status else 'there'
             counts[kind] += 1

@@ -24,7 +24,7 @@ from .batch import GracefulInterrupt, run_pipeline
 from .core import Colorizer
 from .engines import available_cores
 from .plan import BatchOptions, Result
-from .plan import files_to_write, plan_share, sweep_targets, with_batch_options
+from .plan import FolderNames, files_to_write, plan_share, sweep_targets, with_batch_options
 
 # %% ../../nbs/colorizer/06_processes.ipynb #c044
 _colorizer = None # of this process, if it is a worker
@@ -146,7 +146,9 @@ class _Work:
         window, # jobs that wait for a worker, at most
     ):
         self.todo, self.results, self.window = _Todo(options), {}, window # results by number in the plan
-        self.coming = ((number, job, files_to_write(job, protected, options)) for number, job in enumerate(jobs))
+        names = FolderNames()
+        self.coming = ((number, job, files_to_write(job, protected, options, names))
+                       for number, job in enumerate(jobs))
 
     def look_up(self):
         "Go on through the plan, but not far ahead of the workers: it may be long."
