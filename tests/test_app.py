@@ -724,6 +724,16 @@ def test_by_the_keyboard_alone(browser, undecided, tmp_path):
     tab_to(page, 'download')
     with page.expect_download() as got: page.keyboard.press('Enter')
     got.value.save_as(tmp_path/'cat.png')
+    def focused(): return page.evaluate('document.activeElement.id')
+    wait_until(page, "!document.getElementById('download').disabled")
+    assert focused() == 'download' # it rested while the picture was made
+    page.focus('#undo')
+    while page.is_enabled('#undo'): page.keyboard.press('Enter')
+    assert focused() == 'redo' # all is taken back: the focus goes to what can be pressed
+    page.focus('#remove')
+    page.keyboard.press('Enter')
+    wait_until(page, "document.getElementById('work').hidden")
+    assert focused() == 'choose'
     x, y = round((.5 - 5*.025)*225 - .5), round((.5 - 5*.025)*150 - .5)
     assert np.hypot(*(ab_at(tmp_path/'cat.png', x, y) - ab_of(rgb))) < 5
     assert b'answer 1 of 6' in (tmp_path/'cat.png').read_bytes() and not page.errors

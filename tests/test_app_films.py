@@ -347,12 +347,15 @@ def test_a_film_in_a_browser(browser, tmp_path, width, height, scheme):
         assert 1 < page.evaluate("document.getElementById('shot').duration") < 1.3 # 20 of 18 a second
         page.evaluate("document.getElementById('shot').pause()")
         shot(page, f'film-shot-{width}')
+        def focused(): return page.evaluate('document.activeElement.id')
+        assert focused() == 'play-shot' # which rested while the shot was made
         page.click('#play-shot')
         assert page.is_visible('#stage')
         page.click('#shot-after')
         wait_until(page, "document.getElementById('frame-value').textContent.startsWith('20 of 39')")
         settle()
         assert not page.locator('.hint').is_visible() and page.is_disabled('#shot-after')
+        assert focused() == 'frame-at' # there is no shot after this one: the slider beside it has the focus
         with page.expect_download() as got: page.click('#download')
         assert got.value.suggested_filename == 'visit.mp4'
         with av.open(got.value.path()) as c: assert (c.streams.video[0].frames, len(c.streams.audio)) == (40, 1)
@@ -370,6 +373,21 @@ def test_a_film_in_a_browser(browser, tmp_path, width, height, scheme):
         page.set_input_files('#choose', [points.value.path()] if str(points.value.path()).endswith('.json') else [
             dict(name='visit.hints.json', mimeType='application/json', buffer=Path(points.value.path()).read_bytes())])
         wait_until(page, "document.querySelectorAll('.hint').length === 1")
+        page.fill('#saturation', '1.5') # or the film that was saved is there at once
+        settle()
+        page.focus('#download') # by the keyboard: saving is cancelled, and asked for again, and the page loaded anew
+        page.keyboard.press('Enter')
+        wait_until(page, "!document.getElementById('film-job').hidden")
+        assert focused() == 'download' and page.get_attribute('#download', 'aria-disabled') == 'true'
+        page.focus('#film-stop')
+        page.keyboard.press('Enter')
+        wait_until(page, "document.getElementById('status').textContent.startsWith('Saving was cancelled')")
+        assert focused() == 'download' and page.get_attribute('#download', 'aria-disabled') == 'false'
+        page.keyboard.press('Enter')
+        wait_until(page, "!document.getElementById('film-job').hidden")
+        with page.expect_download() as again: page.reload()
+        with av.open(again.value.path()) as c: assert c.streams.video[0].frames == 40
+        wait_until(page, "document.getElementById('status').textContent === 'visit.mp4 is ready.'")
         assert page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'wider than the screen'
         nameless = page.evaluate("""[...document.querySelectorAll('button, input, select, canvas')]
             .filter(e => e.checkVisibility() && !e.textContent.trim() && !e.ariaLabel && !(e.labels && e.labels.length))

@@ -2,7 +2,7 @@
 import {backToFrame, poll, saveFilm, showFilm, watchFilm} from './films.js'
 import {text, language} from './texts.js'
 
-export {$, ask, asJson, complain, current, fetchFile, lookOf, pathOf, render, seeFrame, settled, tell}
+export {$, ask, asJson, complain, current, fetchFile, keepFocus, lookOf, pathOf, render, rest, seeFrame, settled, tell}
 
 const $ = id => document.getElementById(id)
 let session = sessionStorage.getItem('colorize-nb') // of this tab: another one has another
@@ -14,6 +14,26 @@ let failing = false // the last preview did, and the page says so
 let cross = {x: .5, y: .5} // for the keyboard, shares of the picture
 let uploads = [], uploading = false, sent = 0, total = 0
 let points = [] // files of hints, for pictures that are on their way
+
+// ---------------------------------------------------------------- the focus, which leaves what is disabled or hidden
+
+const NEXT = {undo: 'redo', redo: 'undo', 'zoom-in': 'zoom-out', 'zoom-out': 'zoom-in', 'shot-before': 'frame-at',
+              'shot-after': 'frame-at', 'film-stop': 'download'}
+
+function keepFocus(show) { // `show` may disable or hide what has it: it goes on to the neighbour
+  const at = document.activeElement
+  show()
+  if (NEXT[at?.id] && (at.disabled || !at.checkVisibility())) $(NEXT[at.id]).focus({preventScroll: true})
+}
+
+function rest(...ids) { // while something is made; what is returned wakes them
+  const at = document.activeElement
+  for (const id of ids) $(id).disabled = true
+  return () => {
+    for (const id of ids) $(id).disabled = false
+    if (ids.includes(at?.id) && document.activeElement === document.body) at.focus({preventScroll: true})
+  }
+}
 
 // ---------------------------------------------------------------- talking to the server
 
@@ -205,8 +225,10 @@ function fit() { // as large as the window has room for
     $('frame').style[name] = `${pixels}px`
     $('stage').style[name] = `${pixels*zoom}px`
   }
-  $('zoom-out').disabled = zoom === 1
-  $('zoom-in').disabled = zoom === 8
+  keepFocus(() => {
+    $('zoom-out').disabled = zoom === 1
+    $('zoom-in').disabled = zoom === 8
+  })
 }
 
 function setZoom(times) { // what is in the middle stays there
@@ -231,7 +253,7 @@ async function removePicture(p) {
   forget(p)
   const next = pictures.slice(i).find(o => o.id) || pictures.findLast(o => o.id)
   current = null
-  if (next) { open(next); next.item.firstChild.focus() } else showAll()
+  if (next) { open(next); next.item.firstChild.focus() } else { showAll(); $('choose').focus() }
 }
 
 function forget(p) {
@@ -321,8 +343,10 @@ function showSettings() {
   $('size').replaceChildren(...sizes.map(n =>
     element('option', {value: n ?? ''}, n === null ? text('sizeOwn', {size: m.size}) : String(n))))
   $('size').value = s.size ?? ''
-  $('undo').disabled = !p.past.length
-  $('redo').disabled = !p.future.length
+  keepFocus(() => {
+    $('undo').disabled = !p.past.length
+    $('redo').disabled = !p.future.length
+  })
   $('answers-row').hidden = !m.answers || p.film || p.colored && !s.force
   $('steady').value = s.steady ?? .9
   $('steady-value').textContent = (s.steady ?? .9).toFixed(2)
@@ -594,8 +618,7 @@ async function settled() { while (busy || again) await new Promise(r => setTimeo
 
 async function download(what = '') {
   if (current.film) return saveFilm(current)
-  const p = current, path = pathOf(p, '/file' + what)
-  for (const id of ['download', 'layers']) $(id).disabled = true
+  const p = current, path = pathOf(p, '/file' + what), wake = rest('download', 'layers')
   tell('making')
   try {
     await settled()
@@ -604,12 +627,11 @@ async function download(what = '') {
     fetchFile(path)
     tell('made', made)
   } catch (e) { complain(e.message); tell() }
-  for (const id of ['download', 'layers']) $(id).disabled = false
+  wake()
 }
 
 async function downloadAll() {
-  const ready = pictures.filter(p => p.id && !p.film)
-  $('download-all').disabled = true
+  const ready = pictures.filter(p => p.id && !p.film), wake = rest('download-all')
   complain()
   await settled()
   for (const [i, p] of ready.entries()) {
@@ -619,7 +641,7 @@ async function downloadAll() {
   }
   progress()
   fetchFile(`s/${session}/all.zip`)
-  $('download-all').disabled = false
+  wake()
 }
 
 async function forAll() {
@@ -688,6 +710,7 @@ async function clearAll() {
   current = null
   complain()
   showAll()
+  $('choose').focus()
 }
 
 // ---------------------------------------------------------------- everything that can be pressed

@@ -1,5 +1,6 @@
 // Films: a frame is chosen, its shot is played in colour, the whole film is saved.
-import {$, ask, asJson, complain, current, fetchFile, lookOf, pathOf, seeFrame, settled, tell} from './app.js'
+import {$, ask, asJson, complain, current, fetchFile, keepFocus, lookOf, pathOf, rest, seeFrame, settled,
+        tell} from './app.js'
 import {text} from './texts.js'
 
 let shotUrl = null // of the shot that was played last
@@ -11,12 +12,14 @@ const clock = seconds => {
 }
 const goesOn = job => Boolean(job) && !job.ended
 
-export function showFilm(p) { // what belongs to a film, and how far the work on it is
+export const showFilm = p => keepFocus(() => showParts(p))
+
+function showParts(p) { // what belongs to a film, and how far the work on it is
   for (const id of ['film', 'steady-row']) $(id).hidden = !p.film
   for (const id of ['layers', 'layers-about']) $(id).hidden = Boolean(p.film)
   $('download').textContent = text(p.film ? 'saveFilm' : 'download')
-  $('film-job').hidden = true
-  $('download').disabled = Boolean(p.film) && goesOn(p.film.saving)
+  $('film-job').hidden = !p.film || !goesOn(p.film.saving) && !goesOn(p.film.reading)
+  $('download').setAttribute('aria-disabled', Boolean(p.film) && (Boolean(p.asking) || goesOn(p.film.saving)))
   if (!p.film) return
   const {frames, cuts, fps, reading, saving} = p.film
   $('frame-at').max = frames - 1
@@ -29,7 +32,6 @@ export function showFilm(p) { // what belongs to a film, and how far the work on
   const job = goesOn(saving) ? saving : reading
   $('film-stop').hidden = job !== saving
   if (!goesOn(job)) return
-  $('film-job').hidden = false
   const {done, total, left} = job
   const key = job !== saving ? 'filmReading' : left === null ? 'filmSaving' : 'filmLeft'
   $('film-text').textContent = text(key, {done, total, time: left === null ? '' : clock(left)})
@@ -57,6 +59,7 @@ function update(p, film) {
 export async function poll(p) { // until nothing goes on with it
   if (p.polling) return
   p.polling = true
+  p.wanted ||= goesOn(p.film.saving) // asked for before the page was loaded anew
   try {
     while (goesOn(p.film.reading) || goesOn(p.film.saving) || p.wanted) {
       update(p, await (await ask(pathOf(p, '/film'))).json())
@@ -67,17 +70,18 @@ export async function poll(p) { // until nothing goes on with it
 }
 
 export async function saveFilm(p) {
-  $('download').disabled = true
+  if (p.asking || goesOn(p.film.saving)) return
+  p.asking = true
+  showFilm(p)
   complain()
   try {
     await settled()
     p.film = await (await ask(pathOf(p, '/file'), {method: 'POST'})).json()
     p.wanted = true // to be fetched when it is there
     poll(p)
-  } catch (e) {
-    complain(e.message)
-    $('download').disabled = false
-  }
+  } catch (e) { complain(e.message) }
+  p.asking = false
+  if (p === current) showFilm(p)
 }
 
 async function stopFilm() {
@@ -99,8 +103,7 @@ export function backToFrame() {
 
 async function playShot() {
   if (!$('shot').hidden) return backToFrame()
-  const p = current, frame = p.frame
-  $('play-shot').disabled = true
+  const p = current, frame = p.frame, wake = rest('play-shot')
   complain()
   try {
     await settled()
@@ -118,7 +121,7 @@ async function playShot() {
     }
   } catch (e) { complain(e.message) }
   tell()
-  $('play-shot').disabled = false
+  wake()
 }
 
 export function watchFilm() {
