@@ -422,8 +422,8 @@ def models(
     if as_json: typer.echo(json.dumps(rows, indent=1))
     else:
         print_table([_table_row(r) for r in rows], _COLUMNS)
-        typer.echo('What is not here is fetched when --model names it first, or by --download; what is had by hand '
-                   'is given with --weights FILE.')
+        typer.echo('What is not here is fetched when --model first names it, or by --download NAME. For what is had '
+                   'by hand, download the file yourself and give it with --weights FILE.')
 
 # %% ../../nbs/cli/01_colorize.ipynb #c031
 @app.command()
