@@ -191,6 +191,15 @@ def test_two_at_once_fetch_once(served, stand_in, monkeypatch):
     for t in threads: t.join()
     assert found == [catalog.published_path('eccv16')]*3 and len(served.asked) == 1
 
+@pytest.mark.parametrize('name', [n for n, p in catalog.PUBLISHED.items() if p.megabytes > 800])
+def test_the_largest_are_not_exported(name, served, stand_in, tmp_path, monkeypatch):
+    "One sentence, and nothing was asked of the server"
+    offer(monkeypatch, served, name, 'w.pth')
+    done = call('export', name, '--out', tmp_path/'model.onnx')
+    said = ' '.join(done.output.split())
+    assert done.exit_code == 2 and f"{name} is not exported by this command" in said, done.output
+    assert 'export_onnx' in said and served.asked == [] and not (tmp_path/'model.onnx').exists()
+
 def test_no_hash_no_download(served, stand_in, photos, tmp_path):
     done = call('colorize', photos, '--out', tmp_path/'new', '--model', 'ddcolor-paper')
     assert done.exit_code == 1 and 'nobody has published a hash' in done.stderr
