@@ -28,6 +28,7 @@ from typer.testing import CliRunner
 from colorize_nb.cli.app import app, load_commands
 from colorize_nb.io import download
 from colorize_nb.models import catalog, registry
+from colorize_nb.models.deoldify import without_values
 from colorize_nb.models.published import published_generator
 
 load_commands()
@@ -190,6 +191,15 @@ def test_two_at_once_fetch_once(served, stand_in, monkeypatch):
     for t in threads: t.join()
     assert found == [catalog.published_path('eccv16')]*3 and len(served.asked) == 1
 
+@pytest.mark.parametrize('name', [n for n, p in catalog.PUBLISHED.items() if p.megabytes > 800])
+def test_the_largest_are_not_exported(name, served, stand_in, tmp_path, monkeypatch):
+    "One sentence, and nothing was asked of the server"
+    offer(monkeypatch, served, name, 'w.pth')
+    done = call('export', name, '--out', tmp_path/'model.onnx')
+    said = ' '.join(done.output.split())
+    assert done.exit_code == 2 and f"{name} is not exported by this command" in said, done.output
+    assert 'export_onnx' in said and served.asked == [] and not (tmp_path/'model.onnx').exists()
+
 def test_no_hash_no_download(served, stand_in, photos, tmp_path):
     done = call('colorize', photos, '--out', tmp_path/'new', '--model', 'ddcolor-paper')
     assert done.exit_code == 1 and 'nobody has published a hash' in done.stderr
@@ -222,6 +232,16 @@ def test_weights_that_do_not_fit(served, stand_in, photos, tmp_path):
         assert why in str(done.exception), done.output
         assert call(*args).exit_code == 2
     assert not (tmp_path/'it ran').exists() and not (tmp_path/'new').exists()
+
+@pytest.mark.parametrize('name, whose', [('siggraph17', 'eccv16'), ('eccv16', 'deoldify-stable or deoldify-video')])
+def test_weights_of_another_network(name, whose, served, photos, tmp_path):
+    "The sentence says what to type; the published lists of tensors tell whose weights they are"
+    with without_values(): shapes = registry.published_network(catalog.PUBLISHED[whose.split()[0]].network).state_dict()
+    file = tmp_path/'other.pth'
+    torch.save({k: torch.zeros((), dtype=v.dtype).expand(v.shape) for k, v in shapes.items()}, file) # a few bytes
+    done = call('colorize', photos, '--out', tmp_path/'new', '--model', name, '--weights', file)
+    said = ' '.join(done.output.split())
+    assert done.exit_code == 2 and f'give it with --model {whose}' in said, done.output
 
 def test_the_list_says_what_is_here(served, stand_in, monkeypatch):
     offer(monkeypatch, served, 'deoldify-stable', 'w.pth')
@@ -281,7 +301,8 @@ def test_an_onnx_file_of_another_program(photos, tmp_path):
     a, b = rgb2lab(np.array([[[160, 0, 0]]])/255)[0, 0, 1:]
     hue = np.arctan2(lab[..., 2].mean(), lab[..., 1].mean()) # L is the photograph's
     assert np.abs(hue - np.arctan2(b, a)) < .02
-    assert call(*args, '--out', tmp_path/'x', '--onnx-io', 'l-ab').exit_code == 1
+    done = call(*args, '--out', tmp_path/'x', '--onnx-io', 'l-ab')
+    assert done.exit_code == 1 and 'l-ab has 1 plane in and 2 out' in done.stderr, done.output
     assert call('colorize', photos, '--out', tmp_path/'x', '--model', 'default', '--onnx-io', 'l-ab').exit_code == 2
 
 def colours(path): return rgb2lab(np.asarray(Image.open(path).convert('RGB')))

@@ -422,10 +422,20 @@ def models(
     if as_json: typer.echo(json.dumps(rows, indent=1))
     else:
         print_table([_table_row(r) for r in rows], _COLUMNS)
-        typer.echo('What is not here is fetched when --model names it first, or by --download; what is had by hand '
-                   'is given with --weights FILE.')
+        typer.echo('What is not here is fetched when --model first names it, or by --download NAME. For what is had '
+                   'by hand, download the file yourself and give it with --weights FILE.')
 
 # %% ../../nbs/cli/01_colorize.ipynb #c031
+_UNEXPORTED = 'ddcolor_large', 'deoldify_stable' # PyTorch's exporter had not finished when stopped after 8 minutes
+
+def _check_exportable(model):
+    "Refuse the largest published networks before anything is fetched."
+    from colorize_nb.models.catalog import network_of
+    if network_of(model) in _UNEXPORTED:
+        raise _wrong_usage(f"{model} is not exported by this command, since PyTorch's exporter had not finished with "
+                           "its network after 8 minutes: colorize with it as it is, or call "
+                           f"colorize_nb.export_onnx({str(model)!r}) in Python, which sets no limit", 'MODEL')
+
 @app.command()
 def export(
     model:Annotated[str, Argument(metavar='MODEL', # see `list_models`
@@ -435,6 +445,7 @@ def export(
 ):
     "Write a model as an ONNX file, which colorizes without PyTorch."
     if out.suffix != '.onnx': raise _wrong_usage(f'expected a name that ends in .onnx, got {out}', '--out')
+    _check_exportable(model)
     check_models([model], 'MODEL')
     from colorize_nb.colorizer.onnx import export_onnx
     path = export_onnx(model, out)

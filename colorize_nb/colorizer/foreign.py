@@ -31,9 +31,11 @@ def guess_onnx_io(
     if (planes, answer) == (1, 2) and more in ([], [2, 1]) and not name.startswith('data'): return 'l-ab'
     if (planes, answer, more) == (3, 3, []) and (name, out) == ('gray', 'rgb'): return 'rgb1'
 
+def _planes(n): return f'{n or "?"} plane{"" if n == 1 else "s"}'
+
 def _check_io(path, io, inputs, outputs):
     "The convention of a graph: the one that was given if it fits, else the one that can be guessed."
-    found = ' and '.join(', '.join(f'{name} ({n or "?"} planes)' for name, n in o) for o in (inputs, outputs))
+    found = ' and '.join(', '.join(f'{name} ({_planes(n)})' for name, n in o) for o in (inputs, outputs))
     planes = inputs[0][1], outputs[0][1]
     fitting = [k for k, v in _PLANES.items() if all(n in (None, wanted) for n, wanted in zip(planes, v))]
     if io in fitting: return io
@@ -41,8 +43,8 @@ def _check_io(path, io, inputs, outputs):
         raise ValueError(f"{path} takes and gives {found}: none of {', '.join(ONNX_IO)} does, so it is no "
                          "colorizer that can be used here")
     if io:
-        raise ValueError(f"{path} takes and gives {found}: {io} has {_PLANES[io][0]} planes in and {_PLANES[io][1]} "
-                         f"out, so take {' or '.join(fitting)}")
+        raise ValueError(f"{path} takes and gives {found}: {io} has {_planes(_PLANES[io][0])} in and "
+                         f"{_PLANES[io][1]} out, so take {' or '.join(fitting)}")
     if guess := guess_onnx_io(inputs, outputs): return guess
     raise ValueError(f"{path} was exported by another program and takes and gives {found}, which does not tell "
                      f"what its numbers mean: say it with --onnx-io {' or '.join(fitting)}, or in the name, as in "

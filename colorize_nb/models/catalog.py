@@ -195,8 +195,8 @@ def _check_network(weights, p, file):
     others = sorted({o.network for o in PUBLISHED.values()} - {p.network})
     fitting = next((o for o in others if _network_shapes(o) == have), None)
     if fitting:
-        names = ', '.join(o.name for o in PUBLISHED.values() if o.network == fitting)
-        raise ValueError(f"{file} does not hold the weights of {p.name}: give it with one of {names}")
+        names = ' or '.join(o.name for o in PUBLISHED.values() if o.network == fitting)
+        raise ValueError(f"{file} does not hold the weights of {p.name}: give it with --model {names}")
     wrong = sorted(k for k in want.keys() | have.keys() if want.get(k) != have.get(k))
     raise ValueError(f"{file} does not hold the weights of {p.name}: {len(wrong)} of {len(want)} are missing, "
                      f"unknown or of another shape, the first is {wrong[0][:80]!r}; check which model it belongs to")
@@ -279,7 +279,7 @@ def _say(text): print(text, file=sys.stderr, flush=True)
 
 def _by_hand(p):
     "What to do where a download is impossible."
-    return (f"give it with --model {p.name} --weights FILE, or once and for all commands with colorize-nb models "
+    return (f"give it with --model {p.name} --weights FILE, or store it once with colorize-nb models "
             f"--download {p.name} --weights FILE")
 
 def _fetch_file(p, folder, **limits):
