@@ -287,7 +287,9 @@ def _colorize_film(job, options, files, colorizer, interrupt):
     notes = colorize_film(job.source, job.target, colorizer, options, interrupted=lambda: interrupt.requested,
                           compare=options.compare and job.files(True)[1] in files,
                           hints=job.hints_file(options.hints))
-    return job.result('done', '; '.join(notes))
+    unused = ', '.join(k for k in ('sizes', 'answers', 'uncertainty') if getattr(options, k))
+    more = [f'{job.name}: {unused} left out, which films do not have']*bool(unused)
+    return job.result('done', '; '.join([*notes, *more]))
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c023
 _MAX_PIXELS = LIMITS.waiting # in hand at once

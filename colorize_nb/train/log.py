@@ -67,7 +67,11 @@ def tensorboard_log(
         order = 64 # after metrics, history and preview
         def after_batch(self):
             "Log a training step."
-            if self.training: super().after_batch()
+            if not self.training: return
+            self.writer.add_scalar('train_loss', self.smooth_loss, self.train_iter)
+            numbers = {f'{k}_{i}': v for i, h in enumerate(self.opt.hypers) for k, v in h.items()
+                       if isinstance(v, (int, float))} # PyTorch's optimizers have some that are None
+            for k, v in numbers.items(): self.writer.add_scalar(k, v, self.train_iter)
         def after_epoch(self):
             "Log the epoch."
             super().after_epoch()
@@ -88,11 +92,12 @@ def wandb_log(
     from fastai.callback.wandb import WandbCallback
     class WandbLog(WandbCallback):
         "Log steps, epochs, critic accuracies and previews to Weights & Biases."
+        order = 64 # after metrics, history and preview
         def before_fit(self):
             "Begin a run of its own for the phase."
             Path(folder).mkdir(parents=True, exist_ok=True)
             self.own = wandb.init(dir=str(folder), name=Path(folder).name, mode=os.environ.get('WANDB_MODE', 'offline'))
-            super().before_fit()
+            self._wandb_step, self._wandb_epoch, self.run = -1, 0, True # a phase begins; fastai's counters
         def after_epoch(self):
             "Log the epoch."
             super().after_epoch()
