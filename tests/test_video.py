@@ -306,6 +306,10 @@ def test_command_colours_films_among_pictures(tmp_path):
     code, report, err = call(frames, '--out', tmp_path/'film.mp4', '--fps', 18, '--steady', 0)
     assert code == 0, err
     assert [t for _, t in luma(tmp_path/'film.mp4')] == [Fraction(i, 18) for i in range(3)]
+    code, report, err = call(tmp_path/'old'/'a.avi', '--out', tmp_path/'y.mkv', '--sizes', '64,96')
+    said = report['pictures'][0]['sentence']
+    assert code == 0 and 'a.avi: sizes left out, which films do not have' in said, (said, err)
+    assert not list(tmp_path.glob('*_sizes*'))
     code, report, err = call(tmp_path/'old'/'a.avi', '--out', tmp_path/'x.mp4', '--codec', 'ffv1')
     assert code == 1 and 'cannot hold ffv1' in err
 
