@@ -1,4 +1,4 @@
-"""A start of a training looks at every photograph once, not every time.
+"""A training looks at every photograph before it starts: once, not every time.
 
 Docs: https://colorize-nb.github.io/colorize_nb/train/scan.html.md"""
 
@@ -61,8 +61,7 @@ def scan_pictures(
     found, written, reasons = _read_found(path), time.monotonic(), {}
     names = [n[len(root):] for n in names]
     stats = [_stat(f) for f in files]
-    def is_known(name, stat): return stat is not None and found.get(name, [])[:2] == stat
-    new = [i for i, (name, stat) in enumerate(zip(names, stats)) if not is_known(name, stat)]
+    new = [i for i, (name, stat) in enumerate(zip(names, stats)) if stat is None or found.get(name, [])[:2] != stat]
     try:
         for k in range(0, len(new), _CHUNK):
             chunk = new[k:k + _CHUNK]
