@@ -524,7 +524,7 @@ def _stat(path):
 def _missing_files(job, options, names):
     "Files of `job` that are still to be written, and what the disk knows of those and of the result."
     files = job.files(options.compare, options.sizes, options.answers, options.uncertainty)
-    no_hints = names is not None and options.hints is None and names.lacks_hints(job.source)
+    no_hints = names is not None and options.hints is None and names.lacks_ending(job.source, '.hints.json')
     hints = None if no_hints else job.hints_file(options.hints)
     changed = hints.stat().st_mtime_ns if hints else 0
     there = [None if names is not None and names.lacks(f) else _stat(f) for f in files]

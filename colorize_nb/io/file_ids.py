@@ -1,4 +1,4 @@
-"""Know a file whatever it is called; know a million files in eight megabytes.
+"""Ask the disk about a million files: which of them are one file, and which are not there.
 
 Docs: https://colorize-nb.github.io/colorize_nb/io/file_ids.html.md"""
 
@@ -53,24 +53,23 @@ class FolderNames:
     ): self.seconds, self.most, self.listed = seconds, most, {}
 
     def _names(self, folder):
-        "Names in a folder without their case, and whether hints are among them; None if that is unknown."
+        "(names in a folder without their case, or None if that is unknown; ending -> whether one of them has it)."
         now = time.monotonic()
-        until, names = self.listed.get(folder, (0, None))
-        if now < until: return names
+        until, *known = self.listed.get(folder, (0, None, {}))
+        if now < until: return known
         if len(self.listed) > 3: self.listed.clear() # jobs come folder by folder
         names = self._list(folder or os.curdir)
         took = time.monotonic() - now
-        self.listed[folder] = now + took + max(self.seconds, 20*took), names
-        return names
+        self.listed[folder] = now + took + max(self.seconds, 20*took), names, {}
+        return names, self.listed[folder][2]
 
     def _list(self, folder):
         try:
             names = os.listdir(folder)
             if len(names) > self.most or not os.access(folder, os.X_OK): return None
-        except FileNotFoundError: return frozenset(), False
+        except FileNotFoundError: return frozenset()
         except (OSError, ValueError): return None
-        names = {n.casefold() for n in names}
-        return names, any(n.endswith('.hints.json') for n in names)
+        return {n.casefold() for n in names}
 
     def lacks(self,
         path:str|Path, # of a file
@@ -78,12 +77,15 @@ class FolderNames:
         "Whether there is surely no such file."
         folder, name = os.path.split(path)
         if not name.isascii() or not name.isprintable() or len(name) > 140: return False
-        names = self._names(folder)
-        return names is not None and name.lower() not in names[0]
+        names, _ = self._names(folder)
+        return names is not None and name.lower() not in names
 
-    def lacks_hints(self,
-        source:str, # path of an image
+    def lacks_ending(self,
+        path:str|Path, # of a file, there or not
+        ending:str, # of file names, in small letters: '.hints.json'
     )->bool: # False also if that is unknown
-        "Whether there are surely no hints in the folder of an image."
-        names = self._names(os.path.dirname(source))
-        return names is not None and not names[1]
+        "Whether surely no name in the file's folder ends so."
+        names, endings = self._names(os.path.dirname(path))
+        if names is None: return False
+        if ending not in endings: endings[ending] = any(n.endswith(ending) for n in names)
+        return not endings[ending]

@@ -178,7 +178,7 @@ def decoding(
         with _NoWarnings(): yield
     except (PictureError, FileNotFoundError): raise
     except UnidentifiedImageError as e:
-        # see `io.files.UnreadableImage`
+        # see `io.formats.UnreadableImage`
         what = getattr(e, 'what', 'is not a picture, or too broken to be recognised as one')
         raise PictureError(f'{name} {what}') from None
     except Image.DecompressionBombError:

@@ -10,7 +10,7 @@ __all__ = ['open_source', 'is_tiff', 'tiff_tables', 'TiffLayout', 'read_layout',
 
 # %% ../../nbs/io/07_tiff.ipynb #t003
 import logging, math, threading
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -27,22 +27,22 @@ from .image import (LIMITS, PictureError, nearest8, refuse_bomb, refuse_memory, 
 # %% ../../nbs/io/07_tiff.ipynb #t005
 @contextmanager
 def open_source(
-    source:str|Path|bytes, # path, or a file's bytes; an open file stays open
+    source:str|Path|bytes, # path, or a file's bytes; an open file stays open, and is put back where it was
 ):
-    "Give a binary file of a path or bytes."
-    theirs = hasattr(source, 'read')
-    with nullcontext(source) if theirs else BytesIO(source) if isinstance(source, bytes) else open(source, 'rb') as f:
-        yield f
+    "Give a binary file of a path or bytes, at its beginning."
+    if hasattr(source, 'read'):
+        at = source.tell()
+        source.seek(0)
+        try: yield source
+        finally: source.seek(at)
+    else:
+        with BytesIO(source) if isinstance(source, bytes) else open(source, 'rb') as f: yield f
 
 def is_tiff(
     source:str|Path|bytes, # path, or a file's bytes; an open file stays where it is
 )->bool: # classic or BigTIFF, of either byte order
     "Tell whether a file begins like a TIFF."
-    with open_source(source) as f:
-        at = f.tell()
-        f.seek(0)
-        try: return f.read(4) in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
-        finally: f.seek(at)
+    with open_source(source) as f: return f.read(4) in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 
 def _subfile_type(slots, order):
     "NewSubfileType of a table, 0 if it states none."
@@ -143,6 +143,7 @@ def _dpi(tags, order):
     if unit not in (2, 3) or len(both) < 2 or not all(d for _, d in both): return None
     return tuple(float(n)/float(d)*(2.54 if unit == 3 else 1) for n, d in both)
 
+# %% ../../nbs/io/07_tiff.ipynb #t0l1
 def _is_plain(l, tags):
     "Whether Pillow reads a page as it is meant."
     if l.coding and l.compression == 1: return False # Pillow takes units of shared colour differences for pixels
