@@ -153,6 +153,20 @@ def test_tables_for_programs():
     assert {'unet-gan-pretrained', 'lite'} <= {r['name'] for r in rows}
     assert all(p['epochs'] > 0 for r in rows for p in r['phases'])
 
+@pytest.mark.parametrize('columns', [60, 80])
+@pytest.mark.parametrize('listing, figures, texts', [
+    ('models', ['size', 'speed'], ['description', 'licence']), ('recipes', ['size'], ['title'])])
+def test_tables_fit_a_terminal(listing, figures, texts, columns, monkeypatch):
+    "No line is longer, a row keeps its figures on one line, and nothing that a program gets is missing"
+    monkeypatch.setenv('COLUMNS', str(columns))
+    lines, rows = call(listing).stdout.splitlines(), json.loads(call(listing, '--json').stdout)
+    assert max(map(len, lines)) <= columns
+    whole = ' '.join(' '.join(lines).split())
+    for r in rows:
+        row, = [o.split() for o in lines if o.split()[0] == r['name'] and not o.startswith(' ')]
+        assert all(str(r[k]) in row for k in figures) and all(r[k] in whole for k in texts), r['name']
+    assert len(lines) <= 4*len(rows) # a row, and its texts on three lines at most
+
 @pytest.mark.slow
 def test_demo(model, tmp_path):
     done = call('demo', '--out', tmp_path/'demo', '--model', model)

@@ -7,7 +7,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/cli/app.html.md"""
 # %% auto #0
 __all__ = ['PACKAGES', 'app', 'DeviceOption', 'missing_extra', 'error_message', 'echo', 'option_group', 'Program', 'wrong_usage',
            'fetch_model', 'check_models', 'check_folders', 'load_commands', 'main', 'progress', 'progress_bar',
-           'download_bar', 'print_table', 'Device']
+           'download_bar', 'print_table', 'print_text', 'Device']
 
 # %% ../../nbs/cli/00_app.ipynb #c003
 import errno, inspect, os, sys, warnings
@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from functools import wraps
 from importlib import import_module
+from textwrap import fill
 from typing import Annotated
 
 import typer
@@ -252,18 +253,46 @@ def download_bar(
         task = bar.add_task(description, total=None, visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
+# %% ../../nbs/cli/00_app.ipynb #tab1
+def _keys_below(widths, under, most):
+    "Those of `under`, in their order, that leave a row until the others have room in `most` characters."
+    below = []
+    for k in under:
+        shown = [w for o, w in widths.items() if o not in below]
+        if sum(shown) + 2*(len(shown) - 1) <= most: break
+        below.append(k)
+    return below
+
 def print_table(
     rows:list, # dicts
     columns:dict, # key of a column: its heading
+    under:list|tuple=(), # keys of columns that may stand under their row, the first to go first
 ):
-    "Print dicts as a table; floats have one digit after the point."
+    "Print dicts as a table that fits the terminal; floats have one digit after the point."
+    from rich.cells import cell_len, set_cell_size
     from rich.table import Table
     def text(v): # of a cell
         return f'{v:.1f}' if isinstance(v, float) else str(v)
-    table = Table(box=None, pad_edge=False, header_style='bold')
-    for i, name in enumerate(columns.values()): table.add_column(name, overflow='fold', no_wrap=i == 0)
-    for r in rows: table.add_row(*(text(r[k]) for k in columns))
-    _console().print(table)
+    console = _console()
+    cells = [{k: text(r[k]) for k in columns} for r in (columns, *rows)]
+    widths = {k: max(cell_len(c[k]) for c in cells) for k in columns}
+    below = _keys_below(widths, under, console.width)
+    if not below:
+        table = Table(box=None, pad_edge=False, header_style='bold')
+        for i, name in enumerate(columns.values()): table.add_column(name, overflow='fold', no_wrap=i == 0)
+        for c in cells[1:]: table.add_row(*c.values())
+        return console.print(table)
+    for i, c in enumerate(cells):
+        line = '  '.join(set_cell_size(c[k], w) for k, w in widths.items() if k not in below)
+        more = '; '.join(c[k] for k in below if c[k])
+        more = fill(more, console.width, initial_indent='    ', subsequent_indent='    ', break_on_hyphens=False)
+        console.print(f'{line.rstrip()}\n{more}', style='bold' if i == 0 else None)
+
+def print_text(
+    text:str, # a paragraph
+):
+    "Print a paragraph on the standard output, its lines broken between words."
+    typer.echo(fill(text, _console().width, break_on_hyphens=False))
 
 # %% ../../nbs/cli/00_app.ipynb #c017
 class Device(str, Enum):

@@ -19,7 +19,7 @@ import typer
 from typer import Argument, Option
 
 from .app import (Device, DeviceOption, app, check_models, echo, fetch_model, option_group,
-    print_table, progress_bar, wrong_usage)
+    print_table, print_text, progress_bar, wrong_usage)
 
 # %% ../../nbs/cli/01_colorize.ipynb #c005
 class Format(str, Enum):
@@ -421,8 +421,8 @@ def models(
     rows = all_models()
     if as_json: typer.echo(json.dumps(rows, indent=1))
     else:
-        print_table([_table_row(r) for r in rows], _COLUMNS)
-        typer.echo('What is not here is fetched when --model first names it, or by --download NAME. For what is had '
+        print_table([_table_row(r) for r in rows], _COLUMNS, under=['description', 'terms'])
+        print_text('What is not here is fetched when --model first names it, or by --download NAME. For what is had '
                    'by hand, download the file yourself and give it with --weights FILE.')
 
 # %% ../../nbs/cli/01_colorize.ipynb #c031

@@ -47,8 +47,8 @@ def recipes(
     done = stored_runs()
     shown = [r | dict(epochs=_epochs(r['phases']), weights=_weights(r['parameters']),
                       run=done.get(r['name'], 'not run')) for r in rows]
-    print_table(shown, dict(name='recipe', epochs='epochs', size='pixels', weights='weights', run='run here',
-                            title='what it is'))
+    columns = dict(name='recipe', epochs='epochs', size='pixels', weights='weights', run='run here', title='what it is')
+    print_table(shown, columns, under=['title', 'run', 'epochs'])
 
 # %% ../../nbs/cli/02_train.ipynb #c011
 _EVERY = 60. # seconds between two lines of progress where there is no terminal
