@@ -1,4 +1,4 @@
-"""The grid of bins as a table in NumPy, and the mean of a distribution over it, for those who colorize without PyTorch.
+"""The grid of bins as a NumPy table, and the mean of a distribution over it.
 
 Docs: https://colorize-nb.github.io/colorize_nb/color/grid.html.md"""
 

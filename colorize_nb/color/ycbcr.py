@@ -1,4 +1,4 @@
-"""Luma and colour differences, as JPEG and TIFF store them, back to RGB: with any coefficients, any black and white, and chroma of fewer pixels.
+"""Convert luma and colour differences, as JPEG and TIFF store them, to RGB.
 
 Docs: https://colorize-nb.github.io/colorize_nb/color/ycbcr.html.md"""
 
