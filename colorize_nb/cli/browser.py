@@ -22,11 +22,12 @@ def serve_page(
     port:Annotated[int, Option(min=0, max=65535, # 0: any free one
         help='Port to listen at; 0 for any free one.')]=8000,
     model:Annotated[str, Option(metavar='NAME|FILE', # another can be chosen on the page
-        help='The model that is chosen at first: a packaged one, a .safetensors file with its .json beside it, '
-             'or an .onnx file.')]='default',
+        help='The model that is chosen at first: a packaged one, a .safetensors file with its '
+             '.json beside it, or an .onnx file.')]='default',
     host:Annotated[str, Option( # an address of this machine
         help='Address to listen at; 0.0.0.0 lets the network in, and needs a token.')]='127.0.0.1',
-    token:Annotated[str|None, Option(envvar='COLORIZE_NB_APP_TOKEN', show_envvar=True, # None: only for this machine
+    token:Annotated[str|None, Option( # None: only for this machine
+        envvar='COLORIZE_NB_APP_TOKEN', show_envvar=True,
         help='What visitors have to give, at least 16 characters.')]=None,
     device:DeviceOption=Device.auto, # auto: a GPU if there is one
     no_browser:Annotated[bool, Option('--no-browser', # a server has none

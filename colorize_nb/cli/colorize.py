@@ -310,10 +310,11 @@ def _load(model, device, as_published, vivid):
 def colorize(
     ctx:typer.Context, # of the program, which knows `--debug`
     inputs:Annotated[list[str], Argument(metavar='INPUT', # files, folders, patterns, URLs, '-'
-        help="Pictures, films, folders (with their sub-folders), patterns like 'old/**/*.jpg', http(s) URLs, or - for "
-             'standard input.')],
+        help="Pictures, films, folders (with their sub-folders), patterns like 'old/**/*.jpg', "
+             'http(s) URLs, or - for standard input.')],
     out:Annotated[str, Option(metavar='DIR|FILE', # made where it is not there
-        help='Folder for the results, which keep sub-folders and names; or one file; or - for standard output.')],
+        help='Folder for the results, which keep sub-folders and names; or one file; or - for '
+             'standard output.')],
     *,
     which:ModelFlags, # the model
     colours:ColourFlags, # how it colours
@@ -401,7 +402,8 @@ def models(
     download:Annotated[str|None, Option(metavar='NAME', # one of `PUBLISHED`
         help='Fetch a published model now.')]=None,
     weights:Annotated[Path|None, Option(metavar='FILE', # None: fetched
-        help='With --download: take its weights from this file, which you downloaded yourself.')]=None,
+        help='With --download: take its weights from this file, which you downloaded '
+             'yourself.')]=None,
     half:Annotated[bool, Option('--half', # otherwise float32
         help='With --download: store float16, half the bytes.')]=False,
     remove:Annotated[str|None, Option(metavar='NAME', # one of `PUBLISHED`

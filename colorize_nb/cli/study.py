@@ -82,12 +82,14 @@ def make(
     split:Annotated[str|None, Option(metavar='NAME', # None: what there is
         help='train, valid, test or all; default: test, valid or all, what there is.')]=None,
     title:Annotated[str|None, Option(help='Heading of the first page.')]=None, # None: the usual one
-    contact:Annotated[str, Option(help='Whom participants may ask: a name and an address.')]='', # one line
+    contact:Annotated[str, Option( # one line
+        help='Whom participants may ask: a name and an address.')]='',
     saturation:Annotated[float|None, Option(min=0, # None: each model's
         help="Times the models' chroma; default: each model's.")]=None,
     device:DeviceOption=Device.auto, # auto: a GPU if there is one
     seed:Annotated[int, Option( # any integer
-        help="Of the choice of pictures; what is asked of whom depends on the study's own secret too.")]=42,
+        help="Of the choice of pictures; what is asked of whom depends on the study's own secret "
+             'too.')]=42,
 ):
     "Make a study of true pictures and what models make of them."
     from colorize_nb.study.make import StudyOptions, make_study
@@ -138,7 +140,8 @@ def report(
     folder:Annotated[Path, Argument(metavar='DIR', # made by `study make`
         help='Folder of the study.')],
     token:Annotated[str|None, Option( # None: from the environment, or the folder
-        help='Printed by `study make`; default: the variable COLORIZE_NB_STUDY_TOKEN, or the file DIR/token.')]=None,
+        help='Printed by `study make`; default: the variable COLORIZE_NB_STUDY_TOKEN, or the '
+             'file DIR/token.')]=None,
     out:Annotated[Path|None, Option(metavar='DIR', # None: DIR/report
         help='Folder for report.html, answers.csv and results.json; default: DIR/report.')]=None,
 ):

@@ -208,10 +208,10 @@ def train(
     recipe:Annotated[str, Argument(metavar='RECIPE', # its name
         help='What to train: see `colorize-nb recipes`.')],
     data:Annotated[list[str], Option(metavar='DIR', # folders, tar files, names of sets
-        help='Colour pictures: a folder with train/ and valid/, or any folder, which is then split; coco, '
-             'oxford-flowers, imagenette: downloaded; celeba:DIR; again for more, which makes a grid. For '
-             "old-photographs: folders, tar files and patterns like 'more/*.tar' or 'shards/{00000..00127}.tar', again "
-             'for more of them in one run.')],
+        help='Colour pictures: a folder with train/ and valid/, or any folder, which is then '
+             'split; coco, oxford-flowers, imagenette: downloaded; celeba:DIR; again for more, '
+             'which makes a grid. For old-photographs: folders, tar files and patterns like '
+             "'more/*.tar' or 'shards/{00000..00127}.tar', again for more of them in one run.")],
     out:Annotated[Path, Option(metavar='DIR', # made if it is not there
         help='Folder for model, history, previews, metrics and checkpoint.')],
     *,
@@ -249,8 +249,8 @@ def train(
 @app.command()
 def shards(
     inputs:Annotated[list[str], Argument(metavar='INPUT...', # folders, files, patterns, one hub set
-        help="Colour pictures: folders, tar files, patterns like 'more/*.tar'; or hf:NAME, a data set of the Hugging "
-             'Face hub.')],
+        help="Colour pictures: folders, tar files, patterns like 'more/*.tar'; or hf:NAME, a data "
+             'set of the Hugging Face hub.')],
     out:Annotated[Path, Option(metavar='DIR', # made if it is not there
         help='Folder for the tar files and the list of what was left out.')],
     size:Annotated[int, Option( # at least 16
@@ -375,8 +375,8 @@ class MeasureFlags:
 @app.command()
 def evaluate(
     data:Annotated[str, Option(metavar='DIR', # of pictures, or the name of a set
-        help='Pictures: a folder, of which test/ or valid/ is used if it has one; or the word sample; or '
-             'plates: old glass plates in their true colours, downloaded.')],
+        help='Pictures: a folder, of which test/ or valid/ is used if it has one; or the word '
+             'sample; or plates: old glass plates in their true colours, downloaded.')],
     out:Annotated[Path, Option(metavar='DIR', # made if it is not there
         help='Folder for metrics.json and report.html.')],
     *,

@@ -147,7 +147,7 @@ def _to_offsets(rgb, gray):
 @lru_cache(maxsize=16)
 def color_lut(
     reach:int, # chroma that the bytes 0.5 and 255 stand for, ab units; byte 128 is none
-    offsets:bool=False, # luma above the gray, Cb and Cr, all around 128, instead of red, green, blue
+    offsets:bool=False, # luma above the gray, Cb and Cr, all around 128, instead of RGB
 )->ImageFilter.Color3DLUT: # for images of three bands: gray, a, b
     "Make the colour cube of gray, `a` and `b` for Pillow's `Image.filter`."
     gray = np.linspace(0, 1, _CORNERS[0], dtype=np.float32)

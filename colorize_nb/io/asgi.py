@@ -59,7 +59,7 @@ class Throttle:
 
     def take(self,
         host:str, # address of a visitor
-    )->int: # seconds to wait, at least 1; 0 if a token may be tried, which counts until it is forgiven
+    )->int: # seconds to wait, at least 1; 0 if a token may be tried: it counts until forgiven
         "Ask whether a visitor may try a token, and count it."
         now, who = self.clock(), _network(host)
         with self.lock:

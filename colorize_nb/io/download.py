@@ -398,7 +398,7 @@ def fetch_file(
     tries:int=5, # of each address; each goes on where the last one broke off
     redirects:int=5, # so many are followed
     allow_private:bool=False, # also from this machine and the networks that it stands in?
-    step:Callable=lambda done, total: None, # told the bytes that are there, and all of them (None: unknown)
+    step:Callable=lambda done, total: None, # told the bytes that are there, and all (None: unknown)
 )->Path: # `path`
     "Fetch a large file; go on where an earlier try broke off."
     path, errors = Path(path), []

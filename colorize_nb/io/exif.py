@@ -55,7 +55,7 @@ def read_slots(
     at:int, # where the table begins
     order:str, # '<' or '>'
     big:bool=False, # BigTIFF?
-)->tuple: # (slots, next): (tag, type, count, bytes of the values or their place) each; where the next table is
+)->tuple: # [(tag, type, count, bytes of the values or their place)], where the next table is
     "Read a table without its values."
     _go(f, at)
     n = _unpack(f, order + ('Q' if big else 'H'))[0]
@@ -298,7 +298,7 @@ def tiff_page(
     f, # binary file: a TIFF
     page:int=0, # which one
     at:int|None=None, # where its table is, if known: the way through all pages before it is long
-)->tuple: # (EXIF block or None; bytes of the XMP, IPTC and Photoshop tags by number; whether there are layers)
+)->tuple: # (EXIF block or None, bytes of XMP, IPTC, Photoshop tags by number, has it layers?)
     "Read what a page of a TIFF holds beside its pixels."
     order, big, first = tiff_header(f)
     if at is None:
@@ -334,7 +334,7 @@ def _size_of(slots, order):
 
 def write_tiff_tags(
     f, # binary file, open for reading and writing: a TIFF
-    make_tags:callable, # (page, (width, height)) -> tags as from `read_tags`, order '<'; None: leave as is
+    make_tags:callable, # (page, (width, height)) -> tags of order '<'; None: leave as they are
 ):
     "Replace what the pages of a TIFF hold beside their pixels."
     order, big, at = tiff_header(f)

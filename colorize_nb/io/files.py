@@ -207,10 +207,10 @@ def _explained(src):
     return explaining(src) if isinstance(src, (str, Path, bytes)) else nullcontext()
 
 def read_picture(
-    src:str|Path|bytes|np.ndarray|Image.Image, # file, its bytes, (h,w,3) or (h,w) uint8, or a PIL image of any mode
+    src:str|Path|bytes|np.ndarray|Image.Image, # file, its bytes, (h,w[,3]) uint8, or any PIL image
     size:int, # height and width of the result, pixels
     box:callable=center_box, # (width, height) -> (x0, y0, x1, y1): the part to take
-    resample:Image.Resampling=Image.Resampling.BILINEAR, # PIL's filter; it averages where a picture shrinks
+    resample:Image.Resampling=Image.Resampling.BILINEAR, # PIL's filter; averages where it shrinks
 )->np.ndarray: # (size,size,3) sRGB, uint8
     "Read one part of a picture at `size`, upright, decoding no more than is needed."
     im = _open(src)

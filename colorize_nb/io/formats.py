@@ -167,7 +167,7 @@ def _jpeg_process(f):
 def explain_unreadable(
     source:str|Path|bytes, # path, or a file's bytes
     error:Exception, # what reading it raised
-)->str: # 'is a PDF document, which is not read here: ...', without its subject; '' if it is just broken
+)->str: # without its subject: 'is a PDF document, which is ...'; '' if it is just broken
     "Say what a file is that cannot be read."
     with open_source(source) as f:
         head = f.read(1024)

@@ -131,7 +131,7 @@ def plane_of_rgb(
     rows:callable, # (top, bottom) -> (rows,w,3) sRGB, uint8 or uint16
     size:tuple, # (width, height), pixels
     colored:bool|None=None, # whether the picture has colours, if that is known
-)->tuple: # ((h,w) gray, uint8 only if all channels are equal and uint8; whether the picture has colours)
+)->tuple: # (gray (h,w), uint8 only if all channels are equal and uint8; has it colours?)
     "Find the gray plane of colours."
     kx, ky = (max(1, n//(2*_THUMB)) for n in size)
     gray, neutral, small = None, True, []
@@ -244,7 +244,7 @@ def _fills(stated, top, low):
 def scale_floats(
     a:np.ndarray, # (h,w) or (h,w,c) floats
     name:str, # what to call it in a message
-    stated:tuple|None=None, # (smallest, largest) value by the file, asked where the values do not tell
+    stated:tuple|None=None, # (smallest, largest) by the file, asked where the values do not tell
 )->tuple: # (uint16 of the same shape, message or '')
     "Bring floats to 16 bits: white is 1, or 255 or 65535 where they come near it, or what the file says."
     top, low = float(a.max()), float(a.min())

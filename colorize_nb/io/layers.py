@@ -105,7 +105,7 @@ def _write_archive(path, texts, files):
 
 def save_layers(
     picture:Picture, # the original
-    colour:np.ndarray|Image.Image, # (h,w,3|4) uint8 or uint16, or PIL image: its colours, as `merge_chroma` makes them
+    colour:np.ndarray|Image.Image, # its colours, of `merge_chroma`: (h,w,3|4) uint8, uint16 or PIL
     path:str|Path, # ends in .ora; folders are made
     metadata:Metadata|None=None, # of the original
     model:str='', # name of the model that computed the colours

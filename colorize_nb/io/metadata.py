@@ -102,7 +102,7 @@ class Metadata:
 
     @classmethod
     def of(cls,
-        im:Image.Image, # as opened: not loaded, turned or converted yet; a page of a TIFF after `seek`
+        im:Image.Image, # as opened: not loaded, turned or converted; a TIFF's page after `seek`
     )->'Metadata': # what its file holds
         "Collect what the image's file holds; never raise."
         return _collect(cls(format=(im.format or '').replace('MPO', 'JPEG')), im)
@@ -111,7 +111,7 @@ class Metadata:
         packet:bytes, # XMP of a file that lies beside the picture's
         size:tuple, # (width, height) of the finished picture, pixels
         model:str='', # name of the model that computed the colours
-    )->tuple: # (XMP for a file beside the result, `packet` upright if it is unreadable; what was wrong or '')
+    )->tuple: # (XMP beside the result, `packet` upright if it is unreadable; what was wrong or '')
         "Bring XMP that lies beside a picture up to date."
         merged, problem = merge_xmp(packet, size, _PROGRAM, _done(self, model), None, self.orientation)
         if not problem: return merged, ''

@@ -125,7 +125,7 @@ def find_shift(
     moving:np.ndarray, # (h,w) gray
     reference:np.ndarray, # (h,w) gray
     most:float=.12, # largest shift, share of height and width
-)->tuple: # ((dy, dx) pixels, score): `moving` has at (y+dy, x+dx) what `reference` has at (y,x); score: see below
+)->tuple: # ((dy, dx) pixels, score): at (y+dy, x+dx) `moving` has what `reference` has at (y,x)
     "Find how far one exposure is shifted against another."
     pyramid = [tuple(x.astype(np.float32) for x in (reference, moving))]
     while max(pyramid[-1][0].shape) > 200: pyramid.append(tuple(map(_halved, pyramid[-1])))
@@ -167,7 +167,7 @@ def find_movement(
     moving:np.ndarray, # (m,n) gray
     reference:np.ndarray, # (h,w) gray
     shift:tuple=(0., 0.), # of the whole, as `find_shift` found it, and of a part's corner
-    block:int|None=None, # side of the blocks, pixels; default: a fifth of the shorter side, at least 48
+    block:int|None=None, # a block's side, pixels; None: a fifth of the shorter side, at least 48
     passes:int=2, # the second starts from what the first found
 )->np.ndarray: # (2,h,w) dy and dx beyond `shift`, pixels
     "Find how far the parts of an exposure are shifted beyond the whole."
@@ -255,7 +255,7 @@ def _common(frames, shifts, moved, trim):
 _SURE = 15. # score of a shift that is believed; pictures that have nothing in common have up to 10
 
 def make_plate(
-    scan:np.ndarray, # (h,w) gray, uint8 or uint16: three exposures from top to bottom blue, green, red
+    scan:np.ndarray, # (h,w) gray, uint8 or uint16: from the top the blue, green and red exposure
     reference:str='green', # the exposure that stays
     local:bool=True, # also align parts that moved?
     trim:float=_TRIM, # strip to cut off at each side, share of the shorter one

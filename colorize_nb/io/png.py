@@ -195,7 +195,7 @@ def mend_png(
 # %% ../../nbs/io/02_png.ipynb #k013
 def png_needs_mending(
     f, # binary file: a PNG that Pillow has opened
-)->bool: # does it hold what Pillow refuses behind or between its pixels, or takes for a setting or the only frame?
+)->bool: # True for what Pillow refuses behind or between pixels, and for what it would mistake
     "Look for trouble that comes after opening."
     f.seek(16)
     head, behind, last = f.read(13), False, b''

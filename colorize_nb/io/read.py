@@ -36,7 +36,7 @@ def developed(
     gray:np.ndarray, # (h,w) uint8 or uint16
     icc:bytes|None, # colour profile of the file
     name:str, # what to call it in a message
-)->tuple: # ((h,w) gray on sRGB's curve: `gray` itself, or uint16; message on what could not be done, or '')
+)->tuple: # (gray (h,w) on sRGB's curve: `gray` itself or uint16; what could not be done or '')
     "Bring a large gray plane to sRGB's curve."
     first, note = gray_to_srgb(gray[:1], icc, name)
     if first.dtype == gray.dtype and np.shares_memory(first, gray): return gray, note
@@ -189,8 +189,8 @@ def _both_halves(im, low):
 
 def deep_rows(
     im:Image.Image, # opened file
-    low:Image.Image, # the same, opened once more and not loaded yet: stays open while rows are asked for
-)->tuple|None: # (function (top, bottom) -> (rows,w,1|3) uint16; alpha (h,w) uint16 or None); None: 8 bits at most
+    low:Image.Image, # the same, opened once more, not loaded; open while rows are asked for
+)->tuple|None: # ((top, bottom) -> (rows,w,1|3) uint16; alpha (h,w) uint16 or None); None: 8 bits
     "Read colours of 16 bits."
     raws = raw_modes(low)
     if im.format == 'PPM' and im.mode == 'RGB' and low.tile[0][0] == 'ppm' and low.tile[0][3][1] > 255:
@@ -415,7 +415,7 @@ def _frames(im):
 
 def inspect_pages(
     source:str|Path|bytes, # path, or a file's bytes
-)->tuple: # (places of the pages, for a TIFF where their tables begin; note without its subject on the rest, or '')
+)->tuple: # (places of pages, of a TIFF those of their tables; 'holds ...' on the rest or '')
     "Find the pages of a file."
     if is_tiff(source): return _tiff_places(source)
     with open_image(source) as im:
@@ -487,7 +487,7 @@ def open_pages(
             "convert it to one of these")
 
 def open_picture(
-    x, # path, http(s) URL, PIL image, bytes, array (h,w) or (h,w,1..4), or tensor (h,w) or (1..4,h,w)
+    x, # path, http(s) URL, PIL image, bytes, array (h,w[,1..4]), or tensor ([1..4,]h,w)
     name:str|None=None, # what to call it in messages; None for its path or URL
 )->Picture: # upright; of a TIFF with many pages the first
     "Read a picture from wherever it is."

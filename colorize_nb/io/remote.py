@@ -102,7 +102,7 @@ class RemoteFolder:
 
     def list(self,
         name:str='', # of a folder below this one
-    )->list: # (`RemoteFile`, whether it is a folder) pairs, sorted by name; [] if there is no such folder
+    )->list: # (`RemoteFile`, is it a folder?) pairs, by name; [] if there is no such folder
         "List one folder."
         with self.lock:
             try: found = self.fs.ls(self.path(name) if name else self.root, detail=True)
@@ -112,7 +112,7 @@ class RemoteFolder:
         rows = [(path[start:].rstrip('/'), o.get('size') or 0, o['type'] == 'directory') for path, o in rows]
         return sorted((RemoteFile(f, size), d) for f, size, d in rows if f and f != name)
 
-    def walk(self)->Iterator: # list of the `RemoteFile`s of one folder after the other, hidden ones left out
+    def walk(self)->Iterator: # lists of `RemoteFile`s, one a folder, without hidden ones
         "Go through this folder and those below it."
         todo = ['']
         while todo:

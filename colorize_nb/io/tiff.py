@@ -27,7 +27,7 @@ from .image import (LIMITS, PictureError, nearest8, refuse_bomb, refuse_memory, 
 # %% ../../nbs/io/07_tiff.ipynb #t005
 @contextmanager
 def open_source(
-    source:str|Path|bytes, # path, or a file's bytes; an open file stays open, and is put back where it was
+    source:str|Path|bytes, # path, or a file's bytes; an open file is put back where it was
 ):
     "Give a binary file of a path or bytes, at its beginning."
     if hasattr(source, 'read'):

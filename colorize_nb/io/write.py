@@ -244,7 +244,7 @@ def _write_pages(tmp, pages, path, fmt, meta, model):
     if meta: finish_tiff(tmp, meta if isinstance(meta, list) else [meta]*n, model)
 
 def save_picture(
-    im, # PIL image (L, RGB, RGBA; YCbCr for a JPEG), array (h,w,3|4) uint8 or uint16, or TIFF pages: several of these
+    im, # PIL image (L, RGB, RGBA, YCbCr), (h,w,3|4) uint8 or uint16; several: pages of a TIFF
     path:str|Path, # suffix as in `WRITERS`; folders are made
     metadata:Metadata|list|None=None, # of the source; one each for pages
     model:str='', # name of the model that computed the colours, for the metadata

@@ -250,7 +250,7 @@ class RebalancedAuC:
 # %% ../../nbs/metrics/00_image.ipynb #c059
 @patch
 def compute(self:RebalancedAuC,
-    weights:np.ndarray|None=None, # (b,n) how often each image counts in each resample; None: each once
+    weights:np.ndarray|None=None, # (b,n) how often a resample has each image; None: each once
 )->float|np.ndarray: # in [0,1]; with `weights` (b,), nan where nothing counts
     "Compute the accuracy of the images so far, or of resamples of them."
     if not self.n: raise ValueError("expected at least one image, got none: call `update` first")
