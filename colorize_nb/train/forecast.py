@@ -105,7 +105,8 @@ def check_parts(
                 callbacks[name](**settings)
     sizes = [ph.size or recipe.size for ph in recipe.phases if ph.kind != 'generator']
     if not sizes: return
-    with _at(f'{recipe.name}, critic'), torch.device('meta'): least = getattr(build_critic(**recipe.critic), 'min_size', 0)
+    with _at(f'{recipe.name}, critic'), torch.device('meta'): critic = build_critic(**recipe.critic)
+    least = getattr(critic, 'min_size', 0)
     if min(sizes) < least:
         raise ValueError(f"{recipe.name}: its critic needs images of at least {least} pixels, and a phase has "
                          f"{min(sizes)}: take larger ones, or fewer n_layers")

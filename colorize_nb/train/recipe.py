@@ -211,69 +211,6 @@ def _idle_settings(phase, recipe):
             ('smooth', phase.gan_loss == 'hinge', 'hinge has no labels to smooth'),
             *_idle_weights(phase, recipe), *_idle_callbacks(phase), *_idle_tfms(phase.tfms or {}, recipe.resize)]
 
-# %% ../../nbs/train/09_recipe.ipynb #f002
-_TAKES_HINTS = 'lite_hints', # architectures
-_HINTS = 'p', 'whole', 'most' # arguments of `simulate_hints`
-_FILM = '''p_plain p_luma p_kinds p_exposure exposure gamma toe shoulder p_fading black white p_vignette vignette
-    p_unevenness unevenness p_glare glare p_halation halation halation_radius p_grain grain grain_size p_softness
-    softness'''.split() # fields of `FilmSampler`, which needs PyTorch
-_DAMAGE = '''p_scratches scratches scratch_width scratch_strength p_dust dust dust_size dust_strength p_stains stain
-    p_paper paper paper_size p_halftone halftone p_border border corner p_jpeg jpeg'''.split() # of `Damage`
-
-_CHANCES = { # probability -> what it decides about, in `film` and `damage`
-    'p_exposure': 'exposure', 'p_fading': 'black white', 'p_vignette': 'vignette', 'p_unevenness': 'unevenness',
-    'p_glare': 'glare', 'p_halation': 'halation halation_radius', 'p_grain': 'grain grain_size',
-    'p_softness': 'softness', 'p_scratches': 'scratches scratch_width scratch_strength',
-    'p_dust': 'dust dust_size dust_strength', 'p_stains': 'stain', 'p_paper': 'paper paper_size',
-    'p_halftone': 'halftone', 'p_border': 'border corner', 'p_jpeg': 'jpeg'}
-
-def _idle_chances(recipe):
-    "Settings of film and damage, whether they do nothing because it never comes to them, and why."
-    film, damage = recipe.film or {}, recipe.damage or {}
-    return [*((f'{name}.{k}', has.get(p) == 0, f'`{p}` is 0') for p, keys in _CHANCES.items() for k in keys.split()
-              for name, has in (('film', film), ('damage', damage))),
-            *((f'film.{k}', film.get('p_plain') == 1 and k not in ('p_plain', 'p_luma'), '`p_plain` is 1')
-              for k in film)]
-
-def _idle_shards(recipe):
-    "Settings of shards, and those that shards do not obey: whether they do nothing, and why."
-    r, own = recipe, 'it belongs to `shards: true`'
-    return [*((k, not r.shards and getattr(r, k) not in (None, False), own) for k in ('film', 'damage')),
-            *((k, not r.shards and getattr(r, k), own) for k in ('hints', 'weights')),
-            ('hints', r.hints and r.arch not in _TAKES_HINTS, f'{r.arch} takes none'),
-            ('resize', r.shards, 'shards are always cropped'),
-            ('split', r.shards, 'shards are split by the names of images'),
-            *((f'tfms.{k}', r.shards, 'what happens to lightness is up to `film` and `damage`')
-              for k in ('lightness', 'blur', 'grain', 'p_film')),
-            *((f'tfms.{k}', r.shards, 'shards are not rotated') for k in ('rotate', 'p_rotate')), *_idle_chances(r)]
-
-def _check_values(where, name, values, known):
-    "Refuse fields of `film`, `damage` or `hints` that are unknown, and probabilities that are none."
-    _check_names(where, name, values, known)
-    for k, v in values.items():
-        shares = v if isinstance(v, (tuple, list)) else (v,)
-        if k.startswith(('p_', 'whole')) and not all(isinstance(o, (int, float)) and 0 <= o <= 1 for o in shares):
-            raise ValueError(f"{where}: {name}.{k} is a probability: expected numbers from 0 to 1, got {v!r}")
-        if not all(isinstance(o, (int, float)) and not isinstance(o, bool) for o in shares):
-            raise ValueError(f"{where}: expected numbers for {name}.{k}, got {v!r}")
-
-def _check_shards(where, recipe):
-    "Refuse what shards, film, damage, hints and weights cannot be."
-    r = recipe
-    for name, known in ('film', _FILM), ('damage', _DAMAGE): _check_values(where, name, getattr(r, name) or {}, known)
-    for source, w in r.weights.items():
-        if isinstance(w, bool) or not isinstance(w, (int, float)) or not 0 <= w < float('inf'):
-            raise ValueError(f"{where}: weights.{source}: expected a number of 0 or more, got {w!r}")
-    if isinstance(r.hints, dict): _check_values(where, 'hints', r.hints, _HINTS)
-    if r.hints and r.boost != 1:
-        raise ValueError(f"{where}: hints show the true colours, and boost would make others of them: leave one out")
-    for p in r.phases:
-        if p.loss == 'mean-and-bins' and r.arch not in _TAKES_HINTS:
-            raise ValueError(f"{where}: the loss 'mean-and-bins' is for {', '.join(_TAKES_HINTS)}, not for {r.arch}")
-        if r.shards and (p.kind != 'generator' or p.only):
-            got = 'only' if p.only else f'kind {p.kind!r}'
-            raise ValueError(f"{where}: shards are for phases of kind 'generator' on all sources, got {got}")
-
 # %% ../../nbs/train/09_recipe.ipynb #nu02
 _LEAST = dict(n_store=2, size=16, bs=1, patience=1, wd=0, lambda_content=0, rotate=0, lightness=0, blur=0, grain=0,
               cap=1, n_critic=1, n_gen=1, every=1, n=1, thresh=0, std=0) # the smallest values of settings
@@ -323,6 +260,70 @@ def _check_inside(where, tfms, callbacks):
         if values.get('sides', 'both') not in ('both', 'fakes'):
             raise ValueError(f"{where}: no sides {values['sides']!r} in callbacks.noise: take both or fakes")
 
+
+# %% ../../nbs/train/09_recipe.ipynb #f002a
+_CHANCES = { # probability -> what it decides about, in `film` and `damage`
+    'p_exposure': 'exposure', 'p_fading': 'black white', 'p_vignette': 'vignette', 'p_unevenness': 'unevenness',
+    'p_glare': 'glare', 'p_halation': 'halation halation_radius', 'p_grain': 'grain grain_size',
+    'p_softness': 'softness', 'p_scratches': 'scratches scratch_width scratch_strength',
+    'p_dust': 'dust dust_size dust_strength', 'p_stains': 'stain', 'p_paper': 'paper paper_size',
+    'p_halftone': 'halftone', 'p_border': 'border corner', 'p_jpeg': 'jpeg'}
+
+def _idle_chances(recipe):
+    "Settings of film and damage, whether they do nothing because it never comes to them, and why."
+    film, damage = recipe.film or {}, recipe.damage or {}
+    return [*((f'{name}.{k}', has.get(p) == 0, f'`{p}` is 0') for p, keys in _CHANCES.items() for k in keys.split()
+              for name, has in (('film', film), ('damage', damage))),
+            *((f'film.{k}', film.get('p_plain') == 1 and k not in ('p_plain', 'p_luma'), '`p_plain` is 1')
+              for k in film)]
+
+# %% ../../nbs/train/09_recipe.ipynb #f002
+_TAKES_HINTS = 'lite_hints', # architectures
+_HINTS = 'p', 'whole', 'most' # arguments of `simulate_hints`
+_FILM = '''p_plain p_luma p_kinds p_exposure exposure gamma toe shoulder p_fading black white p_vignette vignette
+    p_unevenness unevenness p_glare glare p_halation halation halation_radius p_grain grain grain_size p_softness
+    softness'''.split() # fields of `FilmSampler`, which needs PyTorch
+_DAMAGE = '''p_scratches scratches scratch_width scratch_strength p_dust dust dust_size dust_strength p_stains stain
+    p_paper paper paper_size p_halftone halftone p_border border corner p_jpeg jpeg'''.split() # of `Damage`
+
+def _idle_shards(recipe):
+    "Settings of shards, and those that shards do not obey: whether they do nothing, and why."
+    r, own = recipe, 'it belongs to `shards: true`'
+    return [*((k, not r.shards and getattr(r, k) not in (None, False), own) for k in ('film', 'damage')),
+            *((k, not r.shards and getattr(r, k), own) for k in ('hints', 'weights')),
+            ('hints', r.hints and r.arch not in _TAKES_HINTS, f'{r.arch} takes none'),
+            ('resize', r.shards, 'shards are always cropped'),
+            ('split', r.shards, 'shards are split by the names of images'),
+            *((f'tfms.{k}', r.shards, 'what happens to lightness is up to `film` and `damage`')
+              for k in ('lightness', 'blur', 'grain', 'p_film')),
+            *((f'tfms.{k}', r.shards, 'shards are not rotated') for k in ('rotate', 'p_rotate')), *_idle_chances(r)]
+
+def _check_values(where, name, values, known):
+    "Refuse fields of `film`, `damage` or `hints` that are unknown, and probabilities that are none."
+    _check_names(where, name, values, known)
+    for k, v in values.items():
+        shares = v if isinstance(v, (tuple, list)) else (v,)
+        if k.startswith(('p_', 'whole')) and not all(isinstance(o, (int, float)) and 0 <= o <= 1 for o in shares):
+            raise ValueError(f"{where}: {name}.{k} is a probability: expected numbers from 0 to 1, got {v!r}")
+        if not all(isinstance(o, (int, float)) and not isinstance(o, bool) for o in shares):
+            raise ValueError(f"{where}: expected numbers for {name}.{k}, got {v!r}")
+
+def _check_shards(where, recipe):
+    "Refuse what shards, film, damage, hints and weights cannot be."
+    r = recipe
+    for name, known in ('film', _FILM), ('damage', _DAMAGE): _check_values(where, name, getattr(r, name) or {}, known)
+    for source, w in r.weights.items():
+        if isinstance(w, bool) or not isinstance(w, (int, float)) or not 0 <= w < float('inf'):
+            raise ValueError(f"{where}: weights.{source}: expected a number of 0 or more, got {w!r}")
+    if isinstance(r.hints, dict): _check_values(where, 'hints', r.hints, _HINTS)
+    if r.hints and r.boost != 1:
+        raise ValueError(f"{where}: hints show the true colours, and boost would make others of them: leave one out")
+    for p in r.phases:
+        if p.loss == 'mean-and-bins' and r.arch not in _TAKES_HINTS:
+            raise ValueError(f"{where}: the loss 'mean-and-bins' is for {', '.join(_TAKES_HINTS)}, not for {r.arch}")
+        if r.shards and (p.kind != 'generator' or p.only):
+            got = 'only' if p.only else f'kind {p.kind!r}'
+            raise ValueError(f"{where}: shards are for phases of kind 'generator' on all sources, got {got}")
 
 # %% ../../nbs/train/09_recipe.ipynb #4a983d54
 def _refuse_idle(where, rows, given):
