@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import zipfile
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -504,6 +505,61 @@ def test_a_killed_run_loses_no_sidecar(tmp_path, name):
     got = run(99) # as if nothing had happened
     assert got.returncode == 0 and 'already and was left' not in got.stdout, got.stdout
     assert (new/name).exists() and (new/name).with_suffix('.xmp').exists()
+
+def unreadable(path, kind, monkeypatch):
+    "Put something there that cannot be read; returns what is said of it"
+    if kind in ('denied', 'broken disk'): # as root, nothing is denied
+        path.write_bytes(XMP_FILE)
+        real, number = open, errno.EACCES if kind == 'denied' else errno.EIO
+        def refuse(file, *a, **k):
+            if file == path: raise OSError(number, os.strerror(number), str(file))
+            return real(file, *a, **k)
+        monkeypatch.setattr('builtins.open', refuse)
+        return f'cannot be read ({os.strerror(number)})'
+    if kind == 'ten gigabytes': # of which none is on the disk
+        with open(path, 'wb') as f: f.truncate(10**10)
+        return 'has more than 64 MB'
+    if kind == 'pipe': os.mkfifo(path)
+    else: path.symlink_to(path.parent/('gone' if kind == 'dead link' else path.name))
+    return 'is no file, or a link to nothing'
+
+@pytest.mark.skipif(os.name != 'posix', reason='pipes and links')
+@pytest.mark.parametrize('name', ['a.png', 'colours.png', 'pages.tif'])
+@pytest.mark.parametrize('kind', ['denied', 'broken disk', 'ten gigabytes', 'pipe', 'dead link', 'link in a ring'])
+def test_an_unreadable_sidecar_costs_no_picture(tmp_path, monkeypatch, name, kind):
+    "The picture is coloured, one note says what was left out, nothing of it is written, and the next run is done"
+    old, new = tmp_path/'old', tmp_path/'new'
+    old.mkdir()
+    if name == 'colours.png': sample('chelsea').resize((96, 64)).save(old/name)
+    else: Image.fromarray(GRAY).save(old/name, **(dict(save_all=True, append_images=[Image.fromarray(GRAY)])
+        if name == 'pages.tif' else {}))
+    beside = (old/name).with_suffix('.xmp')
+    words = unreadable(beside, kind, monkeypatch)
+    row, = colorize_files(old, new, Tint())
+    assert row.status == ('copied' if name == 'colours.png' else 'done')
+    assert row.message.count(beside.name) == 1
+    assert f'{beside.name} beside it {words} and was left out' in row.message
+    assert [f.name for f in new.iterdir()] == [name]
+    assert [r.status for r in colorize_files(old, new, Tint())] == ['skipped']
+
+def test_a_large_sidecar_is_not_fetched(tmp_path, monkeypatch):
+    "From an archive or a store, where its size is known before"
+    from colorize_nb.colorizer import batch, remote
+    from colorize_nb.io.image import LIMITS
+    old = folder_of(tmp_path/'old', 'a.png', 'b.png')
+    (old/'a.xmp').write_bytes(XMP_FILE + b' '*2000)
+    (old/'b.xmp').write_bytes(XMP_FILE)
+    with zipfile.ZipFile(tmp_path/'old.zip', 'w') as z:
+        for f in sorted(old.iterdir()): z.write(f, f.name)
+    fetched, download = [], remote.download
+    monkeypatch.setattr(remote, 'download', lambda folder, name, to: (fetched.append(name), download(folder, name, to)))
+    for m in batch, remote: monkeypatch.setattr(m, 'LIMITS', LIMITS._replace(beside=1500))
+    results = list(colorize_files(tmp_path/'old.zip', tmp_path/'new', Tint()))
+    rows = {re.search(r'[ab]\.png', r.source)[0]: r for r in results}
+    assert [rows[n].status for n in ('a.png', 'b.png')] == ['done']*2
+    assert 'a.xmp beside it has more than 0.0015 MB and was left out' in rows['a.png'].message
+    assert sorted(fetched) == ['a.png', 'b.png', 'b.xmp']
+    assert sorted(f.name for f in (tmp_path/'new').iterdir()) == ['a.png', 'b.png', 'b.xmp']
 
 @pytest.mark.parametrize('number,words', [(errno.ENOSPC, 'is full: make room'), (errno.EROFS, 'may not be written to'),
     (errno.EACCES, 'may not be written to')])

@@ -83,6 +83,22 @@ def test_interrupted_inside_epochs_it_ends_like_a_whole_one(whole, data, tmp_pat
     train(recipe('generator', 'gan'), data, tmp_path/'run', *stops, **STEPS)
     assert_same(whole, tmp_path/'run')
 
+def test_the_best_epoch_and_the_end_of_a_won_game_survive(data, tmp_path):
+    "Callbacks that count over epochs go on counting; the game is won after any epoch, so the second is its last"
+    first, second = recipe('generator', 'gan').phases
+    counted = dict(noise=dict(every=2), accuracy=dict(n=6), stop=dict(patience=2, accuracy=1e-9))
+    phases = [replace(first, epochs=4, lr=.5, best=True, patience=1),
+              replace(second, epochs=5, best=True, callbacks=counted)]
+    rec = replace(recipe('generator', 'gan'), phases=phases)
+    train(rec, data, tmp_path/'whole')
+    train(rec, data, tmp_path/'run', (0, 1, 0), (0, 1, 3), (1, 0, 2), (1, 1, 0))
+    assert_same(tmp_path/'whole', tmp_path/'run')
+    history = pd.read_csv(tmp_path/'whole'/'history.csv')
+    assert (history.phase == '2-gan').sum() == 2 and {'sampled_acc'} <= set(history.columns)
+    a, b = (read_checkpoint(tmp_path/o/'checkpoint.pt')['cbs'] for o in ('whole', 'run'))
+    assert a['stop_when_won'] == b['stop_when_won'] == dict(won=2)
+    for k in 'least', 'at', 'stale': assert a['keep_best'][k] == b['keep_best'][k]
+
 def test_other_steps_are_refused(whole, data):
     with pytest.raises(ValueError, match=r'other settings \(steps\)'):
         run_recipe(recipe('generator', 'gan'), data, whole, resume=True, device='cpu', **STEPS | dict(steps=20))

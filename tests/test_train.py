@@ -25,10 +25,12 @@ from typer.testing import CliRunner
 
 from colorize_nb.cli.app import app, load_commands
 from colorize_nb.color.bins import ab_bins
+from colorize_nb.color.film import FilmSampler
 from colorize_nb.colorizer.core import Colorizer
 from colorize_nb.io.samples import sample, samples
+from colorize_nb.models.hints import simulate_hints
 from colorize_nb.models.registry import ARCHS, save_generator
-from colorize_nb.train.augment import Augment
+from colorize_nb.train.augment import Augment, Damage
 from colorize_nb.train.callbacks import read_checkpoint
 from colorize_nb.train.losses import GANLoss
 from colorize_nb.train.recipe import (SCHEDULES, Phase, Recipe, load_recipes, list_recipes, stored_recipe,
@@ -488,7 +490,15 @@ IDLE = [ # settings that cannot have an effect: of the phase, of the recipe, and
     ('kind: critic', ', ema: 0.9', 'ema has no effect here: no phase trains the generator'),
     ('wd: 0.0', ', encoder: mobilenet_v2, model: default', 'encoder has no effect here: the weights come from `model`'),
     ('kind: gan, callbacks: {noise: {sides: fakes}}', '', 'noise has no effect here: no epoch 5 comes'),
-    ('wd: 0.0', ', encoder: resnet34', 'the encoder of this network is mobilenet_v2: it cannot start from resnet34')]
+    ('wd: 0.0', ', encoder: resnet34', 'the encoder of this network is mobilenet_v2: it cannot start from resnet34'),
+    ('tfms: {blur: 1.0, p_film: 0.0}', '', 'blur has no effect here: `p_film` is 0'),
+    ('tfms: {rotate: 5.0, p_rotate: 0.0}', '', 'rotate has no effect here: `p_rotate` is 0'),
+    ('kind: gan, callbacks: {noise: {every: 1, std: 0.0}}', '', 'noise has no effect here: its std is 0'),
+    ('kind: gan, callbacks: {accuracy: {}, stop: {patience: 3}}', '', 'stop has no effect here: the phase ends before'),
+    ('kind: gan, callbacks: {threshold: {thresh: 1.0}}', '', 'threshold has no effect here: no accuracy is above'),
+    ('wd: 0.0', ', shards: true, film: {p_grain: 0.0, grain: [1, 2]}', 'grain has no effect here: `p_grain` is 0'),
+    ('wd: 0.0', ', shards: true, film: {p_plain: 1.0, toe: [0.1, 0.2]}', 'toe has no effect here: `p_plain` is 1'),
+    ('wd: 0.0', ', shards: true, damage: {p_dust: 0.0, dust: 5}', 'dust has no effect here: `p_dust` is 0')]
 
 @pytest.mark.parametrize('phase,recipe,words', IDLE)
 def test_a_setting_without_effect_is_refused(phase, recipe, words, tmp_path):
@@ -497,6 +507,49 @@ def test_a_setting_without_effect_is_refused(phase, recipe, words, tmp_path):
                                    f'{phases}{recipe}}}}}')
     with pytest.raises(ValueError, match=f'r.yaml: r.*{words}') as e: load_recipes(tmp_path/'r.yaml')
     assert '\n' not in str(e.value)
+
+IMPOSSIBLE = [ # values that no training could obey: of the phase, of the recipe, and what the sentence says
+    ('size: 0', '', 'expected 16 or more for size, got 0'), ('bs: 0', '', 'expected 1 or more for bs'),
+    ('enc_lr: 0.0', '', 'expected more than 0 for enc_lr'), ('wd: -1.0', '', 'expected 0 or more for wd'),
+    ('loss: huber, delta: -1.0', '', 'expected more than 0 for delta'),
+    ('best: true, patience: 0', '', 'expected 1 or more for patience'),
+    ('betas: [0.5]', '', 'expected two numbers for betas'), ('betas: [1.0, 0.9]', '', 'less than 1 for betas'),
+    ('kind: gan, flip: 2.0', '', 'expected numbers from 0 to 1 for flip'),
+    ('kind: gan, smooth: 1.0', '', 'less than 1 for smooth'), ('kind: gan, critic_lr: 0.0', '', 'for critic_lr'),
+    ('kind: gan, lambda_content: -1.0', '', 'for lambda_content'), ('kind: critic, n_store: 1', '', 'for n_store'),
+    ('kind: gan, callbacks: {turns: {n_gen: 0}}', '', 'expected 1 or more for callbacks.turns.n_gen'),
+    ('kind: gan, callbacks: {noise: {evry: 2}}', '', "callbacks.noise has no setting 'evry'"),
+    ('kind: gan, callbacks: {noise: {sides: left}}', '', "no sides 'left' in callbacks.noise"),
+    ('kind: gan, callbacks: {accuracy: {}, stop: {accuracy: 2.0}}', '', 'for callbacks.stop.accuracy'),
+    ('tfms: {hflp: 0.5}', '', "tfms has no setting 'hflp'"), ('tfms: {hflip: 2.0}', '', 'for tfms.hflip'),
+    ('wd: 0.0', ', tfms: {scale: [1.0, 0.5]}', 'expected the smaller number first for tfms.scale'),
+    ('wd: 0.0', ', tfms: {lightness: much}', 'expected a number for tfms.lightness'),
+    ('wd: 0.0', ', ema: 1.0', 'less than 1 for ema'), ('wd: 0.0', ', boost: 0.0', 'expected more than 0 for boost'),
+    ('wd: 0.0', ', shards: true, damage: {dust: much}', 'expected numbers for damage.dust')]
+
+@pytest.mark.parametrize('phase,recipe,words', IMPOSSIBLE)
+def test_a_value_that_cannot_be_is_refused(phase, recipe, words, tmp_path):
+    test_a_setting_without_effect_is_refused(phase, recipe, words, tmp_path)
+
+def test_names_inside_settings_are_those_of_what_obeys_them():
+    "The loader knows them without PyTorch"
+    import colorize_nb.train.recipe as loader
+    for known, obeys in ((loader._TFMS, Augment), (loader._FILM, FilmSampler), (loader._DAMAGE, Damage)):
+        assert [f.name for f in fields(obeys)] == list(known)
+    assert {k: tuple(signature(c).parameters) for k, c in CALLBACKS.items()} == loader._ARGUMENTS
+    hints = [k for k in signature(simulate_hints).parameters if k not in ('ab', 'generator')]
+    assert hints == list(loader._HINTS)
+    decided = {k for keys in loader._CHANCES.values() for k in keys.split()}
+    chances = {k for k in (*loader._FILM, *loader._DAMAGE) if k.startswith('p_')}
+    assert chances - {'p_plain', 'p_luma', 'p_kinds'} == set(loader._CHANCES)
+    assert decided <= {*loader._FILM, *loader._DAMAGE}
+
+def test_a_name_in_the_last_phase_is_found_before_the_first(wide, small_archs, tmp_path):
+    phases = [Phase('generator', 1, 1e-2), Phase('gan', 1, 1e-2, callbacks=dict(nois={}))]
+    recipe, said = Recipe('r', 't', 's', 'd', phases, arch='small_generator', size=24, bs=2), []
+    with pytest.raises(ValueError, match="r, phase 2: no callback named 'nois'"):
+        run_recipe(recipe, wide/'split', tmp_path/'out', log=said.append)
+    assert not said and not (tmp_path/'out').exists()
 
 @pytest.mark.parametrize('resize', ['crop', 'squish', 'stretch'])
 def test_random_parts_are_taken_of_every_kind_of_resizing(resize, plain):

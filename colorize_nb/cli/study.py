@@ -122,7 +122,9 @@ def serve(
     import_module('uvicorn') # what is missing is said before anything else
     from colorize_nb.study.app import serve_study
     from colorize_nb.study.design import load_study
-    with wrong_usage('DIR'): load_study(folder)
+    with wrong_usage('DIR'): s = load_study(folder)
+    if not s.secret: echo(f'{folder} was made by an earlier version, without a secret: whoever has this program can '
+                          'compute its answers; make it anew, unless you trust those who take part')
     serve_study(folder, host, port, lambda url: echo(f'{folder} is at {url} (Ctrl-C ends it)'))
 
 # %% ../../nbs/cli/03_study.ipynb #c016

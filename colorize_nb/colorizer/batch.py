@@ -8,7 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/colorizer/batch.html.md"""
 __all__ = ['GracefulInterrupt', 'run_pipeline', 'colorize_files']
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c003
-import filecmp, os, shutil, signal, sys, threading, time
+import os, shutil, signal, sys, threading, time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -47,28 +47,36 @@ def _standard_input():
     raise ValueError("standard input is empty or closed: send a picture, as in < old.png, or name a file")
 
 # %% ../../nbs/colorizer/05_batch.ipynb #n061
-_MAX_XMP = 64*2**20 # bytes of a file beside a picture; a larger one is copied unread
+def _read_xmp(source):
+    "The bytes of a file beside a picture, and ''; or None, and why it is left out."
+    try:
+        if not source.is_file(): return None, 'is no file, or a link to nothing' # a pipe would wait for ever
+        with open(source, 'rb') as f: data = f.read(LIMITS.beside + 1)
+    except OSError as e: return None, f'cannot be read ({e.strerror})'
+    if len(data) <= LIMITS.beside: return data, ''
+    return None, f'has more than {LIMITS.beside/1e6:.4g} MB'
 
-def _holds(target, source, packet):
+def _holds(target, packet):
     "Whether `target` is what would be written there: an interrupted run has left it."
-    return filecmp.cmp(source, target, shallow=False) if packet is None else target.read_bytes() == packet
+    return target.is_file() and target.stat().st_size == len(packet) and target.read_bytes() == packet
 
 def _bring_sidecars(job, picture, options, model=None):
     "Bring the XMP files beside the input, before the result; return notes. `model` is None if nothing was coloured."
     notes = ()
     for source, target in job.sidecars():
-        if target.exists() and os.path.samefile(source, target): continue # it lies beside the result already
-        note, packet = '', None # None: a copy
-        if model is not None and source.stat().st_size <= _MAX_XMP:
-            packet, note = picture.metadata.sidecar(source.read_bytes(), picture.size, model)
-        if target.exists() and not options.overwrite:
-            if not _holds(target, source, packet): notes += (f'{target} is there already and was left as it is',)
+        if target.exists() and source.exists() and os.path.samefile(source, target): continue # it is there already
+        packet, note = _read_xmp(source)
+        if packet is None: # the picture does without it
+            notes += (f'{job.name}: {source.name} beside it {note} and was left out',)
             continue
-        with writing(target), atomic_path(target) as part:
-            if packet is None: shutil.copyfile(source, part)
-            else: part.write_bytes(packet)
+        if model is not None: packet, note = picture.metadata.sidecar(packet, picture.size, model)
+        if target.exists() and not options.overwrite:
+            if not _holds(target, packet): notes += (f'{target} is there already and was left as it is',)
+            continue
+        with writing(target), atomic_path(target) as part: part.write_bytes(packet)
         if note: notes += (f'{job.name}: {note}',)
     return notes
+
 
 # %% ../../nbs/colorizer/05_batch.ipynb #c008
 def _run_step(step, job, options, seconds, *args):

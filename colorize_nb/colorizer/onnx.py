@@ -179,7 +179,7 @@ def export_onnx(
     missing = [o for o in ('torch', 'onnx', 'onnxscript', 'onnxruntime') if not find_spec(o)]
     if missing: raise ImportError(f"exporting needs {', '.join(missing)}: pip install \"colorize_nb[export]\"")
     from onnx import checker
-    from colorize_nb.io.write import atomic_path
+    from colorize_nb.io.write import atomic_path, sweep
     out = Path(out)
     if out.suffix != '.onnx':
         raise ValueError(f"expected a name that ends in .onnx, got {out.name}: models are exported in that format only")
@@ -189,6 +189,7 @@ def export_onnx(
     if half: _round_weights(net)
     proto = _export_checked(net, meta, half)
     checker.check_model(proto, full_check=True)
+    sweep(out.absolute().parent)
     with atomic_path(out) as tmp:
         tmp.write_bytes(proto.SerializeToString())
         worst = parity(TorchEngine(net, meta, 'cpu'), OnnxEngine(tmp, 'cpu'))

@@ -256,7 +256,7 @@ class Job(NamedTuple):
         if self.target is None or is_url(self.source) or self.source == '-': return []
         source, res = Path(self.source), []
         for names, target in _xmp_files(source, self.target):
-            found = next((f for f in names if f.is_file()), None)
+            found = next((f for f in names if os.path.lexists(f) and not f.is_dir()), None)
             if found and found != source: res.append((found, target))
         return res
 

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from .batch import run_pipeline
 from .core import Colorizer
 from .plan import BatchOptions, Job, Plan
+from ..io.image import LIMITS
 from ..io.remote import RemoteFolder, download, is_remote, local_form, upload
 
 # %% ../../nbs/colorizer/22_remote.ipynb #cr07
@@ -97,14 +98,18 @@ class _Staging:
     def sources(self,
         i, # number of a job
     ):
-        "(folder, name) of an input elsewhere, and the names of its XMP and hints."
+        "(folder, name) of an input elsewhere, and its XMP and hints: name -> bytes."
         base, name = _split(self.plan.sources[i], self.bases)
         if base not in self.listings: self.listings[base] = _Listing(RemoteFolder(base))
         listing, stem = self.listings[base], posixpath.splitext(name)[0]
         beside = [o + end for o in (stem, name) for end in ('.xmp', '.XMP', '.hints.json')]
-        return listing.folder, name, [o for o in beside if o != name and listing.size(o)]
+        return listing.folder, name, {o: n for o in beside if o != name and (n := listing.size(o))}
 
 # %% ../../nbs/colorizer/22_remote.ipynb #cr11
+def _stand_in(path):
+    "Put a file that is too large in the place of one that is: it is left out, and named, without being fetched."
+    with open(path, 'wb') as f: f.truncate(LIMITS.beside + 1)
+
 class _Transfer(_Staging):
     "Brings images here, and their results away; threads call it."
     def begin(self,
@@ -123,7 +128,7 @@ class _Transfer(_Staging):
     def fetch(self,
         i, # number of a job
         job, # `Job`
-        remote, # (folder, name, names beside it), see `sources`; None: it is on this disk
+        remote, # (folder, name, what lies beside it), see `sources`; None: it is on this disk
     ):
         "Bring an input to this disk."
         here, source = self.root/str(i), job.source
@@ -131,7 +136,10 @@ class _Transfer(_Staging):
             if remote:
                 folder, name, beside = remote
                 (here/'in').mkdir(parents=True)
-                for o in [*beside, name]: download(folder, o, here/'in'/posixpath.basename(o))
+                for o in [*beside, name]:
+                    path = here/'in'/posixpath.basename(o)
+                    if beside.get(o, 0) <= LIMITS.beside: download(folder, o, path)
+                    else: _stand_in(path)
                 source = str(here/'in'/posixpath.basename(name))
             target = here/'out'/self.name(i)
             return Job(source, target), self.files(target)

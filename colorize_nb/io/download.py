@@ -29,6 +29,9 @@ def is_url(
 # %% ../../nbs/io/05_download.ipynb #c008
 _NAT64 = ipaddress.ip_network('64:ff9b::/96') # RFC 6052: the last 32 bits are the IPv4 address
 _UNICAST6 = ipaddress.ip_network('2000::/3') # RFC 4291, section 2.4, and IANA's registry
+_SPECIAL4 = [ipaddress.ip_network(o) for o in (
+    '192.0.0.0/24', # RFC 6890, 2.2.2; Oracle's cloud has its machines' settings at 192.0.0.192
+    '168.63.129.16')] # Azure's platform, as its own machines reach it
 
 def _embedded(ip):
     "The IPv4 address that an IPv6 address stands for, or the address itself."
@@ -42,6 +45,7 @@ def _is_public(
     "Whether an address belongs to the public net."
     ip = _embedded(ipaddress.ip_address(address.partition('%')[0]))
     if ip.version == 6 and ip not in _UNICAST6: return False
+    if any(ip in o for o in _SPECIAL4): return False
     special = ip.is_multicast or ip.is_reserved or ip.is_loopback or ip.is_link_local or ip.is_unspecified
     return ip.is_global and not special
 

@@ -199,6 +199,7 @@ class Limits(NamedTuple):
     pages:int=20_000 # of a TIFF
     memory:int=2_500_000_000 # bytes, for decoding a picture
     waiting:int=64_000_000 # pixels of a folder's pictures in hand at once: 1 byte each, some 8 while they are merged
+    beside:int=64_000_000 # bytes of an XMP file that lies beside a picture
 
     @property
     def pixels(self)->float: # infinite where Pillow's limit was removed

@@ -204,7 +204,8 @@ def _check_network(weights, p, file):
 def _store(weights, folder, p, half, **about):
     "Write weights and their description into `folder`; the .safetensors file."
     from safetensors.torch import save_file
-    from colorize_nb.io.write import atomic_path
+    from colorize_nb.io.write import atomic_path, sweep
+    sweep(folder) # what one that was killed left: up to a gigabyte
     path = folder/'model.safetensors'
     card = dict(name=folder.name, size=p.size, saturation=1., description=p.title, format=1, half=half,
                 arch=registry.PUBLISHED_ARCH, config=dict(network=p.network), licence=p.licence,

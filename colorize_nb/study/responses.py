@@ -29,6 +29,8 @@ CREATE TABLE IF NOT EXISTS answers (
 _COLUMNS = dict(participants=['serial', 'token', 'began', 'withdrawn'],
                 answers=['serial', 'number', 'choice', 'exposure_ms', 'response_ms', 'shows', 'hidden', 'answered'])
 
+_BESIDE = '-wal', '-shm', '-journal' # files that SQLite keeps beside a database
+
 class AnswerError(ValueError):
     "An answer that cannot be stored; the message is one sentence."
 
@@ -43,6 +45,7 @@ class Answers:
         path:str|Path, # the file; it is made if missing, but its folder is not
     ):
         self.path, self._lock = check_own(path), threading.Lock()
+        for end in _BESIDE: check_own(f'{path}{end}') # SQLite would write through a link
         try:
             self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
             self._db.row_factory = sqlite3.Row
@@ -59,10 +62,13 @@ class Answers:
 @patch
 def _check_tables(self:Answers):
     "Refuse a database that holds something else."
-    names = [r[0] for r in self._db.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")]
+    kinds = dict(self._db.execute("SELECT name, type FROM sqlite_master WHERE name NOT LIKE 'sqlite_autoindex_%'"))
+    names = [n for n, kind in kinds.items() if kind in ('table', 'view')]
     found = {n: [r[1] for r in self._db.execute(f"PRAGMA table_info('{n}')")] for n in names if n in _COLUMNS}
     if any(found.get(n, _COLUMNS[n]) != _COLUMNS[n] for n in _COLUMNS) or set(names) - set(_COLUMNS):
         raise sqlite3.DatabaseError(f"a database with the tables {', '.join(names)[:80]}")
+    more = [f'{kind} {n}' for n, kind in kinds.items() if kind != 'table'] # a trigger would change answers unseen
+    if more: raise sqlite3.DatabaseError(f"a database with the {', '.join(more)[:80]}")
 
 @patch
 def _identity(self:Answers):

@@ -170,16 +170,22 @@ def _idle_tfms(tfms, resize):
     film = [k for k, v in tfms.items() if v and k not in _NO_FILM]
     uneven = any(o != 1 for o in tfms.get('ratio', ()))
     return [('tfms.p_rotate', 'p_rotate' in tfms and not tfms.get('rotate'), 'nothing is rotated'),
+            ('tfms.rotate', tfms.get('p_rotate') == 0, '`p_rotate` is 0'),
             ('tfms.ratio', uneven and min(scale) >= 1, 'no random part is taken'),
+            *((f'tfms.{k}', tfms.get(k) and tfms.get('p_film') == 0, '`p_film` is 0') for k in ('blur', 'grain')),
             ('tfms.p_film', 'p_film' in tfms and not film, 'no fault of film is set')]
 
 def _idle_callbacks(phase):
     "Callbacks of a phase, whether they do nothing, and why."
     turns = [k for k in phase.callbacks if k in _TURNS]
-    every = phase.callbacks.get('noise', {}).get('every', 5)
+    noise, stop, threshold = (phase.callbacks.get(k, {}) for k in ('noise', 'stop', 'threshold'))
+    every = noise.get('every', 5)
     beside = f"{' and '.join(turns)} cannot both decide whose turn it is, `unset` one"
     return [*((f'callbacks.{k}', len(turns) > 1, beside) for k in turns),
-            ('callbacks.noise', 'noise' in phase.callbacks and every > phase.epochs, f'no epoch {every} comes')]
+            ('callbacks.noise', 'noise' in phase.callbacks and every > phase.epochs, f'no epoch {every} comes'),
+            ('callbacks.noise', noise.get('std') == 0, 'its std is 0'),
+            ('callbacks.stop', stop.get('patience', 1) >= phase.epochs, 'the phase ends before'),
+            ('callbacks.threshold', threshold.get('thresh', 0) >= 1, 'no accuracy is above its thresh')]
 
 def _idle_weights(phase, recipe):
     "Settings of weights that learn, whether they do nothing in a phase, and why."
@@ -205,6 +211,72 @@ def _idle_settings(phase, recipe):
             ('smooth', phase.gan_loss == 'hinge', 'hinge has no labels to smooth'),
             *_idle_weights(phase, recipe), *_idle_callbacks(phase), *_idle_tfms(phase.tfms or {}, recipe.resize)]
 
+# %% ../../nbs/train/09_recipe.ipynb #nu02
+_LEAST = dict(n_store=2, size=16, bs=1, patience=1, wd=0, lambda_content=0, rotate=0, lightness=0, blur=0, grain=0,
+              cap=1, n_critic=1, n_gen=1, every=1, n=1, thresh=0, std=0) # the smallest values of settings
+_ABOVE = 'enc_lr', 'critic_lr', 'delta', 'boost', 'scale', 'ratio' # they must be greater than 0
+_SHARES = 'flip', 'hflip', 'vflip', 'p_rotate', 'p_film', 'scale', 'accuracy' # numbers from 0 to 1
+_PARTS = 'smooth', 'betas', 'critic_betas', 'ema', 'beta' # numbers from 0 to less than 1
+_PAIRS = 'betas', 'critic_betas', 'scale', 'ratio' # two numbers
+_RANGED = {*_LEAST, *_ABOVE, *_SHARES, *_PARTS}
+
+def _expected(key, value):
+    "What is expected of a setting that is a number, or two; '' if `value` is that."
+    pair, numbers = key in _PAIRS, value if isinstance(value, (tuple, list)) else (value,)
+    known = all(isinstance(o, (int, float)) and not isinstance(o, bool) for o in numbers)
+    if not known or len(numbers) != 1 + pair: return 'two numbers' if pair else 'a number'
+    if key in _ABOVE and min(numbers) <= 0: return 'more than 0'
+    if key in _LEAST and min(numbers) < _LEAST[key]: return f'{_LEAST[key]} or more'
+    if key in _SHARES and not all(0 <= o <= 1 for o in numbers): return 'numbers from 0 to 1'
+    if key in _PARTS and not all(0 <= o < 1 for o in numbers): return 'numbers from 0 to less than 1'
+    return 'the smaller number first' if key in ('scale', 'ratio') and numbers[0] > numbers[1] else ''
+
+def _check_numbers(where, given, of=''):
+    "Refuse numbers out of range among the settings `given`, which may be those of a dict."
+    for key, value in given.items():
+        if key in _RANGED and value is not None and (words := _expected(key, value)):
+            raise ValueError(f"{where}: expected {words} for {of}{key}, got {value!r}")
+
+
+# %% ../../nbs/train/09_recipe.ipynb #nu03
+_TFMS = 'hflip vflip rotate p_rotate scale ratio lightness blur grain p_film'.split() # fields of `Augment`
+_ARGUMENTS = dict(threshold=('thresh', 'beta', 'cap'), adaptive=('thresh', 'cap'), turns=('n_critic', 'n_gen'),
+                  noise=('every', 'std', 'sides'), accuracy=('n',), stop=('patience', 'accuracy')) # of callbacks
+
+def _check_names(where, name, values, known):
+    "Refuse settings of a dict that nobody looks at."
+    if not isinstance(values, dict): raise ValueError(f"{where}: expected settings for {name}, got {values!r}")
+    for k in values:
+        if k not in known: raise ValueError(f"{where}: {name} has no setting {k!r}: take one of {', '.join(known)}")
+
+def _check_inside(where, tfms, callbacks):
+    "Refuse what augmentation or callbacks cannot be; those of other names are left to the run."
+    _check_names(where, 'tfms', tfms, _TFMS)
+    _check_numbers(where, tfms, 'tfms.')
+    for name, values in callbacks.items():
+        if name not in _ARGUMENTS: continue
+        _check_names(where, f'callbacks.{name}', values, _ARGUMENTS[name])
+        _check_numbers(where, values, f'callbacks.{name}.')
+        if values.get('sides', 'both') not in ('both', 'fakes'):
+            raise ValueError(f"{where}: no sides {values['sides']!r} in callbacks.noise: take both or fakes")
+
+
+# %% ../../nbs/train/09_recipe.ipynb #f002a
+_CHANCES = { # probability -> what it decides about, in `film` and `damage`
+    'p_exposure': 'exposure', 'p_fading': 'black white', 'p_vignette': 'vignette', 'p_unevenness': 'unevenness',
+    'p_glare': 'glare', 'p_halation': 'halation halation_radius', 'p_grain': 'grain grain_size',
+    'p_softness': 'softness', 'p_scratches': 'scratches scratch_width scratch_strength',
+    'p_dust': 'dust dust_size dust_strength', 'p_stains': 'stain', 'p_paper': 'paper paper_size',
+    'p_halftone': 'halftone', 'p_border': 'border corner', 'p_jpeg': 'jpeg'}
+
+def _idle_chances(recipe):
+    "Settings of film and damage, whether they do nothing because it never comes to them, and why."
+    film, damage = recipe.film or {}, recipe.damage or {}
+    return [*((f'{name}.{k}', has.get(p) == 0, f'`{p}` is 0') for p, keys in _CHANCES.items() for k in keys.split()
+              for name, has in (('film', film), ('damage', damage))),
+            *((f'film.{k}', film.get('p_plain') == 1 and k not in ('p_plain', 'p_luma'), '`p_plain` is 1')
+              for k in film)]
+
 # %% ../../nbs/train/09_recipe.ipynb #f002
 _TAKES_HINTS = 'lite_hints', # architectures
 _HINTS = 'p', 'whole', 'most' # arguments of `simulate_hints`
@@ -224,15 +296,17 @@ def _idle_shards(recipe):
             ('split', r.shards, 'shards are split by the names of images'),
             *((f'tfms.{k}', r.shards, 'what happens to lightness is up to `film` and `damage`')
               for k in ('lightness', 'blur', 'grain', 'p_film')),
-            *((f'tfms.{k}', r.shards, 'shards are not rotated') for k in ('rotate', 'p_rotate'))]
+            *((f'tfms.{k}', r.shards, 'shards are not rotated') for k in ('rotate', 'p_rotate')), *_idle_chances(r)]
 
 def _check_values(where, name, values, known):
     "Refuse fields of `film`, `damage` or `hints` that are unknown, and probabilities that are none."
+    _check_names(where, name, values, known)
     for k, v in values.items():
-        if k not in known: raise ValueError(f"{where}: {name} has no setting {k!r}: take one of {', '.join(known)}")
         shares = v if isinstance(v, (tuple, list)) else (v,)
         if k.startswith(('p_', 'whole')) and not all(isinstance(o, (int, float)) and 0 <= o <= 1 for o in shares):
             raise ValueError(f"{where}: {name}.{k} is a probability: expected numbers from 0 to 1, got {v!r}")
+        if not all(isinstance(o, (int, float)) and not isinstance(o, bool) for o in shares):
+            raise ValueError(f"{where}: expected numbers for {name}.{k}, got {v!r}")
 
 def _check_shards(where, recipe):
     "Refuse what shards, film, damage, hints and weights cannot be."
@@ -265,6 +339,8 @@ def _check_phase(where, phase, given, recipe):
         if phase.kind not in _USED_BY.get(key, [phase.kind]):
             raise ValueError(f"{where}: {key} has no effect in a phase of kind {phase.kind!r}, "
                              f"only in {' and '.join(_USED_BY[key])}")
+    _check_numbers(where, given)
+    _check_inside(where, phase.tfms or {}, phase.callbacks)
     _refuse_idle(where, _idle_settings(phase, recipe), given)
     if phase.freeze and recipe.arch in _NO_ENCODER:
         raise ValueError(f"{where}: freeze would keep the whole network from learning: {recipe.arch} has no encoder")
@@ -286,6 +362,8 @@ def _check_recipe(where, recipe, given):
             ('ema', recipe.ema and kinds == {'critic'}, 'no phase trains the generator'),
             ('bs', all(p.bs for p in phases), 'each phase has its own'),
             ('tfms', recipe.tfms and all(p.tfms is not None for p in phases), 'each phase has its own')]
+    _check_numbers(where, given)
+    _check_inside(where, recipe.tfms, {})
     _refuse_idle(where, rows + _idle_tfms(recipe.tfms, recipe.resize) + _idle_shards(recipe), given)
     _check_shards(where, recipe)
     if recipe.encoder is None or recipe.arch not in _ENCODERS: return

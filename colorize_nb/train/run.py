@@ -358,6 +358,7 @@ def advice(self:_Run)->list: # of sentences
     res.append(f"{sum(steps):,} steps{of}: " + ' + '.join(f'{k:,} {p.kind}' for k, p in zip(steps, rec.phases)))
     if opts.epochs and (total := sum(p.epochs for p in self.asked.with_epochs(opts.epochs).phases)) != opts.epochs:
         res.append(f"{opts.epochs} epochs became {total}: each of the {len(rec.phases)} phases has at least one")
+    if rec.shards: res += source_advice(rec, list(self.dls.train_ds.counts()))
     return res + picture_advice(rec, n) + critic_advice(rec, n)
 
 # %% ../../nbs/train/11_run.ipynb #c029
@@ -440,6 +441,7 @@ def _start(recipe, data, out, resume, opts, log, cbs):
     if rec.model:
         critic = trained_critic(opts.model or rec.model)
         if critic: rec = replace(rec, critic=critic[0])
+    check_parts(rec, CALLBACKS)
     opts = replace(opts, model=opts.model or rec.model)
     settings = opts.settings(rec, data)
     ck = _checkpoint(out, rec, settings) if resume else None
