@@ -46,8 +46,7 @@ test test-all test-room step: export PYTHONUTF8 = 1
 ROOMS := $(filter-out images results try_it,$(notdir $(patsubst %/,%,$(wildcard nbs/*/))))
 TOGETHER := color|io|metrics cli|colorizer evaluate|study recipes|tutorials
 BATCHES := $(TOGETHER) $(filter-out $(subst |, ,$(TOGETHER)),$(ROOMS))
-NOTEBOOKS = @for rooms in $(patsubst %,'%',$(BATCHES)); do \
-  $(BIN)/nbdev-test nbs --path-re "nbs\W($$rooms)\W" --n-workers $(WORKERS) --timing --flags '$(FLAGS)' || exit 1; done
+NOTEBOOKS = $(BIN)/python tools/test_notebooks.py $(patsubst %,'%',$(BATCHES)) --workers $(WORKERS) --flags '$(FLAGS)'
 
 test: $(DEV)  ## notebooks and tests, within a quarter of an hour on two cores
 	$(NOTEBOOKS)

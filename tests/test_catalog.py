@@ -21,13 +21,13 @@ from PIL import Image
 from safetensors.torch import load_file
 from skimage.color import lab2rgb, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
-from test_published import check_outputs, eccv16_by_hand, filled, filled_weights
+from test_published import check_outputs, eccv16_by_hand, fill, filled, filled_weights, thin_network
 from torch import nn
 from typer.testing import CliRunner
 
 from colorize_nb.cli.app import app, load_commands
 from colorize_nb.io import download
-from colorize_nb.models import catalog, registry
+from colorize_nb.models import catalog, published, registry
 from colorize_nb.models.deoldify import without_values
 from colorize_nb.models.published import published_generator
 
@@ -336,9 +336,9 @@ def test_a_study_takes_a_name(served, stand_in, truth, tmp_path, monkeypatch):
                 '--practice', 0, '--checks', 0)
     assert done.exit_code == 0 and 'deoldify-video' in done.stdout, done.output
 
-SMALL = 'eccv16', 'siggraph17', 'ddcolor-tiny', 'deoldify-artistic'
+QUICK = 'eccv16', 'ddcolor-tiny' # a file with a hash, and one by hand; test_published.py has the others' answers
 
-@pytest.mark.parametrize('name', [pytest.param(n, marks=[] if n in SMALL else [pytest.mark.slow]) for n in NAMES])
+@pytest.mark.parametrize('name', [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in NAMES])
 def test_a_true_network_end_to_end(name, served, photos, tmp_path, monkeypatch):
     "Weights drawn from the tensors' names come from the server; what is then here answers as the original program"
     network = catalog.PUBLISHED[name].network
@@ -379,9 +379,14 @@ def test_as_published(served, photos, tmp_path, monkeypatch):
         got = np.asarray(Image.open(tmp_path/'new'/file), np.float64)
         assert np.abs(got - want).max() <= 1 and (got == want).mean() > .99
 
-def test_finetune_a_published_colorizer(served, truth, tmp_path, monkeypatch):
+@pytest.mark.parametrize('whole', [False, pytest.param(True, marks=pytest.mark.slow)], ids=['thin', 'whole'])
+def test_finetune_a_published_colorizer(whole, served, truth, tmp_path, monkeypatch):
     "One command fetches it, trains it on a handful of pictures and leaves the fetched file as it was"
-    offer(monkeypatch, served, 'eccv16', 'w.pth', state=filled_weights('eccv16'))
+    if not whole: # an eighth of the channels
+        for module in published, registry: monkeypatch.setattr(module, 'published_network', thin_network)
+    shapes = {k: v.shape for k, v in registry.published_network('eccv16').state_dict().items()}
+    before = filled_weights('eccv16') if whole else fill('eccv16', shapes)
+    offer(monkeypatch, served, 'eccv16', 'w.pth', state=before)
     for i, file in enumerate(sorted(truth.iterdir())): shutil.copy(file, truth/f'more {i}.png')
     run = tmp_path/'run'
     args = ('train', 'finetune', '--model', 'eccv16', '--data', truth, '--out', run, '--size', 64, '--batch-size', 2,
@@ -391,7 +396,7 @@ def test_finetune_a_published_colorizer(served, truth, tmp_path, monkeypatch):
     assert 'phase 1-generator' in done.stdout and 'phase 2-gan' in done.stdout and 'GB of memory' in done.stdout
     fetched = catalog.published_path('eccv16')
     weights = load_file(fetched)
-    for k, v in filled_weights('eccv16').items(): assert torch.equal(weights[k], v), k
+    for k, v in before.items(): assert torch.equal(weights[k], v), k
     gen, meta = registry.load_generator(run/'model.safetensors')
     assert (gen.name, meta['recipe'], meta['size']) == ('eccv16', 'finetune', 64)
     assert not torch.equal(gen.network.model1[0].weight, weights['model1.0.weight'].half().float()) # in phase 2

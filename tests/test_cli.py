@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import warm
 from colorize_nb.io.samples import gray_samples, sample, samples
 from colorize_nb.train.folder import RunOptions
 from colorize_nb.train.recipe import get_recipe
@@ -24,6 +25,8 @@ def command(*args): return [sys.executable, '-m', 'colorize_nb', *map(str, args)
 def call(*args, cwd=None):
     pipes = dict(capture_output=True, text=True, encoding='utf-8')
     return subprocess.run(command(*args), cwd=cwd, env=os.environ | ENV, **pipes)
+
+def call_warm(*args, cwd=None): return warm.run(*args, cwd=cwd, env=os.environ | ENV)
 
 def call_without(blocked, *args, cwd=None):
     "The command in a process that cannot import `blocked`; the last line of its output is the set of what it imported"
@@ -91,30 +94,30 @@ def test_version():
     (['study', 'report', 'o'], 'study make'),
 ])
 def test_wrong_usage_is_2(args, word, tmp_path):
-    done = call(*args, cwd=tmp_path)
+    done = call_warm(*args, cwd=tmp_path)
     assert done.returncode == 2 and not done.stdout, done.stderr
     assert word in done.stderr and 'Traceback' not in done.stderr, done.stderr
     assert list(tmp_path.iterdir()) == []
 
 def test_what_is_missing_is_named(model, photo, tmp_path):
-    done = call('colorize', tmp_path/'gone.jpg', '--out', tmp_path/'new', '--model', model)
+    done = call_warm('colorize', tmp_path/'gone.jpg', '--out', tmp_path/'new', '--model', model)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert 'gone.jpg' in done.stderr and '1 failed' in done.stdout
     (tmp_path/'file').touch()
-    done = call('colorize', photo, '--out', tmp_path/'file'/'new', '--model', model)
+    done = call_warm('colorize', photo, '--out', tmp_path/'file'/'new', '--model', model)
     assert done.returncode == 1 and 'name another folder' in done.stderr
-    done = call('colorize', 'http://127.0.0.1/x.png', '--out', tmp_path/'new', '--model', model)
+    done = call_warm('colorize', 'http://127.0.0.1/x.png', '--out', tmp_path/'new', '--model', model)
     assert done.returncode == 1 and '--allow-private' in done.stderr
 
 def test_one_result_by_its_name(model, photo, tmp_path):
     args = 'colorize', photo, '--model', model, '--out', tmp_path/'new'/'portrait.tif'
-    done = call(*args, '--compare')
+    done = call_warm(*args, '--compare')
     assert done.returncode == 0, done.stderr
     assert sorted(o.name for o in (tmp_path/'new').iterdir()) == ['portrait.tif', 'portrait_compare.tif']
     with Image.open(tmp_path/'new'/'portrait.tif') as im: assert im.format == 'TIFF'
-    assert '1 skipped' in call(*args).stdout # what is there is not made again
+    assert '1 skipped' in call_warm(*args).stdout # what is there is not made again
     (tmp_path/'folder.png').mkdir() # stays a folder
-    assert call('colorize', photo, '--model', model, '--out', tmp_path/'folder.png').returncode == 0
+    assert call_warm('colorize', photo, '--model', model, '--out', tmp_path/'folder.png').returncode == 0
     assert [o.stem for o in (tmp_path/'folder.png').iterdir()] == ['cat']
 
 def test_debug_shows_where(photo, tmp_path):

@@ -7,6 +7,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+import warm
+
 TOOLS = Path(__file__).resolve().parent.parent/'tools'
 PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABpfZFQAAAAABJRU5ErkJggg==' # one pixel
 
@@ -31,8 +33,7 @@ def project(tmp_path):
                                                          ('code', '1')))
     def check(text, *args):
         (tmp_path/'nbs'/'index.ipynb').write_text(notebook(('markdown', '# Tiny\n\n> One.'), ('markdown', text)))
-        return subprocess.run([sys.executable, str(TOOLS/'check_docs.py'), '--workers', '0', *args], cwd=tmp_path,
-                              capture_output=True, text=True)
+        return warm.run('--workers', '0', *args, script=TOOLS/'check_docs.py', cwd=tmp_path)
     return check
 
 good = ['[x](01_page.ipynb)', '[x](page.html#a-heading)', '[x](https://docs.example.org/tiny/page.html#a-heading)',

@@ -13,6 +13,7 @@ import skimage.color
 import skimage.metrics
 from PIL import Image
 
+import warm
 from colorize_nb.io.samples import gray_sample, gray_samples, sample, samples
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +22,7 @@ ENV = {'PYTHONPATH': str(ROOT), 'PYTHONUTF8': '1', 'OMP_NUM_THREADS': '1'}
 
 def command(*args): return [sys.executable, '-m', 'colorize_nb', 'evaluate', *map(str, args)]
 def run(command): return subprocess.run(command, env=os.environ | ENV, capture_output=True, text=True, encoding='utf-8')
-def call(*args): return run(command(*args))
+def call(*args): return warm.run('evaluate', *args, env=os.environ | ENV)
 def python(code): return run([sys.executable, '-c', code])
 def metrics(out): return json.loads((out/'metrics.json').read_text(encoding='utf-8'))
 
@@ -55,7 +56,8 @@ def photos(tmp_path_factory):
     return d
 
 def test_sample_with_the_packaged_model(tmp_path):
-    done = call('--model', 'default', '--data', 'sample', '--out', tmp_path/'r')
+    small = '--resize', 'crop', '--pixels', 160
+    done = run(command('--model', 'default', '--data', 'sample', *small, '--out', tmp_path/'r')) # a true process
     assert done.returncode == 0, done.stderr
     d = metrics(tmp_path/'r')
     assert list(d['methods']) == ['gray', 'gray, luma', 'mean colour', 'default'] and len(d['pictures']) == 8
@@ -128,9 +130,9 @@ def test_a_plate_is_judged_by_its_chroma(tmp_path):
     assert call('--data', tmp_path/'set', '--film', 'sepia', '--pred', truth, '--out', tmp_path/'no').returncode == 2
 
 def test_the_command_line_knows_all_films():
-    done = python('from colorize_nb.cli.train import Film; from colorize_nb.evaluate.methods import FILMS\n'
-                  'assert tuple(f.value for f in Film) == FILMS')
-    assert done.returncode == 0, done.stderr
+    from colorize_nb.cli.train import Film
+    from colorize_nb.evaluate.methods import FILMS
+    assert tuple(f.value for f in Film) == FILMS
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='SIGINT cannot be sent to one process on Windows')
 def test_ctrl_c_keeps_what_was_measured(photos, model, tmp_path):
@@ -151,7 +153,7 @@ def interrupted(*args, step=None, **kwargs):
 run.run_evaluation = interrupted
 sys.argv = ['colorize-nb', *{args!r}]
 main()'''
-    done = python(script)
+    done = warm.run(code=script, env=os.environ | ENV)
     assert done.returncode == 130, done.stderr
     d = metrics(tmp_path/'r')
     assert 5 <= len(d['pictures']) < 40 and d['notes'][0].startswith('Interrupted')

@@ -9,9 +9,12 @@ import subprocess
 import sys
 import sysconfig
 from configparser import ConfigParser
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+import warm
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sysconfig.get_path('scripts')) # where nbdev's commands are
@@ -38,6 +41,8 @@ MODULES = {m: nb for nb in NOTEBOOKS if (m := module(nb))}
 
 def name(nb): return nb.relative_to(ROOT/'nbs').as_posix()
 def path_of(mod): return ROOT/'colorize_nb'/f"{mod.replace('.', '/')}.py"
+@cache
+def tree_of(mod): return ast.parse(path_of(mod).read_text(encoding='utf-8'))
 def run(*cmd, cwd=ROOT):
     return subprocess.run([str(c) for c in cmd], cwd=cwd, capture_output=True, text=True, encoding='utf-8')
 def python(code): return run(sys.executable, '-c', code)
@@ -144,7 +149,7 @@ def test_pictures_have_an_alternative_text(nb):
 
 @pytest.mark.parametrize('mod', MODULES)
 def test_no_private_name_crosses_modules(mod):
-    tree = ast.parse(path_of(mod).read_text(encoding='utf-8'))
+    tree = tree_of(mod)
     ours = [o for o in ast.walk(tree) if isinstance(o, ast.ImportFrom)
             and (o.level or (o.module or '').startswith('colorize_nb'))]
     own = mod.split('.')[-1] # a module may import itself, where a new process needs it by name
@@ -153,7 +158,7 @@ def test_no_private_name_crosses_modules(mod):
 
 @pytest.mark.parametrize('mod', MODULES)
 def test_public_names_have_docstrings(mod):
-    tree = ast.parse(path_of(mod).read_text(encoding='utf-8'))
+    tree = tree_of(mod)
     public = next(ast.literal_eval(o.value)
                   for o in tree.body if isinstance(o, ast.Assign) and o.targets[0].id == '__all__')
     made = [o for o in tree.body if isinstance(o, (ast.FunctionDef, ast.ClassDef)) and o.name in public]
@@ -279,7 +284,7 @@ def test_all_overwrites_nothing():
         import torch, fastai.vision.all as f, colorize_nb.all as a
         ours = {k: v for k, v in vars(a).items() if str(getattr(v, '__module__', '')).startswith('colorize_nb')}
         print([k for k in ours if hasattr(f, k) and getattr(f, k) is not ours[k] or hasattr(torch, k)])"""
-    done = python(code)
+    done = warm.run(code=code)
     assert done.returncode == 0 and done.stdout.strip() == '[]', done.stdout + done.stderr
 
 def test_nothing_is_huge():
@@ -328,7 +333,7 @@ def test_docs_build_and_links_lead_somewhere():
 @pytest.mark.parametrize('mod', MODULES)
 def test_no_default_shows_this_machine(mod):
     "A page prints a default as it is: `env=os.environ` would publish the environment of whoever builds the site"
-    tree = ast.parse(path_of(mod).read_text(encoding='utf-8'))
+    tree = tree_of(mod)
     functions = [o.args for o in ast.walk(tree) if isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))]
     defaults = [d for a in functions for d in [*a.defaults, *a.kw_defaults] if d is not None]
     assert not [ast.unparse(d) for d in defaults if re.search(r'environ|cwd\(|home\(|gethostname', ast.unparse(d))]

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from skimage.color import rgb2lab
 
+import warm
 from colorize_nb.io.samples import gray_sample, sample
 from fuzz_io import MEGABYTES, SECONDS
 
@@ -222,12 +223,10 @@ def test_one_by_one_is_the_same_and_formats_are_kept(archive, model):
         ('a b/c.d/LOUD.PNG', 'PNG')]:
         with Image.open(out/name) as im: assert im.format == fmt
 
-def command(*args): return [sys.executable, '-m', 'colorize_nb', 'colorize', *map(str, args)]
 # one thread does not fight with tests beside it
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONUTF8': '1'}
 def cli(*args):
-    return subprocess.run(command(*args), cwd=ROOT, env=ENV, capture_output=True, text=True, encoding='utf-8',
-        timeout=500)
+    return warm.run('colorize', *args, cwd=ROOT, env=ENV, timeout=500)
 
 def alike(new, out):
     "Same files, same pictures; threads and batches may round one step differently, and JPEG and WebP make more of it"
@@ -266,8 +265,7 @@ def test_stopped_and_started_again(model, tmp_path, sig):
     picture = sample('rocket').convert('L').resize((480, 320))
     for i in range(n): picture.rotate(9*i).save(old/f'{i:02}.jpg')
     args = [old, '--out', new, '--model', model, '--device', 'cpu', '--format', 'png', '--batch-size', 1]
-    run = subprocess.Popen(command(*args), cwd=ROOT, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True)
+    run = warm.start('colorize', *args, cwd=ROOT, env=ENV)
     end = time.monotonic() + 400
     while len(list(new.glob('*.png'))) < 3 and run.poll() is None and time.monotonic() < end: time.sleep(0.01)
     run.send_signal(sig)

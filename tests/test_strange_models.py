@@ -15,6 +15,7 @@ import torch
 from onnx import TensorProto, helper
 from safetensors.torch import load_file, save
 
+import warm
 from colorize_nb.colorizer.core import Colorizer
 from colorize_nb.models.registry import ARCHS, find_model, get_arch, load_generator, onnx_meta, save_generator
 
@@ -158,8 +159,7 @@ for path in sys.argv[2:]:
     else: raise AssertionError(path)
 print(most() - before)'''
     archs = ' '.join(sorted({m['arch'] for m in HUGE}))
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, archs, *names], capture_output=True, text=True,
-                          env=os.environ | {'PYTHONPATH': str(ROOT)})
+    done = warm.run(archs, *names, code=code)
     assert done.returncode == 0, done.stderr[-2000:]
     unit = 1 if sys.platform == 'darwin' else 1024 # bytes of ru_maxrss
     assert int(done.stdout)*unit < 1e9, done.stdout

@@ -11,8 +11,6 @@ import re
 import secrets
 import shutil
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +23,7 @@ from PIL import Image
 from scipy.stats import binom
 from starlette.testclient import TestClient
 
+import warm
 from colorize_nb.study.app import study_app
 from colorize_nb.study.design import Study, StudyError, StudyPicture, load_study
 from colorize_nb.study.make import make_study
@@ -37,10 +36,7 @@ ENV = {'PYTHONPATH': str(ROOT), 'PYTHONUTF8': '1', 'OMP_NUM_THREADS': '1', 'PYTH
 RATES = dict(weak=.1, good=.45) # how often people take each model's picture for the real one
 TOKEN = 'open sesame'
 
-def command(*args): return [sys.executable, '-m', 'colorize_nb', 'study', *map(str, args)]
-
-def call(*args):
-    return subprocess.run(command(*args), env=os.environ | ENV, capture_output=True, text=True, encoding='utf-8')
+def call(*args): return warm.run('study', *args, env=os.environ | ENV)
 
 def launch(p, more=()):
     "A browser: the system's, or playwright's own"
@@ -77,8 +73,7 @@ class Server:
         self.start()
 
     def start(self):
-        self.run = subprocess.Popen(command('serve', self.folder, '--port', self.port), env=os.environ | ENV,
-                                    stderr=subprocess.PIPE, text=True, encoding='utf-8')
+        self.run = warm.start('study', 'serve', self.folder, '--port', self.port, env=os.environ | ENV)
         found = re.search(r'http://127\.0\.0\.1:\d+/', line := self.run.stderr.readline())
         assert found, line + self.run.stderr.read()
         self.url, self.port, self.said = found[0], urlsplit(found[0]).port, []

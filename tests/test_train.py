@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import warnings
@@ -23,6 +22,7 @@ from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_tensors, save_file
 from typer.testing import CliRunner
 
+import warm
 from colorize_nb.cli.app import app, load_commands
 from colorize_nb.color.bins import ab_bins
 from colorize_nb.color.film import FilmSampler
@@ -214,8 +214,7 @@ forks = pytest.mark.skipif(not hasattr(os, 'fork'), reason='a job is a fork of a
 def run_jobs(jobs, tmp_path):
     "Run the jobs in a process of their own; return the exit code and the seconds of each"
     (tmp_path/'jobs.json').write_text(json.dumps(jobs, default=str))
-    cmd = [sys.executable, Path(__file__).with_name('killed_runs.py'), tmp_path/'jobs.json']
-    p = subprocess.run(cmd, env=ENV, capture_output=True, text=True)
+    p = warm.run(tmp_path/'jobs.json', script=Path(__file__).with_name('killed_runs.py'), env=ENV)
     assert p.returncode == 0, p.stderr
     return json.loads(p.stdout), p.stderr
 
