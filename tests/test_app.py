@@ -28,7 +28,7 @@ from colorize_nb.app.sessions import AppLimits
 from colorize_nb.color.grid import grid_colors, mean_color
 from colorize_nb.colorizer.batch import colorize_files
 from colorize_nb.colorizer.core import Colorizer
-from colorize_nb.colorizer.hints import Hints
+from colorize_nb.colorizer.hints import Hint, Hints
 from colorize_nb.io.read import open_picture
 from colorize_nb.io.samples import sample
 
@@ -229,6 +229,30 @@ def test_the_same_bytes_as_the_command(client, tmp_path, name, data):
     got = client.get(f'{one}/file')
     assert got.content == expected and f'filename="{result.target.name}"' in got.headers['content-disposition']
     assert api(client, data, name, saturation='1.2').content == expected
+
+def test_what_is_kept_between_clicks_changes_no_preview(tmp_path):
+    "Two pictures are clicked in turn, points come and go, saturation and size change: as if each were asked for first"
+    from colorize_nb.app.sessions import StoredPicture
+    from colorize_nb.app.work import Models, Previews, Settings, inspect_picture
+    def stored(name, size):
+        (tmp_path/name/'original').mkdir(parents=True)
+        CAT.resize(size).save(tmp_path/name/'original'/'cat.png')
+        return inspect_picture(StoredPicture(name, tmp_path/name/'original'/'cat.png'), AppLimits())
+    wide, high = stored('wide', (1300, 500)), stored('high', (333, 444))
+    models = Models()
+    previews = Previews(models)
+    red, blue = (dict(x=x, y=200, radius=9, rgb=rgb) for x, rgb in ((90, [180, 40, 40]), (250, [40, 60, 180])))
+    moved = [Settings(), Settings(hints=(red,)), Settings(hints=(red, blue)), Settings(hints=(blue,), saturation=1.5),
+             Settings(hints=(blue | dict(x=120),), size=96), Settings(saturation=.3), Settings()]
+    shown = [[previews(p, s, side) for p in (wide, high)] for s in moved for side in (1024, 301)]
+    fresh = [[Previews(models)(p, s, side) for p in (wide, high)] for s in moved for side in (1024, 301)]
+    assert shown == fresh and len({data for pair in shown for data in pair}) == 4*len(moved) - 4 # the last is the first
+    # and what is shown is what will be saved, as far as a JPEG of half the chroma can say it
+    for p, data in zip((wide, high), shown[2]):
+        hints = Hints((p.width, p.height), [Hint(**red | dict(rgb=tuple(red['rgb'])))])
+        im = Image.open(BytesIO(data))
+        saved = np.asarray(models()(p.path, hints=hints).resize(im.size, Image.Resampling.BOX), float)
+        assert np.abs(np.asarray(im.convert('RGB'), float) - saved).mean() < 2.5
 
 def test_a_second_tab_and_what_is_removed(app, client):
     mine, other = begin(client), begin(client)

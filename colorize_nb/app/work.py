@@ -29,6 +29,7 @@ from ..colorizer.choices import suggest_colors as colors_of_shares
 from ..colorizer.core import Colorizer, working_shape
 from ..colorizer.hints import HintSpreader, enlarge_chroma
 from ..colorizer.plan import BatchOptions
+from ..colorizer.upsample import GuidedUpsampler, merge_ycbcr
 from ..io.files import open_image
 from ..io.image import Picture, PictureError, decoding
 from ..io.read import inspect_pages, open_picture, read_colours
@@ -190,7 +191,7 @@ def _shrunk(im):
 def _jpeg(im, quality=90):
     "The bytes of an image as JPEG."
     out = BytesIO()
-    im.convert('RGB' if im.mode != 'L' else 'L').save(out, 'JPEG', quality=quality)
+    (im if im.mode in ('L', 'YCbCr') else im.convert('RGB')).save(out, 'JPEG', quality=quality)
     return out.getvalue()
 
 def _told(stored, error):
@@ -277,6 +278,7 @@ class _Still(Picture):
         known = self.__dict__.setdefault('known', _Recent(8)) # the network's size, the page's, and three on the way
         return known((height, width), lambda: super(_Still, self).small(height, width))
 
+# %% ../../nbs/app/01_work.ipynb #prv2
 class Previews:
     "Colours previews; remembers a few pictures, and what the network answered for them."
     def __init__(self,
@@ -286,6 +288,7 @@ class Previews:
         self.models, self.answers, self.grays = models, _Recent(keep), _Recent(keep//2) # a gray: 4 megabytes at most
         self.shares = _Recent(keep//4) # distributions over the colours have some megabytes
         self.spreaders = _Recent(keep//4) # of hints, 20 megabytes at most
+        self.guides = _Recent(keep//2) # edges for chroma, 3 megabytes at most
 
     def gray(self,
         stored:StoredPicture, # after `inspect_picture`
@@ -316,6 +319,11 @@ class Previews:
             return HintSpreader(fine, small.small(*fine.shape[1:]))
         return self.spreaders(key, spreader)(hints, c.saturation if saturation is None else saturation)
 
+    def _merged(self, stored, side, small, ab):
+        "A preview with its chroma, (2,h,w) of any size, as a JPEG file stores it."
+        def guide(): return GuidedUpsampler(small, ab.shape[1:], small.gray.size//4) # half as wide, half as high
+        return merge_ycbcr(small, self.guides((stored.id, side, ab.shape), guide)(ab))
+
     def __call__(self,
         stored:StoredPicture, # after `inspect_picture`
         settings:Settings, # how to colour it
@@ -326,7 +334,8 @@ class Previews:
         small, c = self.gray(stored, side), colorizer_for(self.models, settings)
         try: ab = self._chroma(stored, settings, side, small, c)
         except ValueError as e: raise AppError(422, str(e)) from None # one sentence
-        return _jpeg(c.merge_chroma(small, ab, saturation=settings.saturation))
+        times = c.saturation if settings.saturation is None else settings.saturation
+        return _jpeg(self._merged(stored, side, small, ab*np.float32(times)))
 
 # %% ../../nbs/app/01_work.ipynb #c035
 def suggest_colors(
