@@ -13,6 +13,7 @@ __all__ = ['ANSWERS', 'PREVIEW', 'FILE_FORMATS', 'Models', 'Settings', 'read_num
 # %% ../../nbs/app/01_work.ipynb #c003
 import asyncio, base64, inspect, json, os, re, shutil, threading
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -438,6 +439,16 @@ def write_zip(
 # %% ../../nbs/app/01_work.ipynb #ans2
 _THUMB = 320 # pixels, the longer side of an answer to choose from
 
+def _asked_once(c):
+    "A colorizer that asks its network once for a picture, whatever is made of the answer."
+    if not hasattr(c.engine, 'answer'): return c
+    engine, known = copy(c.engine), _Recent(2)
+    def answer(l, hints=None):
+        key = l.tobytes(), None if hints is None else hints.tobytes()
+        return known(key, lambda: c.engine.answer(l, hints))
+    engine.answer = answer # `predict` of the copy asks it
+    return Colorizer(engine, c.meta)
+
 def small_answers(
     stored:StoredPicture, # after `inspect_picture`
     models:Models, # that the page offers
@@ -445,7 +456,8 @@ def small_answers(
     "Colour a small copy of a picture in several ways, with its settings otherwise."
     c = models(stored.settings.model)
     if 'logits' not in c.meta.get('outputs', ()) or stored.colored and not stored.settings.force: return []
-    previews, answers = Previews(models, keep=1), [None, *range(1, ANSWERS + 1)]
+    answers, once = [None, *range(1, ANSWERS + 1)], _asked_once(c)
+    previews = Previews(lambda name: once, keep=len(answers))
     def as_url(answer):
         data = previews(stored, replace(stored.settings, answer=answer), _THUMB)
         return 'data:image/jpeg;base64,' + base64.b64encode(data).decode()
