@@ -310,6 +310,9 @@ class _Pages(_Stored):
         p = self._picture(req)
         return JSONResponse([] if p.film else await self.looks.run(small_answers, p, self.models))
 
+# %% ../../nbs/app/02_server.ipynb #res2
+class _Results(_Pages):
+    "The routes of full-size files."
     async def result(self, req): # a request
         "The full-size result; POST makes it and tells its size."
         p = self._picture(req)
@@ -332,7 +335,7 @@ class _Pages(_Stored):
         return FileResponse(folder/'colorized.zip', filename='colorized.zip', background=BackgroundTask(clean))
 
 # %% ../../nbs/app/02_server.ipynb #fl02
-class _Films(_Pages):
+class _Films(_Results):
     "The routes of films."
     async def result(self, req): # a request
         "The saved film; POST begins to save it, and tells how far that is."
@@ -393,6 +396,7 @@ def _hints_of(hints, size):
                             "they are of another picture, so set them anew on this one")
     return hints.get('hints')
 
+# %% ../../nbs/app/02_server.ipynb #api1
 class _Api(_Films):
     "The route of the API."
     async def colorize(self, req): # a request

@@ -499,7 +499,7 @@ class WorkQueue:
         try: return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), self.seconds)
         except (asyncio.TimeoutError, TimeoutError):
             future.cancel() # if it still waits
-            raise AppError(503, f"this took longer than {self.seconds:g} s: try again, or take a smaller picture") from None
+            raise AppError(503, f"this took over {self.seconds:g} s: try again, or take a smaller picture") from None
 
     def close(self):
         "Begin nothing new."
