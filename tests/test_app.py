@@ -28,7 +28,7 @@ from colorize_nb.app.sessions import AppLimits
 from colorize_nb.color.grid import grid_colors, mean_color
 from colorize_nb.colorizer.batch import colorize_files
 from colorize_nb.colorizer.core import Colorizer
-from colorize_nb.colorizer.hints import Hints
+from colorize_nb.colorizer.hints import Hint, Hints
 from colorize_nb.io.read import open_picture
 from colorize_nb.io.samples import sample
 
@@ -168,6 +168,44 @@ def test_a_result_that_cannot_be_written(app, client):
     assert reply.status_code == 422 and 'wide.webp' in reply.json()['error'], reply.text[:300]
     check_reply(reply, 'wide', 422)
 
+def test_every_field_says_what_it_takes(client):
+    "Each field that OpenAPI describes, a little outside and of another kind: what came, what is taken, what to do"
+    import json
+    form = client.get('/api/openapi.json').json()['paths']['/api/colorize']['post']['requestBody']['content']
+    fields = form['multipart/form-data']['schema']['properties']
+    point, wrong = dict(x=1, y=2, radius=2, rgb=[9, 99, 200]), {
+        'model': ['nothing', '/etc/passwd'], 'force': ['yes', '2'], 'format': ['exe', 'PNG'], 'hints': ['blue', '3']}
+    for name, field in fields.items():
+        if field['type' if 'type' in field else 'enum'] not in ('number', 'integer'): continue
+        low, high = field['minimum'], field['maximum']
+        wrong[name] = [low - 1, high + 1, 'high', 'nan', '1e999', '']
+        if field['type'] == 'integer': wrong[name].append(low + .5)
+    assert set(wrong) == set(fields) - {'picture'}
+    bad = [(name, str(v), v) for name, values in wrong.items() for v in values]
+    # of a point: the cat has 225x150 pixels
+    bad += [('hints', '{"format": 2}', ('format', 2))] + [('hints', json.dumps([point | {k: v}]), (k, v)) for k, v in [
+        ('x', -1), ('x', 225), ('y', 150), ('y', '7'), ('radius', -1), ('radius', 1001), ('rgb', [1, 2]),
+        ('rgb', [1, 2, 256]), ('rgb', 'red'), ('x', True)]]
+    for name, sent, came in bad:
+        reply = api(client, PNG, **{name: sent})
+        check_reply(reply, (name, sent), 400)
+        message, (key, value) = reply.json()['error'], came if isinstance(came, tuple) else (name, came)
+        assert key in message, (name, sent, message) # which field
+        assert str(value)[:20] in message or sent == '1e999', (name, sent, message) # what came
+        what, _, todo = message.partition(': ')
+        assert len(todo) > 5 and 'Input' not in message, (name, sent, message) # what to do
+        if name in fields and 'maximum' in fields[name] and isinstance(value, (int, float)) and value == int(value):
+            assert f"{fields[name]['minimum']} to {fields[name]['maximum']}" in message, message
+    session = begin(client)
+    one = f"{session}/pictures/{upload(client, session, PNG, 'cat.png').json()['id']}"
+    for path, words in [('suggest?x=1', 'give its x and y'), ('suggest?x=225&y=0', 'x from 0 to 224, got 225.0: '),
+                        ('suggest?x=1&y=nan', 'y from 0 to 149, got nan: '), ('suggest?x=left&y=0', "got 'left': "),
+                        ('color?side=wide', "side as a whole number, got 'wide': ")]:
+        reply = client.get(f'{one}/{path}')
+        assert reply.status_code == 400 and words in reply.json()['error'], reply.text
+    reply = client.post(f'{one}/color', content=b'saturation=1')
+    assert reply.status_code == 400 and "settings as JSON, got 'saturation=1': " in reply.json()['error']
+
 @pytest.mark.parametrize('size', [3, None, '\n', True, '225x150', [225], [150, 225], {}, [[225, 150]]])
 def test_hints_of_another_size(client, size):
     import json
@@ -229,6 +267,30 @@ def test_the_same_bytes_as_the_command(client, tmp_path, name, data):
     got = client.get(f'{one}/file')
     assert got.content == expected and f'filename="{result.target.name}"' in got.headers['content-disposition']
     assert api(client, data, name, saturation='1.2').content == expected
+
+def test_what_is_kept_between_clicks_changes_no_preview(tmp_path):
+    "Two pictures are clicked in turn, points come and go, saturation and size change: as if each were asked for first"
+    from colorize_nb.app.sessions import StoredPicture
+    from colorize_nb.app.work import Models, Previews, Settings, inspect_picture
+    def stored(name, size):
+        (tmp_path/name/'original').mkdir(parents=True)
+        CAT.resize(size).save(tmp_path/name/'original'/'cat.png')
+        return inspect_picture(StoredPicture(name, tmp_path/name/'original'/'cat.png'), AppLimits())
+    wide, high = stored('wide', (1300, 500)), stored('high', (333, 444))
+    models = Models()
+    previews = Previews(models)
+    red, blue = (dict(x=x, y=200, radius=9, rgb=rgb) for x, rgb in ((90, [180, 40, 40]), (250, [40, 60, 180])))
+    moved = [Settings(), Settings(hints=(red,)), Settings(hints=(red, blue)), Settings(hints=(blue,), saturation=1.5),
+             Settings(hints=(blue | dict(x=120),), size=96), Settings(saturation=.3), Settings()]
+    shown = [[previews(p, s, side) for p in (wide, high)] for s in moved for side in (1024, 301)]
+    fresh = [[Previews(models)(p, s, side) for p in (wide, high)] for s in moved for side in (1024, 301)]
+    assert shown == fresh and len({data for pair in shown for data in pair}) == 4*len(moved) - 4 # the last is the first
+    # and what is shown is what will be saved, as far as a JPEG of half the chroma can say it
+    for p, data in zip((wide, high), shown[2]):
+        hints = Hints((p.width, p.height), [Hint(**red | dict(rgb=tuple(red['rgb'])))])
+        im = Image.open(BytesIO(data))
+        saved = np.asarray(models()(p.path, hints=hints).resize(im.size, Image.Resampling.BOX), float)
+        assert np.abs(np.asarray(im.convert('RGB'), float) - saved).mean() < 2.5
 
 def test_a_second_tab_and_what_is_removed(app, client):
     mine, other = begin(client), begin(client)
@@ -568,19 +630,19 @@ class Painter(Colorizer):
         return [ab]
 
 @contextmanager
-def page_of(colorizer, monkeypatch):
-    "The page with one colorizer, served from here"
+def page_of(monkeypatch, *colorizers):
+    "The page with a few colorizers, served from here"
     import uvicorn
 
     import colorize_nb.app.server as server
     import colorize_nb.app.work as work
-    name = colorizer.name
-    class One(work.Models):
-        "The colorizer alone."
-        def __init__(self, *args): self.default, self.names, self.loaded = name, [name], {name: colorizer}
-        def __call__(self, name=None): return colorizer
+    few = {c.name: c for c in colorizers}
+    class Few(work.Models):
+        "These colorizers alone."
+        def __init__(self, *args): self.default, self.names, self.loaded = next(iter(few)), list(few), few
+        def __call__(self, name=None): return few[name or self.default]
         def rows(self): return [row | dict(hints=True) for row in super().rows()]
-    monkeypatch.setattr(server, 'Models', One)
+    monkeypatch.setattr(server, 'Models', Few)
     app = create_app()
     run = uvicorn.Server(uvicorn.Config(app, port=0, log_level='warning', lifespan='off'))
     thread = threading.Thread(target=run.run, daemon=True)
@@ -598,7 +660,7 @@ def painted(monkeypatch):
     monkeypatch.setattr(work, 'as_hints', lambda hints, size: list(hints))
     swatches = [dict(rgb=[180, 40, 40], share=.6), dict(rgb=[40, 60, 180], share=.3)]
     monkeypatch.setattr(server, 'suggest_colors', lambda *args: swatches)
-    with page_of(Painter(), monkeypatch) as url: yield url
+    with page_of(monkeypatch, Painter()) as url: yield url
 
 class Undecided:
     "An engine for which all is red or blue: it has suggestions, several answers, and takes hints"
@@ -612,9 +674,23 @@ class Undecided:
         return ab if hints is None else np.where(hints[:, 2:] > 0, 110*hints[:, :2], ab), logits
     def predict(self, l, hints=None): return self.answer(l, hints)[0]
 
+class Plain:
+    "An engine that has one answer, a warm brown, and nothing to choose from"
+    takes_hints, device, name = False, 'cpu', 'plain'
+    meta = dict(name='plain', size=64, saturation=1., inputs=['l'], outputs=['ab'])
+    def predict(self, l): return np.stack([np.full((len(l), 8, 8), v, np.float32) for v in (12, 20)], 1)
+
 @pytest.fixture
 def undecided(monkeypatch):
-    with page_of(Colorizer(Undecided()), monkeypatch) as url: yield url
+    with page_of(monkeypatch, Colorizer(Undecided())) as url: yield url
+
+@pytest.fixture
+def plain(monkeypatch):
+    with page_of(monkeypatch, Colorizer(Plain())) as url: yield url
+
+@pytest.fixture
+def plain_first(monkeypatch):
+    with page_of(monkeypatch, Colorizer(Plain()), Colorizer(Undecided())) as url: yield url
 
 def drop(page, data, name='cat.png'):
     "Drop a file on the page, as from the desktop"
@@ -646,7 +722,7 @@ def test_drop_click_change_save(browser, undecided, tmp_path, width, height):
     page = open_page(browser, undecided, width, height, has_touch=width < 600)
     drop(page, file_of(SOFT))
     version = wait_color(page)
-    assert page.is_hidden('#drop')
+    assert page.is_hidden('#drop') and page.is_hidden('#lacks-answers') # the model has them
     # one of several answers
     page.click('#show-answers')
     page.wait_for_selector('.answer')
@@ -689,6 +765,91 @@ def test_drop_click_change_save(browser, undecided, tmp_path, width, height):
     assert np.array_equal(original[..., 0], np.asarray(SOFT))
     assert page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'wider than the screen'
     assert not page.errors, page.errors
+    page.context.close()
+
+@pytest.mark.slow
+@pytest.mark.parametrize('width,height', [(1280, 900), (360, 740)])
+def test_which_model_has_choices(browser, plain_first, width, height):
+    "A model without a distribution says which one has it, and one press changes to that, for swatches and for answers"
+    page = open_page(browser, plain_first, width, height, has_touch=width < 600)
+    drop(page, file_of(SOFT))
+    version = wait_color(page)
+    assert 'plain' in (said := page.text_content('#lacks-answers span')) and 'undecided' in said
+    assert page.is_hidden('#show-answers') and page.input_value('#model') == 'plain'
+    asked = []
+    page.on('request', lambda r: asked.append(urlsplit(r.url).path.rpartition('/')[2]))
+    box = page.locator('#stage').bounding_box()
+    page.mouse.dblclick(box['x'] + box['width']/4, box['y'] + box['height']/4)
+    version = wait_color(page, version)
+    assert page.locator('.hint').count() == 1 and page.is_visible('#point') # a double click is one click
+    assert 'suggest' not in asked # the model has none: no time is lost
+    assert page.locator('.swatch').count() == 0 and 'undecided' in page.text_content('#lacks-swatches')
+    assert page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'wider than the screen'
+    shot(page, f'lacks-{width}')
+    page.click('#able-swatches')
+    wait_until(page, "document.activeElement.className === 'swatch'")
+    version = wait_color(page, version)
+    assert page.input_value('#model') == 'undecided' and page.locator('.hint').count() == 1
+    assert page.is_hidden('#lacks-swatches') and page.is_hidden('#lacks-answers') and page.is_visible('#show-answers')
+    shot(page, f'has-{width}')
+    page.keyboard.press('Control+z') # takes the model back
+    version = wait_color(page, version)
+    wait_until(page, "document.querySelectorAll('.swatch').length === 0")
+    assert page.input_value('#model') == 'plain' and page.is_visible('#lacks-swatches')
+    page.click('#able-answers')
+    wait_until(page, "document.activeElement.className === 'answer'")
+    assert page.locator('.answer').count() == 7 and page.locator('.hint').count() == 1
+    assert not page.errors, page.errors
+    page.context.close()
+
+@pytest.mark.slow
+def test_a_newcomer_in_a_hurry(browser, plain, tmp_path):
+    "Leaves a picture at once, clicks a colour photograph, comes back after the program was started anew"
+    page = open_page(browser, plain, 1280, 900)
+    def choose(*names): page.set_input_files('#choose', [dict(name=n, mimeType='', buffer=files[n]) for n in names])
+    files = {'one.png': PNG, 'two.png': PNG, 'own.jpg': file_of(sample('chelsea'), 'JPEG')}
+    listed = "document.querySelectorAll('#pictures li').length === {} && document.getElementById('batch').hidden"
+    choose('one.png', 'two.png')
+    wait_until(page, "document.getElementById('batch').hidden")
+    wait_color(page)
+    assert page.is_hidden('#answers-row') # no model has several
+    # two changes, and the next picture before the first of them is shown
+    page.evaluate("""() => {
+        const s = document.getElementById('saturation')
+        for (const v of [.5, 0]) { s.value = v; s.dispatchEvent(new Event('change')) }
+        document.querySelectorAll('#pictures button')[1].click() }""")
+    def saturations(): return page.evaluate("""async () => {
+        const s = sessionStorage.getItem('colorize-nb')
+        return (await (await fetch(`s/${s}`)).json()).pictures.map(p => p.settings.saturation) }""")
+    for _ in range(100):
+        if (found := saturations()) == [0, None]: break
+        page.wait_for_timeout(100)
+    assert found == [0, None] # what was chosen last
+    # a colour photograph: the click says what to do, and the box that does it has the focus
+    choose('own.jpg')
+    wait_until(page, listed.format(3))
+    page.locator('#pictures button').nth(2).click()
+    wait_until(page, "document.getElementById('name').textContent === 'own.jpg'")
+    page.click('#stage', position=dict(x=100, y=100))
+    assert 'has colours already' in page.text_content('#problem') and page.locator('.hint').count() == 0
+    assert page.evaluate('document.activeElement.id') == 'force'
+    version = int(page.get_attribute('#stage', 'data-version') or 0)
+    page.keyboard.press('Space')
+    wait_color(page, version)
+    assert page.text_content('#problem') == '' and 'wrong' in page.text_content('#hint-help')
+    # the session is over: what is dropped begins another one
+    before, gone = page.evaluate("sessionStorage.getItem('colorize-nb')"), []
+    def answer(route):
+        if gone: return route.continue_()
+        gone.append(route.request.url)
+        route.fulfill(status=404, json=dict(error='this session is over'))
+    page.route('**/pictures?name=*', answer)
+    drop(page, PNG, 'new.png')
+    wait_until(page, "document.getElementById('name').textContent === 'new.png'")
+    assert gone and page.evaluate("sessionStorage.getItem('colorize-nb')") != before
+    wait_until(page, listed.format(1))
+    assert 'over' in page.text_content('#problem')
+    assert not [e for e in page.errors if '404' not in e], page.errors
     page.context.close()
 
 def tab_to(page, id):

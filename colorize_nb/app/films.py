@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image
 
 from .sessions import AppError, AppLimits, StoredPicture
-from colorize_nb.app.work import (PREVIEW, Models, Settings, WorkQueue, as_hints, colorizer_for, read_settings,
-    scale_hints)
+from .work import (PREVIEW, Models, Settings, WorkQueue, as_hints, colorizer_for, read_number,
+    read_settings, scale_hints)
 from ..colorizer.core import working_shape
 from ..colorizer.encode import target_suffix
 from ..colorizer.film import Film, reading
@@ -155,10 +155,10 @@ def read_frame_number(
 )->int: # from 0
     "Check the number of a frame that has been read."
     try: n = int(text)
-    except (ValueError, TypeError): n = -1
+    except (ValueError, TypeError, OverflowError): n = -1
     most = len(stored.film.times) - 1
     if isinstance(text, bool) or not 0 <= n <= most:
-        raise AppError(400, f"expected a frame from 0 to {most} as it is read by now, got {str(text)[:40]!r}")
+        raise AppError(400, f"expected a frame from 0 to {most}, got {text!r:.40}: so many are read by now")
     return n
 
 def read_film_settings(
@@ -168,11 +168,10 @@ def read_film_settings(
 )->FilmSettings: # checked
     "Check settings that were sent for a film."
     if not isinstance(data, dict): return read_settings(data, stored.width, stored.height, limits) # which refuses it
-    steady, rest = data.get('steady'), {k: v for k, v in data.items() if k != 'steady'}
-    if isinstance(steady, bool) or not (steady is None or isinstance(steady, (int, float)) and 0 <= steady <= 1):
-        raise AppError(400, f"expected steady from 0 to 1, got {str(steady)[:40]!r}")
+    steady, rest = read_number(data, 'steady', 0, 1), {k: v for k, v in data.items() if k != 'steady'}
     plain = read_settings(rest, stored.width, stored.height, limits)
-    if plain.answer is not None: raise AppError(400, "a film has one colouring: leave answer out")
+    if plain.answer is not None:
+        raise AppError(400, f"expected no answer, got {plain.answer}: a film has one colouring, so leave it out")
     frames = [read_frame_number(h.get('frame'), stored) for h in data.get('hints') or []]
     hints = tuple(h | dict(frame=n) for h, n in zip(plain.hints, frames))
     return FilmSettings(**vars(plain) | dict(hints=hints, steady=steady))

@@ -26,8 +26,8 @@ from .. import __version__
 from .films import (find_saved, film_state, inspect_film, preview_shot, read_film_settings,
     read_frame_number, start_reading, start_saving, still_of)
 from .sessions import AppError, AppLimits, Incoming, Sessions, StoredPicture, clean_name
-from .work import (PREVIEW, Models, Previews, WorkQueue, gray_preview, inspect_picture, read_settings,
-    small_answers, suggest_colors, write_result, write_zip)
+from .work import (PREVIEW, Models, Previews, WorkQueue, gray_preview, inspect_picture, read_number,
+    read_settings, small_answers, suggest_colors, write_result, write_zip)
 from ..io.asgi import Throttle, add_headers, from_elsewhere, limit_body, run_server
 from ..io.files import is_film
 
@@ -186,6 +186,8 @@ class _Site:
         self.allow(req)
         api = json.loads(_ASSETS['openapi.json'][0])
         api['info']['version'] = __version__
+        form = api['paths']['/api/colorize']['post']['requestBody']['content']['multipart/form-data']['schema']
+        form['properties']['size']['maximum'] = self.limits.size
         return JSONResponse(api)
 
 # %% ../../nbs/app/02_server.ipynb #c019
@@ -201,7 +203,9 @@ async def _json(req):
     "The JSON of a request."
     body = await req.body()
     try: return json.loads(body)
-    except ValueError: raise AppError(400, "expected JSON") from None
+    except ValueError:
+        got = body[:40].decode(errors='replace')
+        raise AppError(400, f'expected settings as JSON, got {got!r}: {{"saturation": 1.2}} for instance') from None
 
 class _Stored(_Site):
     "The routes of sessions and of the pictures in them."
@@ -253,6 +257,11 @@ class _Stored(_Site):
         return Response(status_code=204)
 
 # %% ../../nbs/app/02_server.ipynb #c0r2
+def _number_of(text):
+    "The number that a text is; other texts stay as they are."
+    try: return float(text)
+    except (TypeError, ValueError): return text
+
 class _Pages(_Stored):
     "The routes of what is made of a picture."
     def _seen(self, req):
@@ -276,8 +285,10 @@ class _Pages(_Stored):
         p, n = self._seen(req)
         settings = p.settings
         if req.method == 'POST': settings = self._settings(p, await _json(req))
-        try: side = min(max(int(req.query_params.get('side', PREVIEW)), 1), PREVIEW)
-        except ValueError: raise AppError(400, "expected a number of pixels as side") from None
+        asked = req.query_params.get('side', PREVIEW)
+        try: side = min(max(int(asked), 1), PREVIEW)
+        except ValueError:
+            raise AppError(400, f"expected side as a whole number, got {asked[:40]!r}: {PREVIEW} is the most") from None
         def work():
             still = still_of(p, n, settings)
             return self.previews(still, settings if n is None else still.settings, side)
@@ -288,9 +299,9 @@ class _Pages(_Stored):
     async def suggest(self, req): # a request
         "The most plausible colours of a place."
         p, n = self._seen(req)
-        try: x, y = (float(req.query_params[k]) for k in 'xy')
-        except (KeyError, ValueError): raise AppError(400, "expected a place: x and y") from None
-        if not (0 <= x < p.width and 0 <= y < p.height): raise AppError(400, "expected a place inside of the picture")
+        place = {k: _number_of(req.query_params.get(k)) for k in 'xy'}
+        x, y = (read_number(place, k, 0, n - 1) for k, n in zip('xy', (p.width, p.height)))
+        if None in (x, y): raise AppError(400, "expected a place, got none: give its x and y in pixels")
         def work(): return suggest_colors(still_of(p, n, p.settings), self.previews, x, y)
         return JSONResponse(await self.looks.run(work))
 
@@ -299,6 +310,9 @@ class _Pages(_Stored):
         p = self._picture(req)
         return JSONResponse([] if p.film else await self.looks.run(small_answers, p, self.models))
 
+# %% ../../nbs/app/02_server.ipynb #res2
+class _Results(_Pages):
+    "The routes of full-size files."
     async def result(self, req): # a request
         "The full-size result; POST makes it and tells its size."
         p = self._picture(req)
@@ -321,7 +335,7 @@ class _Pages(_Stored):
         return FileResponse(folder/'colorized.zip', filename='colorized.zip', background=BackgroundTask(clean))
 
 # %% ../../nbs/app/02_server.ipynb #fl02
-class _Films(_Pages):
+class _Films(_Results):
     "The routes of films."
     async def result(self, req): # a request
         "The saved film; POST begins to save it, and tells how far that is."
@@ -351,31 +365,38 @@ class _Films(_Pages):
 
 # %% ../../nbs/app/02_server.ipynb #c021
 _NUMBERS = dict(vivid=float, saturation=float, size=int, answer=int)
+_FORM = dict(vivid=('a number', '0.5'), saturation=('a number', '1.2'), size=('a whole number', '256'),
+             answer=('a whole number', '2'), force=('true or false', 'true'),
+             hints=('JSON, a list or a whole file', '[{"x": 410, "y": 233, "rgb": [31, 64, 122]}]'))
 
 def _fields(form):
     "Settings from the fields of a form, unchecked; hints are JSON, a list or a whole file of hints."
     data = {}
     for k, v in form.multi_items():
         if k in ('picture', 'format'): continue
-        if not isinstance(v, str): raise AppError(400, f"expected one file, picture, got another as {k[:40]!r}")
+        if not isinstance(v, str):
+            raise AppError(400, f"expected one file, picture, got another as {k[:40]!r}: leave that out")
         try:
             if k in _NUMBERS: data[k] = _NUMBERS[k](v)
             elif k == 'force': data[k] = {'true': True, '1': True, 'false': False, '0': False}[v.lower()]
             elif k == 'hints': data[k] = json.loads(v)
             else: data[k] = v
         except (ValueError, KeyError, RecursionError):
-            raise AppError(400, f"cannot read {k[:40]}: got {v[:40]!r}") from None
+            expected, usual = _FORM[k]
+            raise AppError(400, f"expected {k} as {expected}, got {v[:40]!r}: {usual} for instance") from None
     return data
 
 def _hints_of(hints, size):
     "The list of hints, of a list or of what a file of hints holds."
     if not isinstance(hints, dict): return hints
     if hints.get('format') != 1:
-        raise AppError(400, f"expected hints of format 1, got {str(hints.get('format'))[:20]!r}")
+        raise AppError(400, f"expected hints of format 1, got {hints.get('format')!r:.20}: save them anew here")
     if hints.get('size') != list(size):
-        raise AppError(400, f"these hints are of a picture of the size {hints.get('size')!r:.40}, not {list(size)}")
+        raise AppError(400, f"expected hints of the size {list(size)}, got {hints.get('size')!r:.40}: "
+                            "they are of another picture, so set them anew on this one")
     return hints.get('hints')
 
+# %% ../../nbs/app/02_server.ipynb #api1
 class _Api(_Films):
     "The route of the API."
     async def colorize(self, req): # a request
@@ -401,7 +422,10 @@ class _Api(_Films):
         except (asyncio.TimeoutError, TimeoutError): raise AppError(408, "the picture did not arrive in time") from None
         try:
             file, data, format = form.get('picture'), _fields(form), str(form.get('format', 'keep'))
-            if not isinstance(file, UploadFile): raise AppError(400, "expected a file in the field picture")
+            if not isinstance(file, UploadFile):
+                got = 'no such field' if file is None else f'the text {file[:40]!r}'
+                raise AppError(400, f"expected a file in the field picture, got {got}: "
+                                    "send it as `curl -F picture=@FILE` does")
             (folder/'original').mkdir()
             stored = StoredPicture('api', folder/'original'/clean_name(file.filename or ''))
             def work():

@@ -155,7 +155,7 @@ class Sessions:
         "Find a session."
         with self.lock:
             if (s := self.sessions.get(id)) is None:
-                raise AppError(404, "this session is over and its pictures are deleted: begin anew")
+                raise AppError(404, "this session is over and its pictures are deleted: load the page anew")
             s.used = self.clock()
             return s
 

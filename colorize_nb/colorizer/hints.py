@@ -252,9 +252,8 @@ def fill_discs(
     "Give each hint's disc its colour, up to the next edge in lightness."
     ab, l = ab.astype(np.float32), _smoothed(l)
     lacks, most, weights = np.zeros_like(ab), np.zeros_like(l), np.zeros_like(l)
-    marked = {_disc_of(h, l, hints.size)[3]: h for h in hints.hints} # of several on one pixel the last
-    for h in marked.values():
-        g, d2, window, _ = _disc_of(h, l, hints.size)
+    discs = ((h, *_disc_of(h, l, hints.size)) for h in hints.hints)
+    for h, g, d2, window, _ in {o[-1]: o for o in discs}.values(): # of several on one pixel the last
         w = g/(d2 + _NEAR)
         there = ab[(slice(None), *window)]
         lacks[(slice(None), *window)] += w*((h.ab/np.float32(saturation))[:, None, None] - there)

@@ -139,6 +139,18 @@ async function addFiles(files) {
   if (!uploading) await upload()
 }
 
+async function send(p) { // into this session; into a new one, if the program was started anew meanwhile
+  const there = () => `s/${session}/pictures?name=${encodeURIComponent(p.name)}`
+  const options = {method: 'POST', body: p.file}
+  try { return await ask(there(), options) }
+  catch (e) { if (e.status !== 404) throw e }
+  await begin()
+  for (const o of pictures.filter(o => o.id)) forget(o)
+  current = null
+  complain(text('over'))
+  return ask(there(), options)
+}
+
 async function upload() {
   uploading = true
   showAll()
@@ -149,8 +161,7 @@ async function upload() {
     progress('uploading', sent, total, p.name)
     showRow(p, 'loading')
     try {
-      const path = `s/${session}/pictures?name=${encodeURIComponent(p.name)}`
-      Object.assign(p, await (await ask(path, {method: 'POST', body: p.file})).json())
+      Object.assign(p, await (await send(p)).json())
       done++
       last = p
       showRow(p)
@@ -260,15 +271,17 @@ function forget(p) {
   pictures = pictures.filter(o => o !== p)
   p.item.remove()
   if (p.url) URL.revokeObjectURL(p.url)
+  p.url = null
 }
 
 // ---------------------------------------------------------------- colours
 
-async function render() { // one preview at a time; the newest settings win
+async function render(p = current) { // one preview at a time; the newest settings win
   if (busy) { again = true; return }
   busy = true
   $('stage').setAttribute('aria-busy', true)
-  const p = current, frame = p.frame
+  const frame = p.frame
+  p.unsent = false
   let told = false
   const slow = setTimeout(() => { told = true; tell('coloring') }, 300)
   try {
@@ -278,16 +291,20 @@ async function render() { // one preview at a time; the newest settings win
     if (p.url) URL.revokeObjectURL(p.url)
     p.url = url
     p.version++
-    p.image.src = url
-    if (p === current && frame === p.frame) $('color').src = url
+    const seen = p === current && frame === p.frame
+    if (seen) $('color').src = url
+    const shown = seen ? $('color').decode().catch(() => {}) : Promise.resolve()
+    shown.then(() => { if (p.url === url) p.image.src = url }) // the small copy can wait
     if (failing) complain()
     failing = false
   } catch (e) { if (p === current) { failing = true; complain(e.message) } }
   clearTimeout(slow)
   if (told) tell()
   busy = false
-  $('stage').dataset.version = p.version
+  if (p === current) $('stage').dataset.version = p.version
+  const left = pictures.find(o => o.unsent && o !== current) // it was changed, and another one opened at once
   if (again) { again = false; if (current) render() }
+  if (!busy && left) render(left)
   $('stage').setAttribute('aria-busy', busy)
   if (!busy) prepare(p)
 }
@@ -306,6 +323,8 @@ function change(settings, keep = true) {
   if (!('answer' in settings)) hideAnswers() // they show the settings before
   if (p.moving === undefined) p.moving = before
   p.settings = {...p.settings, ...settings}
+  p.unsent = true
+  complain()
   backToFrame()
   if (keep) {
     if (p.moving !== JSON.stringify(p.settings)) { p.past.push(p.moving); p.future = [] }
@@ -315,17 +334,26 @@ function change(settings, keep = true) {
   render()
 }
 
+function changeModel(name) {
+  const m = models.find(o => o.name === name), {hints} = current.settings
+  if (!m.hints) selected = -1
+  change({model: name, vivid: null, saturation: null, answer: null, hints: m.hints ? hints : []})
+  hideAnswers()
+}
+
 function step(from, to) {
   const p = current
   if (!p || !p[from].length) return
-  const rest = s => JSON.stringify({...s, answer: null}), before = rest(p.settings)
+  const rest = s => JSON.stringify({...s, answer: null}), before = rest(p.settings), {model} = p.settings
   p[to].push(JSON.stringify(p.settings))
   p.settings = JSON.parse(p[from].pop())
+  p.unsent = true
   if (rest(p.settings) !== before) hideAnswers() // they show the settings before
   p.moving = undefined
   selected = Math.min(selected, p.settings.hints.length - 1)
   showSettings()
   render()
+  if (model !== p.settings.model && selected >= 0) settled().then(suggest)
 }
 
 function showSettings() {
@@ -347,13 +375,39 @@ function showSettings() {
     $('undo').disabled = !p.past.length
     $('redo').disabled = !p.future.length
   })
-  $('answers-row').hidden = !m.answers || p.film || p.colored && !s.force
+  $('answers-row').hidden = p.film || hasColors(p) || !m.answers && !able()
+  $('show-answers').hidden = !m.answers
+  showLacks(m)
   $('steady').value = s.steady ?? .9
   $('steady-value').textContent = (s.steady ?? .9).toFixed(2)
   for (const b of $('answers').children) b.setAttribute('aria-pressed', b.dataset.answer === String(s.answer))
   $('save-points').hidden = !s.hints.length
-  $('hint-help').textContent = text(!m.hints ? 'hintsOff' : p.film ? 'hintsFilm' : 'hintsOn', {model: m.name})
+  const help = hasColors(p) ? 'hintsColored' : !m.hints ? 'hintsOff' : p.film ? 'hintsFilm' : 'hintsOn'
+  $('hint-help').textContent = text(help, {model: m.name})
   showHints()
+}
+
+// ---------------------------------------------------------------- what the model lacks, and which one has it
+
+const able = () => models.find(m => m.answers) // with a distribution over the colours: it suggests, and has answers
+
+function showLacks(m) {
+  const other = m.answers ? null : able()
+  for (const id of ['lacks-answers', 'lacks-swatches']) {
+    $(id).hidden = !other
+    if (!other) continue
+    const [about, button] = $(id).children
+    const key = id === 'lacks-answers' ? 'lacksAnswers' : 'lacksSwatches'
+    about.textContent = text(key, {model: m.name, other: other.name})
+    button.textContent = text('changeTo', {other: other.name})
+  }
+}
+
+async function changeToAble(then) { // the points stay, and so does the one that is open
+  const p = current
+  changeModel(able().name)
+  await settled() // what was there in the other model is there in this one
+  if (p === current) await then()
 }
 
 // ---------------------------------------------------------------- several answers to start from
@@ -373,7 +427,9 @@ async function showAnswers() {
   try {
     await settled() // the server has the newest settings
     tell('coloring')
+    const asked = JSON.stringify(p.settings)
     rows = await (await ask(pathOf(p, '/answers'))).json()
+    if (asked !== JSON.stringify(p.settings)) rows = [] // of settings that are gone
   } catch (e) { complain(e.message) }
   tell()
   $('show-answers').disabled = false
@@ -394,7 +450,8 @@ async function showAnswers() {
 
 // ---------------------------------------------------------------- a person's colours
 
-const takesHints = () => modelOf(current).hints && (!current.colored || current.settings.force)
+const hasColors = p => p.colored && !p.settings.force // which are shown as they are
+const takesHints = () => modelOf(current).hints && !hasColors(current)
 const clamp = (v, most) => Math.min(Math.max(v, 0), most)
 function placeOf(share) { // pixels of the full-size picture, whose first one's centre is 0, 0
   const at = (v, n) => clamp(Math.round(v*n - .5), n - 1)
@@ -448,7 +505,7 @@ function newHint(i) {
     e.stopPropagation()
     const dragged = moved && e.detail > 0 // a key has no drag before it
     moved = false
-    if (!dragged) select(i, e.detail === 0)
+    if (!dragged && e.detail < 2) select(i, e.detail === 0) // the second of a double click is for nobody
   })
   b.addEventListener('keydown', e => {
     const far = Math.max(1, Math.round(Math.max(current.width, current.height)/(e.shiftKey ? 400 : 80)))
@@ -465,11 +522,20 @@ function newHint(i) {
   return b
 }
 
+async function suggestions(p, {x, y}) { // the most plausible colours of a place; none where the model has none
+  if (!modelOf(p).answers) return []
+  return (await ask(lookOf(p, '/suggest', {x, y}))).json()
+}
+
 async function addHint(share, byKeyboard) {
-  if (!takesHints()) { complain(text('hintsOff', {model: modelOf(current).name})); return }
+  if (!takesHints()) {
+    complain($('hint-help').textContent)
+    if (hasColors(current)) $('force').focus()
+    return
+  }
   const p = current, place = placeOf(share), frame = p.frame
   let colors = []
-  try { colors = await (await ask(lookOf(p, '/suggest', place))).json() }
+  try { colors = await suggestions(p, place) }
   catch (e) { return complain(e.message) }
   if (p !== current || frame !== p.frame) return
   const rgb = colors.length ? colors[0].rgb : colorAt(share)
@@ -493,10 +559,17 @@ async function select(i, byKeyboard) {
   selected = selected === i ? -1 : i
   showHints()
   if (selected < 0) return
-  const p = current, h = p.settings.hints[i]
-  try { showSwatches(await (await ask(lookOf(p, '/suggest', {x: h.x, y: h.y}))).json()) }
-  catch (e) { complain(e.message) }
+  await suggest()
   if (byKeyboard) ($('swatches').firstChild || $('own')).focus()
+}
+
+async function suggest() { // for the point whose colours are open
+  const p = current, i = selected
+  if (i < 0) return
+  let colors = []
+  try { colors = await suggestions(p, p.settings.hints[i]) }
+  catch (e) { complain(e.message) }
+  if (p === current && i === selected) showSwatches(colors)
 }
 
 function showSwatches(colors) {
@@ -545,7 +618,7 @@ function watchStage() {
   for (const end of ['pointerup', 'pointercancel']) $('line').addEventListener(end, () => { dragging = false })
   $('line').addEventListener('click', e => e.stopPropagation())
   $('slider').addEventListener('input', () => setSlider(+$('slider').value))
-  $('stage').addEventListener('click', e => addHint(shareOf(e), false))
+  $('stage').addEventListener('click', e => { if (e.detail < 2) addHint(shareOf(e), false) })
   $('stage').addEventListener('keydown', e => {
     if (e.target !== $('stage')) return
     if (e.key === 'Enter' || e.key === ' ') {
@@ -619,6 +692,7 @@ async function settled() { while (busy || again) await new Promise(r => setTimeo
 async function download(what = '') {
   if (current.film) return saveFilm(current)
   const p = current, path = pathOf(p, '/file' + what), wake = rest('download', 'layers')
+  complain()
   tell('making')
   try {
     await settled()
@@ -726,11 +800,8 @@ function watchControls() {
   $('size').addEventListener('change', () => change({size: $('size').value ? +$('size').value : null}))
   $('force').addEventListener('change', () => change({force: $('force').checked}))
   $('model').addEventListener('change', () => {
-    const m = models.find(o => o.name === $('model').value)
-    selected = -1
-    const {hints} = current.settings
-    change({model: m.name, vivid: null, saturation: null, answer: null, hints: m.hints ? hints : []})
-    hideAnswers()
+    changeModel($('model').value)
+    if (selected >= 0) settled().then(suggest)
   })
   const clicks = {
     undo: () => step('past', 'future'), redo: () => step('future', 'past'), done: closePoint, forAll,
@@ -742,6 +813,14 @@ function watchControls() {
       hideAnswers()
     },
     removePoint: () => removeHint(selected), savePoints,
+    ableAnswers: () => changeToAble(async () => {
+      await showAnswers()
+      if (document.activeElement === document.body) $('show-answers').focus()
+    }),
+    ableSwatches: () => changeToAble(async () => {
+      await suggest()
+      ;($('swatches').firstChild || $('own')).focus()
+    }),
     remove: () => removePicture(current), downloadAll, clear: clearAll,
     take: () => setColor(reference.rgb), zoomIn: () => setZoom(2*zoom), zoomOut: () => setZoom(Math.max(1, zoom/2))}
   for (const [name, f] of Object.entries(clicks)) {
