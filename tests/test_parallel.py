@@ -98,3 +98,22 @@ def test_it_goes_on_with_one_process(runs):
     ck = read_checkpoint(runs[0]/'alone'/'checkpoint.pt')
     assert (ck['epoch'], 'inside' in ck) == (3, False)
     assert all(torch.isfinite(v).all() for v in ck['nets']['generator'].values())
+
+@pytest.mark.parametrize('how, n', [('--multi_gpu', 2), ('--cpu', 1)])
+def test_accelerate_launch(how, n, runs, tmp_path):
+    """`--multi_gpu` starts two processes, on a machine without GPUs as well; `--cpu` starts one, since accelerate (1.15)
+    leaves more to MPI, and the training says so"""
+    pytest.importorskip('accelerate')
+    launch = ['-m', 'accelerate.commands.launch', how, '--num_processes', '2', '--num_machines', '1',
+              '--mixed_precision', 'no', '--dynamo_backend', 'no', '--main_process_port', '0']
+    train = ['-m', 'colorize_nb', 'train', 'flowers-autoencoder', '--data', runs[0]/'data', '--out', tmp_path/'run',
+             '--size', '24', '--batch-size', '4', '--steps', '2', '--device', 'cpu']
+    env = os.environ | dict(PYTHONPATH=os.pathsep.join([str(HERE.parent), os.environ.get('PYTHONPATH', '')]),
+                            OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    done = subprocess.run([sys.executable, *launch, *map(str, train)], capture_output=True, text=True, env=env,
+                          timeout=900)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert ('2 processes share each batch' in done.stdout) == (n == 2)
+    assert ('has started one process' in done.stdout) == (n == 1)
+    assert done.stdout.count('12 pictures to train, 4 to validate') == 1 # one process speaks
+    assert (tmp_path/'run'/'model.safetensors').exists()
