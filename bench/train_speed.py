@@ -1,37 +1,24 @@
 """A training step of the light generator as it is, compiled, in bfloat16, and both; and whether the loaders keep up:
 a step on data that is there, a step with each loader in front of it, and the loader alone. Memory is that of three
-steps in a process of their own, on a GPU what PyTorch reserves. `--quick` without a GPU is to see that it works: four
-small pictures, one encoder, and nothing compiled, which takes minutes."""
+steps in a process of their own, on a GPU what PyTorch reserves."""
 import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
 from timing import compare, interleaved, peak_megabytes
 
-DELTA = 20/110 # Huber's, in scaled units
+BS, SIZE, DELTA = 32, 128, 20/110 # Huber's delta in scaled units
 
-class Setting(NamedTuple):
-    "What is timed"
-    bs: int = 32
-    size: int = 128
-    encoders: tuple = ('mobilenet_v2', 'efficientnet_lite2')
-    ways: tuple = ('as it is', 'compiled', 'bfloat16', 'compiled, bfloat16')
-    rounds: int = 9
-
-WAYS = {'as it is': {}, 'compiled': dict(compiled=True), 'bfloat16': dict(bf16=True),
-        'compiled, bfloat16': dict(bf16=True, compiled=True)}
-
-def batch(bs, size):
+def batch():
     "Real photographs: (l, ab), scaled"
     from color_speed import pictures
     from colorize_nb.color.lab import rgb2lab, scale_lab
-    rgb = pictures(bs, size) # there are fewer, so some come twice
-    lab = scale_lab(rgb2lab(torch.cat([rgb]*(-(-bs//len(rgb))))[:bs]))
+    rgb = pictures(BS, SIZE) # there are fewer, so some come twice
+    lab = scale_lab(rgb2lab(torch.cat([rgb]*(-(-BS//len(rgb))))[:BS]))
     return lab[:, :1], lab[:, 1:]
 
 def trainer(encoder, bf16=False, compiled=False):
@@ -49,9 +36,9 @@ def trainer(encoder, bf16=False, compiled=False):
         if device == 'cuda': torch.cuda.synchronize()
     return step
 
-def stepper(encoder, bs, size, **kw):
+def stepper(encoder, **kw):
     "A function that makes one step; `torch.compile` does its work in the rounds that do not count"
-    step, (l, ab) = trainer(encoder, **kw), batch(bs, size)
+    step, (l, ab) = trainer(encoder, **kw), batch()
     return lambda: step(l, ab)
 
 def peak(encoder, **kw):
@@ -68,50 +55,50 @@ def measure_peak(how):
     if torch.cuda.is_available(): return round(torch.cuda.max_memory_reserved()/2**20)
     return round(peak_megabytes())
 
-def loaders(folder, bs, size):
-    "Two loaders of JPEG files of 256 pixels, four batches: from the files, and from a store of 160 pixels in memory"
+def loaders(folder, n=4*BS):
+    "Two loaders of `n` JPEG files of 256 pixels: from the files, and from a store of 160 pixels in memory"
     from color_speed import pictures
     from PIL import Image
     from colorize_nb.train.data import ColorizeDataLoaders
     from colorize_nb.train.shards import shard_dls
-    n, images = 4*bs, [Image.fromarray(im.permute(1, 2, 0).numpy()) for im in pictures(4*bs, 256)]
+    images = [Image.fromarray(im.permute(1, 2, 0).numpy()) for im in pictures(n, 256)]
     for i in range(n): images[i % len(images)].save(Path(folder)/f'{i:04d}.jpg', quality=90)
     files = sorted(Path(folder).iterdir())
-    dls = ColorizeDataLoaders.from_files(files, size=size, bs=bs, min_chroma=None)
-    return {'files': dls.train, 'store': shard_dls(folder, side=160, size=size, bs=bs, min_chroma=None).train}
+    dls = ColorizeDataLoaders.from_files(files, size=SIZE, bs=BS, min_chroma=None)
+    return {'files': dls.train, 'store': shard_dls(folder, side=160, size=SIZE, bs=BS, min_chroma=None).train}
 
 def endless(dl):
     "Batches without an end: (l, ab) as plain tensors"
     while True:
         for l, *_, lab in dl: yield l.as_subclass(torch.Tensor), lab.as_subclass(torch.Tensor)[:, 1:]
 
-def keeping_up(o, rounds):
+def keeping_up(rounds):
     "A step with data at hand, with each loader, and each loader alone; pictures a second beside them"
-    step, (l, ab) = trainer('mobilenet_v2'), batch(o.bs, o.size)
+    step, (l, ab) = trainer('mobilenet_v2'), batch()
     with tempfile.TemporaryDirectory() as folder:
         ways = {'step, data at hand': lambda: step(l, ab)}
-        for name, dl in loaders(folder, o.bs, o.size).items():
+        for name, dl in loaders(folder).items():
             fed, alone = endless(dl), endless(dl.new())
             ways[f'step, {name}'] = lambda fed=fed: step(*next(fed))
             ways[f'{name} alone'] = lambda alone=alone: next(alone) and None
         res = compare(interleaved(ways, rounds=rounds, warmup=2))
-    for r in res.values(): r['pictures_per_second'] = round(1e3*o.bs/r['ms'])
+    for r in res.values(): r['pictures_per_second'] = round(1e3*BS/r['ms'])
     return res
 
 def run(quick=False):
     "One table for each encoder, and one for the loaders"
-    o = Setting(rounds=3) if quick else Setting()
-    if quick and not torch.cuda.is_available():
-        o = Setting(4, 64, ('mobilenet_v2',), ('as it is', 'bfloat16'), rounds=3)
-    title = f'{o.bs} pictures of {o.size}x{o.size}'
+    ways = {'as it is': {}, 'compiled': dict(compiled=True), 'bfloat16': dict(bf16=True),
+            'compiled, bfloat16': dict(bf16=True, compiled=True)}
+    title = f'{BS} pictures of {SIZE}x{SIZE}'
     def table(enc):
-        contestants = {k: stepper(enc, o.bs, o.size, **WAYS[k]) for k in o.ways}
-        res = compare(interleaved(contestants, rounds=o.rounds, warmup=2))
+        times = interleaved({k: stepper(enc, **kw) for k, kw in ways.items()}, rounds=3 if quick else 9, warmup=2)
+        res = compare(times)
         for k, r in res.items():
-            r['pictures_per_second'] = round(1e3*o.bs/r['ms'])
-            if not quick: r['peak_megabytes'] = peak(enc, bs=o.bs, size=o.size, **WAYS[k])
+            r['pictures_per_second'] = round(1e3*BS/r['ms'])
+            if not quick: r['peak_megabytes'] = peak(enc, **ways[k])
         return res
-    steps = {f'a step of lite_generator({enc!r}): {title}': table(enc) for enc in o.encoders}
-    return steps | {f'the loader beside a step: {title}': keeping_up(o, 4 if quick else 16)}
+    encoders = 'mobilenet_v2', 'efficientnet_lite2'
+    steps = {f'a step of lite_generator({enc!r}): {title}': table(enc) for enc in encoders}
+    return steps | {f'the loader beside a step: {title}': keeping_up(4 if quick else 16)}
 
 if __name__ == '__main__': print(measure_peak(json.loads(sys.argv[1])))

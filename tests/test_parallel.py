@@ -28,20 +28,15 @@ def launch(jobs, n, folder, port):
     return subprocess.run(command, capture_output=True, text=True, env=env, timeout=900)
 
 @pytest.fixture(scope='module')
-def root(tmp_path_factory):
-    "A folder with 12 images to learn from and 4 others in `data`"
+def runs(tmp_path_factory):
+    "One process, two processes, and two of which one was killed in the middle of the second epoch"
     root = tmp_path_factory.mktemp('parallel')
-    for split, names, n in ('train', samples()[:3], 4), ('valid', samples()[3:5], 2):
+    for split, names, n in ('train', samples()[:3], 4), ('valid', samples()[3:5], 2): # 12 and 4 images
         (root/'data'/split).mkdir(parents=True)
         for name in names:
             for i in range(n):
                 im = sample(name).crop((20*i, 10*i, 20*i + 120, 10*i + 120)).resize((24, 24))
                 im.save(root/'data'/split/f'{name}{i}.png')
-    return root
-
-@pytest.fixture(scope='module')
-def runs(root):
-    "One process, two processes, and two of which one was killed in the middle of the second epoch"
     data, shards = str(root/'data'), [str(root/'data')]
     def jobs(place): return [dict(recipe='all', data=data, out=str(root/place/'all')),
                              dict(recipe='shards', data=shards, out=str(root/place/'shards'))]
@@ -103,22 +98,3 @@ def test_it_goes_on_with_one_process(runs):
     ck = read_checkpoint(runs[0]/'alone'/'checkpoint.pt')
     assert (ck['epoch'], 'inside' in ck) == (3, False)
     assert all(torch.isfinite(v).all() for v in ck['nets']['generator'].values())
-
-@pytest.mark.parametrize('how, n', [('--multi_gpu', 2), ('--cpu', 1)])
-def test_accelerate_launch(how, n, root, tmp_path):
-    """`--multi_gpu` starts two processes, on a machine without GPUs as well; `--cpu` starts one, since accelerate (1.15)
-    leaves more to MPI, and the training says so"""
-    pytest.importorskip('accelerate')
-    launch = ['-m', 'accelerate.commands.launch', how, '--num_processes', '2', '--num_machines', '1',
-              '--mixed_precision', 'no', '--dynamo_backend', 'no', '--main_process_port', '0']
-    train = ['-m', 'colorize_nb', 'train', 'flowers-autoencoder', '--data', root/'data', '--out', tmp_path/'run',
-             '--size', '24', '--batch-size', '4', '--steps', '2', '--device', 'cpu']
-    env = os.environ | dict(PYTHONPATH=os.pathsep.join([str(HERE.parent), os.environ.get('PYTHONPATH', '')]),
-                            OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
-    done = subprocess.run([sys.executable, *launch, *map(str, train)], capture_output=True, text=True, env=env,
-                          timeout=900)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert ('2 processes share each batch' in done.stdout) == (n == 2)
-    assert ('has started one process' in done.stdout) == (n == 1)
-    assert done.stdout.count('12 pictures to train, 4 to validate') == 1 # one process speaks
-    assert (tmp_path/'run'/'model.safetensors').exists()

@@ -164,6 +164,19 @@ class WorkList:
             self.told += 1
             yield self.results.pop(self.told - 1)
 
+# %% ../../nbs/colorizer/06_processes.ipynb #pw01
+def _chunk_size(options):
+    "Jobs that a worker gets at a time, at most: whole batches, and one for each thread."
+    size = options.batch_size
+    return size*-(-(size + options.threads)//size)
+
+def _look_up(jobs, protected, options):
+    "(number, (job, files to write), None) of what is to be done, (number, None, `Result`) of the rest."
+    names = FolderNames()
+    for i, job in enumerate(jobs):
+        found = files_to_write(job, protected, options, names)
+        yield (i, None, found) if isinstance(found, Result) else (i, (job, found), None)
+
 # %% ../../nbs/colorizer/06_processes.ipynb #p012
 class _WorkerGroup(WorkList):
     "The workers of a plan; its jobs are (`Job`, files to write)."
@@ -176,13 +189,10 @@ class _WorkerGroup(WorkList):
         options, # `BatchOptions`
         sweeps, # whether files that a dead process left are removed
     ):
-        names = FolderNames()
-        found = ((i, job, files_to_write(job, protected, options, names)) for i, job in enumerate(jobs))
-        super().__init__((i, None, o) if isinstance(o, Result) else (i, (job, o), None) for i, job, o in found)
+        super().__init__(_look_up(jobs, protected, options))
         self.make, self.threads, self.options, self.sweeps = make, threads, options, sweeps
-        self.workers, self.error, self.n, self.to_start = [], None, n, n
-        size = options.batch_size
-        self.most = size*-(-(size + options.threads)//size) # jobs in a chunk: whole batches, and one for each thread
+        self.workers, self.error, self.to_start = [], None, n
+        self.n, self.most = n, _chunk_size(options)
 
     @property
     def busy(self): return any(w.chunk for w in self.workers)

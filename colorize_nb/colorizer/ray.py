@@ -120,6 +120,7 @@ class _Files(RayJobs):
             try: yield
             finally: sweep_targets(self.plan) # what one that was killed on this machine was writing
 
+# %% ../../nbs/colorizer/24_ray.ipynb #rj04
 class _Addresses(_Files):
     "The jobs of a plan from or to a folder elsewhere; a worker gets nothing but their addresses."
     def __iter__(self):
