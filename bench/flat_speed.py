@@ -1,13 +1,14 @@
 "A million made names: seconds and memory of listing, plan and skip check, each run in a process of its own."
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from timing import peak_megabytes
 
 SHARE = 500 # names in a folder, as scanners number them
 
@@ -43,9 +44,8 @@ def measure(old, new):
     known, names = time.perf_counter(), FolderNames()
     skipped = sum(isinstance(files_to_write(job, protected, options, names), Result) for job in jobs)
     end = time.perf_counter()
-    peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024)
-    return dict(jobs=len(jobs), skipped=skipped, peak=peak, listing=planned - start, ids=known - planned,
-                skip=end - known, all=end - start, busy=time.process_time() - busy)
+    return dict(jobs=len(jobs), skipped=skipped, listing=planned - start, ids=known - planned, skip=end - known,
+                all=end - start, busy=time.process_time() - busy, peak=round(peak_megabytes()))
 
 def disk(folder):
     "Kind of file system that a folder is on, for the disk is most of the wall clock"

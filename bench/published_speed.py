@@ -6,7 +6,6 @@ Each colorizer has a process of its own, so that the peak is its own, and so the
 whoever colours one. What is counted is the processor time of all threads, which hardly depends on what else the machine
 does: on free cores the clock shows less, by up to their number."""
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from timing import compare
+from timing import compare, peak_megabytes
 
 HERE = Path(__file__).resolve().parent
 NAMES = ('default', 'eccv16', 'siggraph17', 'ddcolor-tiny', 'ddcolor-modelscope', 'deoldify-artistic',
@@ -53,11 +52,6 @@ def timed(f):
     f()
     return time.process_time() - start
 
-def peak():
-    "Megabytes that this process held at most; `ru_maxrss` would count what its parent held too (Linux)"
-    status = Path('/proc/self/status').read_text()
-    return int(re.search(r'VmHWM:\s+(\d+) kB', status)[1])*1024/1e6
-
 def measure(model, photo, new):
     "What one colorizer takes, in this process; seconds and megabytes"
     import numpy as np
@@ -72,7 +66,7 @@ def measure(model, photo, new):
         p = open_picture(photo)
         save_picture(c.merge_chroma(p, c.predict_ab([p])[0], 'jpeg'), new, metadata=p.metadata, model=c.name)
     small = np.random.default_rng(0).uniform(0, 100, (1, SIDE, SIDE)).astype(np.float32)
-    whole_time, most = timed(whole), peak()
+    whole_time, most = timed(whole), peak_megabytes()
     return dict(loaded=loaded, size=c.size, whole=whole_time, peak=most, at_256=timed(lambda: c.engine.predict(small)))
 
 ROUNDS = 1 # enough for what differs by factors

@@ -1,5 +1,8 @@
 "Times of several contestants in one run, turn by turn, so that whatever slows the machine slows them all."
+import re
+import sys
 import time
+from pathlib import Path
 from statistics import median
 
 def interleaved(
@@ -24,3 +27,10 @@ def compare(
     ours = next(iter(times.values()))
     return {n: dict(ms=round(1e3*median(t), 2), by_ours=round(median(a/b for a, b in zip(t, ours)), 3))
             for n, t in times.items()}
+
+def peak_megabytes(): # 10^6 bytes
+    "What this process has held at most; on Linux `ru_maxrss` would count what its parent held too"
+    try: return 1024*int(re.search(r'VmHWM:\s+(\d+) kB', Path('/proc/self/status').read_text())[1])/1e6
+    except OSError:
+        import resource
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == 'darwin' else 1024)/1e6

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from timing import compare, interleaved
+from timing import compare, interleaved, peak_megabytes
 
 BS, SIZE, DELTA = 32, 128, 20/110 # Huber's delta in scaled units
 
@@ -50,11 +50,10 @@ def peak(encoder, **kw):
 
 def measure_peak(how):
     "Megabytes of three steps in this process"
-    import resource
     step = stepper(**how)
     for _ in range(3): step()
     if torch.cuda.is_available(): return round(torch.cuda.max_memory_reserved()/2**20)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024)
+    return round(peak_megabytes())
 
 def loaders(folder, n=4*BS):
     "Two loaders of `n` JPEG files of 256 pixels: from the files, and from a store of 160 pixels in memory"

@@ -158,3 +158,41 @@ def test_ray_machine_lost(pictures, tmp_path):
     finally: cluster.shutdown()
     check_all(results, sizes, new)
     assert set(Counter(gpu for _, gpu, _ in notes(tmp_path))) == {'0', '-'} # the first worker, and the others
+
+@pytest.mark.slow
+def test_evaluate_ray_worker_killed(pictures, tmp_path):
+    """One of two workers is killed while 40 pictures are judged: all figures but time and memory are those of one
+    process, to the bit, and each picture is told once, in the order of the set"""
+    import torch
+    from colorize_nb.evaluate.run import run_evaluation
+    from colorize_nb.io.samples import sample, samples
+    psutil, threads = pytest.importorskip('psutil'), torch.get_num_threads()
+    (tmp_path/'set').mkdir()
+    for i in range(40):
+        part = sample(samples()[i % 4]).crop((5*i, 3*i, 5*i + 90, 3*i + 60))
+        part.save(tmp_path/'set'/f'{i:02}.png')
+    (tmp_path/'set'/'20.png').write_bytes(b'no picture')
+    usual = dict(data=tmp_path/'set', cases=0, device='cpu', size=64, draws=200, log=lambda line: None)
+    told, victims = [], []
+    def kill(name):
+        told.append(name)
+        if len(told) != 8: return
+        family = psutil.Process().children(recursive=True)
+        workers = [o for o in family if (o.cmdline() or [''])[0].startswith('ray::_JudgeWorker')]
+        assert workers, [o.cmdline() for o in family]
+        busy = max(workers, key=lambda o: 'look' in o.cmdline()[0]) # Ray writes the call into the name
+        victims.append(busy)
+        busy.kill()
+    torch.set_num_threads(1) # as Ray's workers
+    try: one = run_evaluation(['default'], out=tmp_path/'one', **usual)
+    finally: torch.set_num_threads(threads)
+    two = run_evaluation(['default'], out=tmp_path/'two', ray='local', workers=2, step=kill, **usual)
+    assert victims and not victims[0].is_running()
+    assert told == [f'{i:02}.png' for i in range(40)]
+    assert one.pictures == two.pictures and len(two.pictures) == 39
+    assert one.failures == two.failures and [name for name, _ in two.failures] == ['20.png']
+    assert one.methods == two.methods and one.sets == two.sets
+    for method, row in one.values.items():
+        assert row.keys() == two.values[method].keys()
+        for name in row.keys() - {'seconds', 'memory'}:
+            np.testing.assert_array_equal(row[name], two.values[method][name], f'{method}, {name}')

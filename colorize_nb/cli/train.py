@@ -6,7 +6,8 @@ Docs: https://colorize-nb.github.io/colorize_nb/cli/train.html.md"""
 
 # %% auto #0
 __all__ = ['recipes', 'AmountFlags', 'StartFlags', 'StepFlags', 'ComputeFlags', 'RecordFlags', 'train', 'shards', 'Resize',
-           'Film', 'CandidateFlags', 'PictureFlags', 'ColorizeFlags', 'TruthFlags', 'MeasureFlags', 'evaluate']
+           'Film', 'CandidateFlags', 'PictureFlags', 'ColorizeFlags', 'TruthFlags', 'MeasureFlags', 'MachineFlags',
+           'evaluate']
 
 # %% ../../nbs/cli/02_train.ipynb #c003
 import json, os, time
@@ -371,6 +372,14 @@ class MeasureFlags:
         help='Best, median and worst pictures in the report, of each so many; 0 for none.')]=3
     seed:Annotated[int, Option(help='Of every random choice.')]=42
 
+@option_group
+class MachineFlags:
+    "Who measures."
+    ray:Annotated[str|None, Option('--ray', metavar='ADDRESS',
+        help='Workers of Ray, of which some may die: local starts them here; auto, or HOST:PORT, joins '
+             'a cluster.')]=None
+    workers:Annotated[int|None, Option(min=1, help='With --ray: number of workers; default: one for each core.')]=None
+
 # %% ../../nbs/cli/02_train.ipynb #n020
 @app.command()
 def evaluate(
@@ -385,11 +394,14 @@ def evaluate(
     coloring:ColorizeFlags, # settings of the models
     truths:TruthFlags, # true colours, or a film's gray
     measures:MeasureFlags, # and the report
+    machines:MachineFlags, # this process, or others
 ):
     "Measure models, or any program's results, beside the answers that need no model."
     model, pred, earlier = (o or [] for o in vars(candidates).values())
     if not (model or pred or earlier):
         raise typer.BadParameter('give at least one --model, --pred or --with', param_hint='--model')
+    if machines.workers and not machines.ray:
+        raise typer.BadParameter('it goes with --ray ADDRESS', param_hint='--workers')
     check_models(model)
     from colorize_nb.io.datasets import named_set
     if not named_set(data): check_folders([data], '--data', ('sample',))
@@ -400,7 +412,7 @@ def evaluate(
     with wrong_usage('--split'): found = find_set(data, split, truths.limit, m.seed, film)
     from colorize_nb.evaluate.methods import Protocol
     from colorize_nb.evaluate.run import EvaluationOptions, run_evaluation
-    options = EvaluationOptions(**vars(coloring) | vars(m) | dict(
+    options = EvaluationOptions(**vars(coloring) | vars(m) | vars(machines) | dict(
         split=split, protocol=Protocol(pictures.resize.value, pictures.pixels), truth=truths.truth, film=film,
         limit=truths.limit, device=coloring.device.value, trained_layers=m.trained_layers or None))
     with progress_bar('evaluating', len(found)) as step:

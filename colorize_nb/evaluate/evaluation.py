@@ -6,8 +6,8 @@ Docs: https://colorize-nb.github.io/colorize_nb/evaluate/evaluation.html.md"""
 
 # %% auto #0
 __all__ = ['data_folder', 'judged_split', 'find_set', 'has_colors', 'Evaluation', 'load_evaluation', 'merge_evaluations', 'Meter',
-           'SetOptions', 'make_options', 'takes_options', 'leaked_pictures', 'evaluate', 'METRICS', 'MetricSpec',
-           'get_metric', 'measure', 'measure_pair', 'psnr_conventions']
+           'SetOptions', 'make_options', 'takes_options', 'Judged', 'Judge', 'leaked_pictures', 'judge_here',
+           'evaluate', 'METRICS', 'MetricSpec', 'get_metric', 'measure', 'measure_pair', 'psnr_conventions']
 
 # %% ../../nbs/evaluate/05_evaluation.ipynb #c003
 import json, math, time
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ from fastcore.meta import delegates
 
 from .measures import METRICS, MetricSpec, get_metric, measure, measure_chroma, measure_pair
 from .measures import psnr_conventions
-from .methods import EXPOSURES, Protocol, average_ab, baselines, check_film, read_question, rgb8
+from .methods import EXPOSURES, Protocol, Question, average_ab, baselines, check_film
+from .methods import read_question, rgb8
 from .statistics import Bootstrap, Interval, mean_of
 from ..io.datasets import fetch_set, named_set
 from ..io.files import classes_of, find_pictures, mean_chroma, rank_pictures, read_picture, whole_box
@@ -287,21 +289,29 @@ def takes_options(
 # %% ../../nbs/evaluate/05_evaluation.ipynb #c043
 _MIN_SHARE = 1e-4 # of the set's pixels: rarer bins would decide about the rebalanced AuC (ours; shown in metrics.image)
 
-class _Collector:
-    "Collects the values of one image after the other."
-    def __init__(self,
-        methods, # of `Method`
-        truth, # is there one?
-        classifier, # `Classifier` or None
-        fid, # makes a `FID`, or None
-        lpips, # a `LPIPS`, or None
-        film=None, # did one record the questions? Then chroma alone is compared
-    ):
-        self.methods, self.truth, self.classifier, self.lpips = methods, truth, classifier, lpips
-        self.film, whole = film, truth and not film
-        self.values = {m.name: {} for m in methods} | ({'truth': {}} if truth else {})
-        self.balance = {m.name: RebalancedAuC(min_share=_MIN_SHARE) for m in methods} if whole else {}
-        self.fid = {m.name: fid() for m in methods} if whole and fid else {}
+class Judged(NamedTuple):
+    "What is kept of one image."
+    rows:dict # method (and 'truth') -> name -> value
+    balance:dict # method -> `RebalancedAuC` of this image
+    features:dict # method -> FID's features of its answer and of the truth, (1,d) each
+
+@dataclass
+class Judge:
+    "Let methods colorize images, and measure their answers, one image at a time; pickle takes it, if it takes them."
+    methods:list # of `Method`
+    truth:bool # is there one?
+    options:SetOptions # how images are read
+    classifier:object=None # `Classifier`
+    fid:Callable|None=None # makes a `FID`
+    lpips:object=None # `LPIPS`
+
+    @property
+    def whole(self)->bool: # False without a truth, and where a film leaves nothing but chroma to compare
+        "Whether answers and truth are compared as whole images."
+        return self.truth and not self.options.film
+
+    @cached_property
+    def _fid(self): return self.fid()
 
     def _alone(self, im, label):
         res = measure(im) | dict(pixels=float(im.shape[0]*im.shape[1]))
@@ -309,7 +319,7 @@ class _Collector:
         return res
 
     def _pair(self, im, truth):
-        if self.film: return measure_chroma(im, truth)
+        if self.options.film: return measure_chroma(im, truth)
         res = measure_pair(im, truth)
         if self.lpips: res['lpips'] = self.lpips(rgb8(im), rgb8(truth)).item()
         return res
@@ -318,17 +328,55 @@ class _Collector:
         with Meter() as meter: im = method(question)
         return im, dict(seconds=meter.seconds, memory=meter.memory)
 
-    def add(self, question):
-        "Judge one image; nothing is kept if anything fails."
-        label, truth = classes_of([question.rel], '.')[0], question.truth
-        answers = {m.name: self._answer(m, question) for m in self.methods}
-        rows = {n: self._alone(im, label) | cost for n, (im, cost) in answers.items()}
-        if self.truth:
-            for n, (im, _) in answers.items(): rows[n] |= self._pair(im, truth)
-            rows['truth'] = self._alone(truth, label)
-        for n, row in rows.items():
+    def _sets(self, answers, truth):
+        "What metrics of a set need of this image."
+        balance = {n: RebalancedAuC() for n in answers}
+        for n, o in balance.items(): o.update(rgb8(answers[n]), rgb8(truth))
+        if not self.fid: return balance, {}
+        true = self._fid.features(rgb8(truth))
+        return balance, {n: (self._fid.features(rgb8(im)), true) for n, im in answers.items()}
+
+# %% ../../nbs/evaluate/05_evaluation.ipynb #jd01
+@patch
+def ask(self:Judge,
+    question:Question, # one image
+)->Judged: # an exception if anything fails: then the image counts for nobody
+    "Let all methods answer, and measure the answers."
+    label, truth = classes_of([question.rel], '.')[0], question.truth
+    answered = {m.name: self._answer(m, question) for m in self.methods}
+    rows = {n: self._alone(im, label) | cost for n, (im, cost) in answered.items()}
+    answers = {n: im for n, (im, _) in answered.items()}
+    if self.truth:
+        for n, im in answers.items(): rows[n] |= self._pair(im, truth)
+        rows['truth'] = self._alone(truth, label)
+    return Judged(rows, *(self._sets(answers, truth) if self.whole else ({}, {})))
+
+@patch
+def __call__(self:Judge,
+    rel:str, # name of an image
+    path:str|Path, # its file
+)->Judged|str: # or the reason why it cannot be judged
+    "Read an image and judge the answers to it."
+    o = self.options
+    try: return self.ask(read_question(rel, path, o.protocol, self.truth, o.film, o.seed))
+    except Exception as e: # whatever a method raises: hours of work are not lost to one image
+        return ' '.join(str(e).split()) or type(e).__name__
+
+# %% ../../nbs/evaluate/05_evaluation.ipynb #jd03
+class _Collector:
+    "Collects the values of one image after the other."
+    def __init__(self, judge): # `Judge`
+        names = [m.name for m in judge.methods]
+        self.values = {n: {} for n in names} | ({'truth': {}} if judge.truth else {})
+        self.balance = {n: RebalancedAuC(min_share=_MIN_SHARE) for n in names} if judge.whole else {}
+        self.fid = {n: judge.fid() for n in names} if judge.whole and judge.fid else {}
+
+    def keep(self, judged): # `Judged`
+        "Add an image."
+        for n, row in judged.rows.items():
             for k, v in row.items(): self.values[n].setdefault(k, []).append(v)
-        for n, o in [*self.balance.items(), *self.fid.items()]: o.update(rgb8(answers[n][0]), rgb8(truth))
+        for n, o in judged.balance.items(): self.balance[n].merge(o)
+        for n, features in judged.features.items(): self.fid[n].add(*features)
 
     def sets(self, bootstrap):
         "Compute what no single image has: method -> name -> `Interval`."
@@ -368,18 +416,25 @@ def _asked(truth, film):
     if film: return f'the question is the gray that {film} recorded; chroma alone is judged'
     return 'the question is L* as 8-bit gray' if truth else 'the question is the picture as it is'
 
-def _collect(collector, found, o, step):
-    "Go through the images: names of those done, failures, notes."
+def _collect(collector, judged, n, step):
+    "Collect what was found of `n` images: names of those done, failures, notes."
     done, failures = [], []
     try:
-        for rel, path in found.items():
-            try: collector.add(read_question(rel, path, o.protocol, collector.truth, o.film, o.seed))
-            except Exception as e: # whatever a method raises: hours of work are not lost to one image
-                failures.append((rel, ' '.join(str(e).split()) or type(e).__name__))
-            else: done.append(rel)
+        for rel, found in judged:
+            if isinstance(found, Judged):
+                collector.keep(found)
+                done.append(rel)
+            else: failures.append((rel, found))
             step(rel)
-    except KeyboardInterrupt: return done, failures, [f'Interrupted after {len(done)} of {len(found)} pictures.']
+    except KeyboardInterrupt: return done, failures, [f'Interrupted after {len(done)} of {n} pictures.']
     return done, failures, []
+
+def judge_here(
+    judge:Judge, # asks and measures
+    found:dict, # relative name -> path
+)->Iterator: # (name, `Judged` or why there is none) of each image
+    "Judge images one after the other."
+    for rel, path in found.items(): yield rel, judge(rel, path)
 
 # %% ../../nbs/evaluate/05_evaluation.ipynb #c048
 @takes_options(SetOptions)
@@ -393,6 +448,7 @@ def evaluate(
     lpips=None, # a `LPIPS`
     step:Callable=lambda name: None, # told each image that is done
     found:dict|None=None, # name -> path, instead of what `find_set` finds
+    judge_all:Callable=judge_here, # asks a `Judge` for each image; `judge_with_ray` lets other machines do it
     **kwargs
 )->Evaluation: # also when it is interrupted, of the images done so far
     "Let methods colorize a set of images, and measure their answers."
@@ -408,8 +464,9 @@ def evaluate(
     files, source = _images_for_mean_color(data, found) if truth else ([], '')
     methods = baselines(average_ab(files), source, truth, o.film) + list(methods)
     _check_names(methods)
-    collector = _Collector(methods, truth, classifier, fid, lpips, o.film)
-    done, failures, notes = _collect(collector, found, o, step)
+    judge = Judge(methods, truth, o, classifier, fid if truth and not o.film else None, lpips)
+    collector = _Collector(judge)
+    done, failures, notes = _collect(collector, judge_all(judge, found), len(found), step)
     if not done:
         why = failures[0][1] if failures else 'interrupted before the first one was done'
         raise ValueError(f"none of the {len(found)} pictures could be judged: {why}")

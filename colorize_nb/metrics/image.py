@@ -242,10 +242,20 @@ class RebalancedAuC:
         count = torch.bincount(at)
         score = torch.bincount(at, _SCORE.to(k.device)[k].flatten())
         i = count.nonzero()[:,0]
-        new = torch.stack([i + self.n*self.bins, count[i], score[i]]).cpu().numpy()
-        start, self.used, self.n = self.used, self.used + new.shape[1], self.n + len(k)
+        self._add(torch.stack([i, count[i], score[i]]).cpu().numpy(), len(k))
+
+    def merge(self,
+        other:'RebalancedAuC', # of other images
+    ):
+        "Add the images of another one, after those that are here."
+        self._add(other.rows[:, :other.used], other.n)
+
+    def _add(self, new, n):
+        start, self.used = self.used, self.used + new.shape[1]
         if self.used > self.rows.shape[1]: self.rows = np.concatenate([self.rows, np.empty((3, self.used))], 1)
         self.rows[:, start:self.used] = new
+        self.rows[0, start:self.used] += self.n*self.bins
+        self.n += n
 
 # %% ../../nbs/metrics/00_image.ipynb #c059
 @patch

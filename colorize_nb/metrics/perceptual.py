@@ -104,17 +104,30 @@ class FID:
         def _make(): return FrechetInceptionDistance(feature=feature or 2048, antialias=True)
         self.metric = _make() if feature else _with_weights('fid', download, _make)
         self.device, self.n = 'cpu' if torch.device(device).type == 'mps' else device, 0
-        self.metric.to(self.device)
+        self.network, self.metric.inception = self.metric.inception, nn.Identity() # its `update` is given features
+        self.metric.to(self.device), self.network.to(self.device)
 
-    @torch.no_grad()
     def update(self,
         pred:Tensor, # (bs,3,h,w) uint8 RGB
         targ:Tensor, # (bs,3,h,w) uint8 RGB
     ):
         "Add images and their truths, of any size, one or more at a time."
         check_rgb8(pred, targ)
-        for o, real in ((pred, False), (targ, True)):
-            self.metric.update(o.as_subclass(Tensor).to(self.device), real=real)
+        self.add(self.features(pred), self.features(targ))
+
+    @torch.no_grad()
+    def features(self,
+        im:Tensor, # (bs,3,h,w) uint8 RGB
+    )->Tensor: # (bs,d)
+        "Compute what is compared of images."
+        return self.network(im.as_subclass(Tensor).to(self.device))
+
+    def add(self,
+        pred:Tensor, # (bs,d) `features` of images
+        targ:Tensor, # (bs,d) those of their truths
+    ):
+        "Add images by their features, which another process may have computed."
+        for o, real in ((pred, False), (targ, True)): self.metric.update(o.to(self.device), real=real)
         self.n += len(pred)
 
     def compute(self)->float: # 0 or more

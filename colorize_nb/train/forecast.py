@@ -132,15 +132,20 @@ def _duration(seconds):
         if n < most: return f'{n:.2g} {unit}' if n < 10 else f'{n:.0f} {unit}'
     return f'{seconds/86400:.1f} days'
 
+def _peak_memory():
+    "Bytes that this process has held at most; on Linux `ru_maxrss` would count what its parent held too."
+    try: return next(1024*int(o.split()[1]) for o in Path('/proc/self/status').read_text().splitlines() if 'VmHWM' in o)
+    except (OSError, StopIteration):
+        import resource
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == 'darwin' else 1024)
+
 def used_memory(
     device:torch.device, # where is computed
 )->str: # in words, empty where it cannot be asked
     "Say how much memory was used at most until now."
     if device.type == 'cuda': return f'{torch.cuda.max_memory_reserved(device)/1e9:.1f} GB of GPU memory'
     if os.name == 'nt': return ''
-    import resource
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss # kilobytes, bytes on a Mac
-    return f"{peak*(1 if sys.platform == 'darwin' else 1024)/1e9:.1f} GB of memory"
+    return f'{_peak_memory()/1e9:.1f} GB of memory'
 
 class Forecast(Callback):
     "After three timed steps, say how long the training will take and how much memory it needs."

@@ -538,6 +538,7 @@ def run_recipe(
         run, ck, start = _start(recipe, data, Path(out), resume, opts, log, cbs)
         only = '; only: ' + ', '.join(sorted(run.only)) if run.only else ''
         if world_size() > 1: log(f"{world_size()} processes share each batch")
+        for line in launch_advice(): log(line)
         log(f"{run.rec.name}: {len(run.dls.train_ds)} pictures to train, {len(run.dls.valid_ds)} to validate, "
             f"{len(run.dls.dropped)} left out; {start}{only}")
         for line in run.advice(): log(line)
