@@ -51,6 +51,7 @@ def main():
         c = Colorizer.load(file or name)
         rows = [measured(c(Image.fromarray(read(f)).convert('L'))) for f in find_set(args.data).values()]
         models[name] = dict(n=len(rows), chroma=float(np.mean([r['chroma'] for r in rows])),
+                            share=float(np.mean([r['tint'] for r in rows])),
                             **{k: int(sum(r[k] > most[k] for r in rows)) for k in FAULTS})
         print(name, models[name], flush=True)
     kept = dict(data=args.data.name, true=len(true), chroma_of_true=float(np.mean([r['chroma'] for r in true])),

@@ -16,6 +16,7 @@ from skimage.color import rgb2lab
 EXPERIMENTS = Path(__file__).resolve().parent.parent/'experiments'
 sys.path.insert(0, str(EXPERIMENTS))
 import average_models
+import distil_film
 import gather_sets
 import measure_slider
 import package_model
@@ -23,6 +24,7 @@ import run_papers
 import try_lite
 
 from colorize_nb.colorizer.core import Colorizer
+from colorize_nb.io.samples import sample, samples
 from colorize_nb.models.lite import lite_generator
 from colorize_nb.models.lite_hints import lite_hints
 from colorize_nb.models.registry import find_model, load_generator, save_generator
@@ -233,3 +235,27 @@ def test_the_three_skips_answer(name):
     x, skip = torch.rand(2, 1, 4, 5, 5)
     with torch.no_grad(): gen.gates[0].bias.fill_(-100.)
     assert torch.allclose(gen.join(x, skip, 0), skip)
+
+@pytest.mark.slow
+def test_a_model_teaches_itself(tmp_path, monkeypatch):
+    "The teacher keeps its colours and gets a distribution, the student gets others; it goes on where it was stopped"
+    for i, n in enumerate(samples()):
+        im = sample(n).convert('RGB')
+        im.thumbnail((200, 200))
+        im.save(tmp_path/f'photo{i}.png')
+    out = tmp_path/'out'
+    def run(steps):
+        monkeypatch.setattr(sys, 'argv', ['distil_film.py', '--data', str(tmp_path), '--out', str(out), '--bs', '2',
+                                          '--size', '64', '--steps', str(steps)])
+        distil_film.main()
+    run(2)
+    run(3)
+    assert [int(r[0]) for r in csv.reader((out/'log.csv').open())] == [2, 3]
+    before = load_generator(find_model('default'))[0].eval()
+    nets = {k: load_generator(out/k/'model.safetensors')[0].eval() for k in ('teacher', 'student')}
+    l = torch.linspace(-1, 1, 64*64).view(1, 1, 64, 64)
+    with torch.no_grad():
+        ab, logits = before.predict(l)
+        (same, moved), (other, _) = nets['teacher'].predict(l), nets['student'].predict(l)
+    assert (same - ab).abs().max() < 2e-3 and (moved - logits).abs().max() > 1e-3 # stored as float16
+    assert (other - ab).abs().max() > 1e-3

@@ -302,7 +302,7 @@ def _load(model, device, as_published, vivid):
     colorizer = Colorizer.from_pretrained(model, device)
     if vivid is not None and colorizer.vivid is None:
         raise _wrong_usage(f'{colorizer.name} has no vividness to set: give --saturation, or '
-                           '--model old-photographs, for instance', '--vivid')
+                           '--model default, for instance', '--vivid')
     return colorizer
 
 # %% ../../nbs/cli/01_colorize.ipynb #g023

@@ -34,7 +34,7 @@ def _logits(engine, l, hints):
     ab, logits = engine.answer(l, hints) if hasattr(engine, 'answer') else (None, None)
     if logits is not None: return ab, logits
     raise ValueError(f"{getattr(engine, 'name', 'this model')} answers with one colour and no distribution over "
-                     "colours to choose from: take one that has them, such as old-photographs")
+                     "colours to choose from: take one that has them, such as default")
 
 def _softmax(logits):
     "Probabilities over the second axis."

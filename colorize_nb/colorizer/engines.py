@@ -34,7 +34,7 @@ def vivid_setting(
     "Read the three numbers behind a vividness."
     if knob is None:
         raise ValueError(f"{name} has no vividness to set: take saturation, or a model that has it, "
-                         "such as old-photographs")
+                         "such as default")
     x = knob['value'] if vivid is None else vivid
     if not 0 <= x <= 1: raise ValueError(f"expected a vividness from 0, calm, to 1, got {x}: see saturation for more")
     return tuple(calm + (full - calm)*x for calm, full in zip(knob['calm'], knob['full']))
@@ -55,7 +55,7 @@ def _check_hints(hints, l, engine):
     if hints is None: return np.zeros(shape, np.float32) if engine.takes_hints else None
     if not engine.takes_hints:
         warnings.warn(f"{engine.name} takes no hints, so they are left out: take a model that does, "
-                      "such as old-photographs", stacklevel=4)
+                      "such as default", stacklevel=4)
         return None
     hints = np.ascontiguousarray(hints, np.float32)
     if hints.shape != shape:

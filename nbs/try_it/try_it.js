@@ -183,6 +183,30 @@ function mergeRows(picture, maps, times, top, bottom, out) { // `times` the chro
   })
 }
 
+// ---- color.grid: the 313 bins of Zhang et al. (2016), a row for each a, and the mean of a distribution over them
+const ROWS = [ // a, first b, last b
+  [-90, 50, 90], [-80, 20, 90], [-70, 0, 90], [-60, -20, 90], [-50, -30, 100], [-40, -40, 100], [-30, -50, 100],
+  [-20, -50, 100], [-10, -60, 100], [0, -70, 100], [10, -80, 90], [20, -80, 90], [30, -90, 90], [40, -100, 90],
+  [50, -100, 80], [60, -110, 80], [70, -110, 80], [80, -110, 70], [90, -110, 70], [100, -90, 0]]
+const BINS = ROWS.flatMap(([a, first, last]) => table(Array, (last - first)/10 + 1, i => [a, first + 10*i]))
+
+function meanColor(logits, n, T) { // chroma at `n` places: planes a and b, one behind the other
+  const res = new Float32Array(2*n)
+  for (let i = 0; i < n; i++) {
+    let most = -Infinity, sum = 0, a = 0, b = 0
+    for (let k = 0; k < BINS.length; k++) most = Math.max(most, logits[k*n + i])
+    BINS.forEach((bin, k) => {
+      const weight = Math.exp((logits[k*n + i] - most)/T)
+      sum += weight
+      a += weight*bin[0]
+      b += weight*bin[1]
+    })
+    res[i] = a/sum
+    res[n + i] = b/sum
+  }
+  return res
+}
+
 // ---- colorizer.engines: the packaged model in ONNX Runtime, fetched with the first picture
 const HERE = new URL('.', import.meta.url)
 let engine
@@ -202,9 +226,14 @@ async function loadEngine() {
 async function predictChroma(picture) { // planes a and b in Lab units, at the network's size
   const {ort, meta, session} = await (engine ??= loadEngine())
   const l = small(picture, ...workingShape(picture.w, picture.h, meta.size))
-  const {ab} = await session.run({lightness: new ort.Tensor('float32', l.x, [1, 1, l.h, l.w])})
-  const [h, w] = ab.dims.slice(2)
-  return [0, 1].map(i => ({x: ab.data.slice(i*w*h, (i + 1)*w*h), w, h}))
+  const tensor = (x, n) => new ort.Tensor('float32', x, [1, n, l.h, l.w])
+  const {ab, logits} = await session.run({l: tensor(l.x.map(v => v/50 - 1), 1),
+                                          hints: tensor(new Float32Array(3*l.h*l.w), 3)})
+  const [h, w] = ab.dims.slice(2), {value, calm, full} = meta.vivid // the knob from calm to vivid
+  const [share, T, times] = calm.map((v, i) => v + (full[i] - v)*value)
+  const mean = share ? meanColor(logits.data, w*h, T) : ab.data
+  const chroma = ab.data.map((v, i) => times*((1 - share)*110*v + share*mean[i]))
+  return [0, 1].map(i => ({x: chroma.slice(i*w*h, (i + 1)*w*h), w, h}))
 }
 
 // ---- io.png: a text in a PNG, behind its header of 33 bytes (PNG 3rd edition, 11.3.3.2 and annex D)
