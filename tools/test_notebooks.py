@@ -23,8 +23,11 @@ def main():
     p.add_argument('--flags', default='', help="run cells with these flags as well, as 'slow'")
     args = p.parse_args()
     warm_up()
+    failed = []
     for group in args.rooms:
         print(f'== {group}', flush=True)
-        nbdev_test(str(NBS), path_re=rf'nbs\W({group})\W', n_workers=args.workers, flags=args.flags, timing=True)
+        try: nbdev_test(str(NBS), path_re=rf'nbs\W({group})\W', n_workers=args.workers, flags=args.flags, timing=True)
+        except SystemExit: failed.append(group) # it has said what; the others are tested all the same
+    if failed: return f"failed: {', '.join(failed)}"
 
 if __name__ == '__main__': sys.exit(main())
