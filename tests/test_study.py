@@ -74,8 +74,11 @@ class Server:
 
     def start(self):
         self.run = warm.start('study', 'serve', self.folder, '--port', self.port, env=os.environ | ENV)
-        found = re.search(r'http://127\.0\.0\.1:\d+/', line := self.run.stderr.readline())
-        assert found, line + self.run.stderr.read()
+        found, before = None, [] # that a study has no secret is said first
+        for line in self.run.stderr:
+            if found := re.search(r'http://127\.0\.0\.1:\d+/', line): break
+            before.append(line)
+        assert found, ''.join(before)
         self.url, self.port, self.said = found[0], urlsplit(found[0]).port, []
         threading.Thread(target=lambda err: self.said.extend(err), args=[self.run.stderr], daemon=True).start()
 
