@@ -254,7 +254,7 @@ def test_loading_imports_no_compiler():
     code = """if True:
         import sys
         from colorize_nb.models import published, registry
-from colorize_nb.models.deoldify import without_values
+        from colorize_nb.models.deoldify import without_values
         from colorize_nb.models.registry import published_network
         with without_values(): nets = [published_network(o) for o in ('eccv16', 'ddcolor_large')]
         print({v.device.type for n in nets for v in n.state_dict().values()}, 'sympy' in sys.modules)"""
