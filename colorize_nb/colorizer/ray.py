@@ -16,7 +16,7 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Callable, Iterable, Iterator
+from typing import Any, Callable, Iterable, Iterator
 from uuid import uuid4
 
 from .batch import GracefulInterrupt, run_pipeline
@@ -51,20 +51,20 @@ class RayJobs:
     def failure(self,
         i:int, # number of a job
         text:str, # why, to be said after its name
-    ): # its result
+    )->Any: # its result
         "Make the result of a job that is given up."
         raise NotImplementedError
 
     def rescue(self,
         i:int, # number of a job that a dead worker had
-        job, # what the worker needed
-    ): # its result, None if it must be done again
+        job:Any, # what the worker needed
+    )->Any: # its result, None if it must be done again
         "Find out whether a job was done though nobody has said so."
 
     def noted(self,
-        result, # of a job that two workers had
+        result:Any, # of a job that two workers had
         text:str, # to be said after its name
-    ): # `result`
+    )->Any: # `result`
         "Add a note to a result."
         return result
 
