@@ -19,6 +19,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 
 from colorize_nb.color.film import FilmSampler
 from colorize_nb.color.lab import AB_SCALE, rgb2lab
@@ -43,16 +45,6 @@ class TwoViews(ShardLoader):
         lab = rgb2lab(rgb)
         return self.film(rgb.float()/255, g)/50 - 1, lab[:, :1]/50 - 1, lab[:, 1:]/AB_SCALE
 
-def answers(net, l):
-    "Chroma (bs,2,h/4,w/4) and the features that both heads read, of `HintGenerator` `net`."
-    x = torch.cat([l, torch.zeros_like(l).expand(-1, 3, -1, -1)], 1)
-    hints = x[:, 1:]
-    *skips, x = net.encoder(x)
-    x = net.bridge(x)
-    x = x + net.context(x.mean((2, 3)))[..., None, None]
-    for up, skip in zip(net.ups, skips[::-1]): x = up(x, skip, hints)
-    return net.head(x).tanh(), x
-
 def widened(name):
     "A model as `HintGenerator`; what it lacks begins at zero."
     net = load_generator(find_model(name))[0]
@@ -71,6 +63,7 @@ def networks(args):
     if args.bins: teacher.bins.load_state_dict(widened(args.bins).bins.state_dict())
     teacher = teacher.eval().requires_grad_(False).to(memory_format=torch.channels_last) # batch norm is held
     student = copy.deepcopy(teacher).requires_grad_(True)
+    student.bins.register_forward_pre_hook(lambda _, args: (args[0].detach(),)) # moves nothing below it
     teacher.bins.requires_grad_(True)
     return teacher, student
 
@@ -79,19 +72,17 @@ def optimizer(teacher, student, args):
     heads, enc = [*teacher.bins.parameters(), *student.bins.parameters()], list(student.encoder.parameters())
     known = {id(o) for o in enc + heads}
     dec = [o for o in student.parameters() if id(o) not in known]
-    groups = [dict(params=o, top=lr, lr=lr) for o, lr in ((enc, args.enc_lr), (dec, args.lr), (heads, 1e-3))]
+    groups = [dict(params=o, lr=lr) for o, lr in ((enc, args.enc_lr), (dec, args.lr), (heads, 1e-3))]
     return torch.optim.AdamW(groups, betas=(.9, .99), weight_decay=.01), enc + dec
 
 def compare(teacher, student, batch, args, bins):
     "The loss of a batch, and what `log.csv` says of it."
     film, l, ab = (o.contiguous(memory_format=torch.channels_last) for o in batch)
-    with torch.no_grad(): ab_t, feat_t = answers(teacher, l)
-    ab_s, feat_s = answers(student, film)
+    (ab_t, logits_t), (ab_s, logits_s) = teacher.predict(l), student.predict(film)
     truth = F.avg_pool2d(ab, 4)
     aim = args.trust*ab_t + (1 - args.trust)*truth
     content = F.smooth_l1_loss(ab_s, aim, beta=args.delta/AB_SCALE)
-    logits = torch.cat([teacher.bins(feat_t), student.bins(feat_s.detach())])
-    ce = bins(logits, F.pad(ab, (0,)*4 + (1, 0)).repeat(2, 1, 1, 1)) # L is not looked at
+    ce = bins(torch.cat([logits_t, logits_s]), F.pad(ab, (0,)*4 + (1, 0)).repeat(2, 1, 1, 1)) # L is not looked at
     apart = F.smooth_l1_loss(ab_s, ab_t, beta=.02)*AB_SCALE
     each = ce.view(2, -1).mean(1)
     return 20*content + .1*each.mean(), [content.item(), apart.item(), *each.tolist()]
@@ -125,8 +116,10 @@ def main():
     train = TwoViews(store, args.size, args.bs, args.seed, weights, FilmSampler(**FILM))
     teacher, student = networks(args)
     opt, clipped = optimizer(teacher, student, args)
-    ema, bins, file = copy.deepcopy(student).requires_grad_(False), BinLoss(reduction='none'), args.out/'checkpoint.pt'
-    parts = dict(student=student, teacher=teacher, ema=ema, opt=opt, train=train)
+    course = LambdaLR(opt, lambda i: rate((i + 1)/args.steps))
+    ema = AveragedModel(student, avg_fn=lambda e, s, n: e.lerp(s, 1 - min(.995, (n + 1)/(n + 10))))
+    bins, file = BinLoss(reduction='none'), args.out/'checkpoint.pt'
+    parts = dict(student=student, teacher=teacher, ema=ema, opt=opt, course=course, train=train)
     done, start, means = 0, time.time(), None
     if file.exists():
         ck = torch.load(file)
@@ -134,16 +127,14 @@ def main():
         for k, o in parts.items(): o.load_state_dict(ck[k])
     while done < args.steps:
         for batch in train:
-            for g in opt.param_groups: g['lr'] = g['top']*rate((done + 1)/args.steps)
             loss, said = compare(teacher, student, batch, args, bins)
             opt.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(clipped, 1.)
             opt.step()
+            course.step()
+            ema.update_parameters(student)
             done += 1
-            keep = min(.995, (done + 1)/(done + 10))
-            with torch.no_grad():
-                for e, s in zip(ema.parameters(), student.parameters()): e.lerp_(s, 1 - keep)
             means = Tensor(said) if means is None else means.lerp(Tensor(said), .05)
             if done % 20 == 0 or done == args.steps:
                 with open(args.out/'log.csv', 'a', newline='') as f:
@@ -152,7 +143,7 @@ def main():
             if done % 100 == 0 or done == args.steps:
                 state = {k: o.state_dict() for k, o in parts.items()} | dict(done=done)
                 with atomic_path(file) as tmp: torch.save(state, tmp)
-                for net, k in (ema, 'student'), (teacher, 'teacher'):
+                for net, k in (ema.module, 'student'), (teacher, 'teacher'):
                     (args.out/k).mkdir(exist_ok=True)
                     plain = copy.deepcopy(net).to(memory_format=torch.contiguous_format)
                     save_generator(plain, args.out/k/'model.safetensors', dict(name=k, size=160, saturation=1.))
