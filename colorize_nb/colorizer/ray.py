@@ -98,16 +98,16 @@ class _Files(RayJobs):
             found = files_to_write(job, self.protected, self.options, names)
             yield (i, None, found) if isinstance(found, Result) else (i, found, None)
 
-    def failure(self, i, text):
+    def failure(self, i, text): # as in `RayJobs`
         job = self.plan[i]
         return job.result('failed', f'{job.name} {text}')
 
-    def rescue(self, i, files):
+    def rescue(self, i, files): # number of a job, and what it was to write
         beside = [target for _, target in self.plan[i].sidecars()]
         if self.options.overwrite or not all(map(_is_whole, [*files, *beside])): return None
         return self.failure(i, 'was made by a worker that died before it could say so')._replace(status='done')
 
-    def noted(self, result, text):
+    def noted(self, result, text): # a `Result`, and what to add
         return result._replace(message='; '.join(filter(None, [result.message, f'{result.source} {text}'])))
 
     def load(self, device): return partial(self.make, device), os.getcwd(), self.sign
@@ -128,7 +128,7 @@ class _Addresses(_Files):
 
     def failure(self, i, text): return super().failure(i, text)._replace(target=self.plan.targets[i])
 
-    def rescue(self, i, _):
+    def rescue(self, i, _): # the address says it all
         found, = find_done(self.plan[i:i + 1], self.out, self.options)
         return super().rescue(i, []) if found is not None and found.status == 'skipped' else None
 
