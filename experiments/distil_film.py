@@ -4,8 +4,8 @@
         --cache runs/train160 --out runs/taught               # goes on where it was stopped
 
 Each image is seen twice: the teacher, which is not changed, sees its true lightness, the student what a film would have
-made of it. The student learns the mean of the teacher's answer and the truth; a third of the images come to both as
-they are, so that it cannot forget what the teacher knows. Two heads of bins learn beside it, without moving what is
+made of it. The student learns the mean of the teacher's answer and the truth; a third of the images come without
+film, so that it cannot forget what the teacher knows. Two heads of bins learn beside it, without moving what is
 below them: the student's, and one for the teacher as it stands. OUT gets the folders `student` and `teacher`, with
 models of the architecture `lite_hints`, and `log.csv`: steps, loss, distance of student and teacher (ab units),
 cross-entropy of the teacher's head and of the student's, minutes.
