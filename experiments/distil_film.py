@@ -6,9 +6,9 @@
 Each image is seen twice: the teacher, which is not changed, sees its true lightness, the student what a film would have
 made of it. The student learns the mean of the teacher's answer and the truth; a third of the images come without
 film, so that it cannot forget what the teacher knows. Two heads of bins learn beside it, without moving what is
-below them: the student's, and one for the teacher as it stands. OUT gets the folders `student` and `teacher`, with
-models of the architecture `lite_hints`, and `log.csv`: steps, loss, distance of student and teacher (ab units),
-cross-entropy of the teacher's head and of the student's, minutes.
+below them: the student's, which does move it with --together, and one for the teacher as it stands. OUT gets the
+folders `student` and `teacher`, with models of the architecture `lite_hints`, and `log.csv`: steps, loss, distance of
+student and teacher (ab units), cross-entropy of the teacher's head and of the student's, minutes.
 """
 import argparse
 import copy
@@ -62,8 +62,11 @@ def networks(args):
     teacher = widened(args.teacher)
     if args.bins: teacher.bins.load_state_dict(widened(args.bins).bins.state_dict())
     teacher = teacher.eval().requires_grad_(False).to(memory_format=torch.channels_last) # batch norm is held
-    student = copy.deepcopy(teacher).requires_grad_(True)
-    student.bins.register_forward_pre_hook(lambda _, args: (args[0].detach(),)) # moves nothing below it
+    student = copy.deepcopy(teacher)
+    if args.student: student.load_state_dict(widened(args.student).state_dict())
+    student.requires_grad_(True)
+    if not args.together: # it moves nothing below it
+        student.bins.register_forward_pre_hook(lambda _, args: (args[0].detach(),))
     teacher.bins.requires_grad_(True)
     return teacher, student
 
@@ -79,6 +82,7 @@ def compare(teacher, student, batch, args, bins):
     "The loss of a batch, and what `log.csv` says of it."
     film, l, ab = (o.contiguous(memory_format=torch.channels_last) for o in batch)
     (ab_t, logits_t), (ab_s, logits_s) = teacher.predict(l), student.predict(film)
+    if args.mirror: ab_t = (ab_t + teacher.predict(l.flip(-1))[0].flip(-1))/2
     truth = F.avg_pool2d(ab, 4)
     aim = args.trust*ab_t + (1 - args.trust)*truth
     content = F.smooth_l1_loss(ab_s, aim, beta=args.delta/AB_SCALE)
@@ -94,6 +98,8 @@ def parse():
     p.add_argument('--cache', help='file that keeps the small images')
     p.add_argument('--out', type=Path, required=True, help='folder to write')
     p.add_argument('--teacher', default='default', help='packaged name or file')
+    p.add_argument('--student', help='where the student starts; default: the teacher')
+    p.add_argument('--together', action='store_true', help="let the student's head of bins move what is below it")
     p.add_argument('--bins', help='a model with a distribution, whose head of bins is where both heads start')
     p.add_argument('--steps', type=int, default=1000)
     p.add_argument('--bs', type=int, default=32)
@@ -103,6 +109,7 @@ def parse():
     p.add_argument('--enc-lr', type=float, default=1e-4)
     p.add_argument('--trust', type=float, default=.6, help='share of the teacher in what is learned, the rest is truth')
     p.add_argument('--delta', type=float, default=10., help='where Huber turns straight, Lab units')
+    p.add_argument('--mirror', action='store_true', help='teach the mean of an image and its mirror image')
     p.add_argument('--threads', type=int, default=1)
     return p.parse_args()
 

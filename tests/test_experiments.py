@@ -17,6 +17,7 @@ EXPERIMENTS = Path(__file__).resolve().parent.parent/'experiments'
 sys.path.insert(0, str(EXPERIMENTS))
 import average_models
 import distil_film
+import equal_colour
 import gather_sets
 import measure_slider
 import package_model
@@ -236,6 +237,23 @@ def test_the_three_skips_answer(name):
     with torch.no_grad(): gen.gates[0].bias.fill_(-100.)
     assert torch.allclose(gen.join(x, skip, 0), skip)
 
+def test_models_at_one_colourfulness(tmp_path):
+    "By hand: a model of twice the chroma is multiplied by half as much, and then has the same errors"
+    for n in samples()[:3]:
+        im = sample(n).convert('RGB')
+        im.thumbnail((160, 160))
+        im.save(tmp_path/f'{n}.png')
+    one, twice = (Colorizer.from_pretrained('small') for _ in range(2))
+    answer = twice.engine.answer
+    twice.engine.answer = lambda l: (2*answer(l)[0], None)
+    found = {f.name: f for f in sorted(tmp_path.iterdir())}
+    got = equal_colour.compared(dict(one=one, twice=twice), found, None, .5)
+    assert abs(got['one']['times'] - 2*got['twice']['times']) < .03
+    assert got['one']['ahead'] == [0, 0, 0] and abs(got['twice']['ahead'][0]) < .003
+    assert got['one']['removed'][1] <= got['one']['removed'][0] <= got['one']['removed'][2]
+    assert abs(equal_colour.factor(lambda t: t/4, .5) - 2) < .02
+    with pytest.raises(SystemExit, match='no factor'): equal_colour.factor(lambda t: .1, .5)
+
 @pytest.mark.slow
 def test_a_model_teaches_itself(tmp_path, monkeypatch):
     "The teacher keeps its colours and gets a distribution, the student gets others; it goes on where it was stopped"
@@ -244,12 +262,12 @@ def test_a_model_teaches_itself(tmp_path, monkeypatch):
         im.thumbnail((200, 200))
         im.save(tmp_path/f'photo{i}.png')
     out = tmp_path/'out'
-    def run(steps):
+    def run(steps, *more):
         monkeypatch.setattr(sys, 'argv', ['distil_film.py', '--data', str(tmp_path), '--out', str(out), '--bs', '2',
-                                          '--size', '64', '--steps', str(steps)])
+                                          '--size', '64', '--steps', str(steps), *more])
         distil_film.main()
     run(2)
-    run(3)
+    run(3, '--mirror', '--together')
     assert [int(r[0]) for r in csv.reader((out/'log.csv').open())] == [2, 3]
     before = load_generator(find_model('default'))[0].eval()
     nets = {k: load_generator(out/k/'model.safetensors')[0].eval() for k in ('teacher', 'student')}
