@@ -383,6 +383,9 @@ def one(plan, seed, args):
     for name in plan.on:
         if name not in sets: sets[name] = unasked(args.data, name)
     write(KEPT/'sets.json', sets)
+    base = next((p for p, _ in plans() if plan.start and (p.question, p.setting) == (plan.question, plan.start)), None)
+    if base and not (args.out/base.name(seed)/'model.safetensors').exists(): # stored, but its folder is gone
+        train(base, seed, args.data, args.cache, args.out)
     row = train(plan, seed, args.data, args.cache, args.out)
     path = KEPT/f'{plan.question}.json'
     write(path, [*read(path, []), row])
