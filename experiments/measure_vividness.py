@@ -91,13 +91,16 @@ def measured(c, found, film, knob, x):
     share, T, times = setting(knob, x)
     return curves(c, found, film, [(share, T)], [times])[share, T][0]
 
-def choose(c, found, by_film):
-    "The knob by the rule above."
-    calm, full = best(by_film, .5), best(by_film, .9)
-    fine = np.linspace(.5, 2.6, 211)
+def calm_end(by_film):
+    "Mixture and factor of the calm end by the rule above."
+    calm, fine = best(by_film, .5), np.linspace(.5, 2.6, 211)
     gains = [at(by_film[None][calm], t, 'gain', 'times') for t in fine]
-    ends = dict(calm=[*calm, round(float(fine[int(np.argmax(gains))]), 2)],
-                full=[*full, round(at(by_film[None][full], .9, 'times'), 2)])
+    return [*calm, round(float(fine[int(np.argmax(gains))]), 2)]
+
+def choose(c, found, by_film, calm=None):
+    "The knob by the rule above, but for a calm end that is given."
+    full = best(by_film, .9)
+    ends = dict(calm=list(calm or calm_end(by_film)), full=[*full, round(at(by_film[None][full], .9, 'times'), 2)])
     def removed(x): return np.mean([measured(c, found, f, ends, x)['removed'] for f in EVALUATION_FILMS])
     some = {x: removed(x) for x in GRID[::4]}
     line = [float(np.interp(x, list(some), list(some.values()))) for x in GRID]
@@ -109,6 +112,8 @@ def main():
     p.add_argument('--data', type=Path, required=True, help='folder of a set with valid/')
     p.add_argument('--against', nargs='*', default=[],
                    help='models without a distribution, for the same table: a name, or NAME=FILE')
+    p.add_argument('--calm', nargs=3, type=float, metavar=('SHARE', 'T', 'FACTOR'),
+                   help='the calm end, where it is not left to the rule')
     p.add_argument('--every', type=int, default=5, help='take each nth picture')
     p.add_argument('--write', action='store_true', help="write the knob into the model's description")
     p.add_argument('--kept', type=Path, default=KEPT, help='file to write')
@@ -125,7 +130,7 @@ def main():
         for name, v in o.items():
             print(f, name, [[round(p[k], 3) for k in ('times', 'gain', 'colour', 'removed')] for p in v],
                   [round(at(v, x, 'removed'), 3) for x in (.5, .65, .9)], flush=True)
-    knob = choose(c, found, by_film)
+    knob = choose(c, found, by_film, args.calm)
     values = 0, knob['value'], 1
     at_values = {str(f): [dict(value=x, **measured(c, found, f, knob, x)) for x in values] for f in FILMS}
     print(knob, json.dumps(at_values))
