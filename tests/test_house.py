@@ -147,6 +147,12 @@ def test_pictures_have_an_alternative_text(nb):
         assert not re.search(r'!\[\s*\]\(', src), src
         for img in re.findall(r'<img\b[^>]*>', src): assert re.search(r'\balt="[^"]+"', img), img
 
+@pytest.mark.parametrize('nb', NOTEBOOKS, ids=name)
+def test_prose_names_no_private_function(nb):
+    "The site would make a link of it that leads nowhere"
+    prose = [''.join(c['source']) for c in cells(nb) if c['cell_type'] == 'markdown']
+    assert not [m[0] for src in prose for m in re.finditer(r'`_(?!_)\w+`', src)]
+
 @pytest.mark.parametrize('mod', MODULES)
 def test_no_private_name_crosses_modules(mod):
     tree = tree_of(mod)
