@@ -38,7 +38,7 @@ def limits(rows):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('models', nargs='+', help='a name, or NAME=FILE')
+    p.add_argument('models', nargs='+', help='a name or NAME=FILE; @V behind it asks for the vividness V')
     p.add_argument('--data', type=Path, required=True, help='folder of gray photographs')
     p.add_argument('--true', type=Path, required=True, help='folder of a set of colour photographs with valid/')
     p.add_argument('--kept', type=Path, default=KEPT, help='file to write')
@@ -47,9 +47,11 @@ def main():
     true = [measured(read(f)) for f in find_set(args.true).values()]
     most, models = limits(true), {}
     for model in args.models:
+        model, _, vivid = model.partition('@')
         name, _, file = model.partition('=')
-        c = Colorizer.load(file or name)
-        rows = [measured(c(Image.fromarray(read(f)).convert('L'))) for f in find_set(args.data).values()]
+        c, more = Colorizer.load(file or name), dict(vivid=float(vivid)) if vivid else {}
+        rows = [measured(c(Image.fromarray(read(f)).convert('L'), **more)) for f in find_set(args.data).values()]
+        name += f', vividness {vivid}' if vivid else ''
         models[name] = dict(n=len(rows), chroma=float(np.mean([r['chroma'] for r in rows])),
                             share=float(np.mean([r['tint'] for r in rows])),
                             **{k: int(sum(r[k] > most[k] for r in rows)) for k in FAULTS})

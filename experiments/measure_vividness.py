@@ -2,10 +2,12 @@
 with the mean of the distribution, as they are and through both films that no training draws.
 
     python experiments/measure_vividness.py run/model.safetensors --data ../shared/data/photos --against default vivid
-        [--write]
+        [--old ../shared/data/historical] [--write]
 
-writes `nbs/results/vividness.json`. The rule, written down before anything was measured:
+writes `nbs/results/vividness.json`. The rule:
 
+- With --old, a folder of old photographs, only mixtures count that give at most one in eight of them one tint, as
+  `count_faults.py` counts (of true photographs one in twenty has one); where none does, the one with the fewest.
 - Mixtures are compared at equal colourfulness, by the share of the gray answer's chroma error that is removed, in the
   mean over the three ways of asking: plain, ordinary film, orthochromatic film.
 - The calm end is the mixture that removes most at 50 % of the truth's colourfulness, multiplied by what gives the best
@@ -14,7 +16,9 @@ writes `nbs/results/vividness.json`. The rule, written down before anything was 
 - The value that is taken where nobody asks is the largest of 0, .05, .1 ... 1 that keeps three quarters of the most
   that any value removes, in the mean of both films.
 
-`--write` puts the knob into the model's description. Plates are not looked at here.
+All but --old was written down before anything was measured; --old came when a sharpened distribution was seen to leave
+half of the old photographs in one tint, and before the model that it is used for was measured. `--write` puts the knob
+into the model's description. Plates are not looked at here.
 """
 import argparse
 import json
@@ -22,6 +26,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from count_faults import KEPT as FAULTS
+from count_faults import measured as faults_of
 
 from colorize_nb.color.film import EVALUATION_FILMS
 from colorize_nb.color.grid import mean_color
@@ -37,6 +44,7 @@ KEPT = Path(__file__).resolve().parent.parent/'nbs'/'results'/'vividness.json'
 MIXES = (0, 1), (.5, 1), (1, 1), (.5, .6), (1, .6), (1, .4) # share of the distribution's mean, its temperature
 TIMES = .7, 1., 1.4, 1.9, 2.6
 FILMS = None, *EVALUATION_FILMS
+MOST = 1/8 # of the old photographs may have one tint
 GRID = [round(i*.05, 2) for i in range(21)]
 
 def mix(share, T): return f'{share:g} at T={T:g}'
@@ -77,9 +85,22 @@ def at(points, x, key, by='colour'):
                     key=lambda p: p[by])
     return float(np.interp(x, [p[by] for p in points], [p[key] for p in points]))
 
-def best(by_film, colour):
+def tints(c, found, mixes=MIXES):
+    "How many old photographs each mixture gives one tint, and the mean length of its chroma there."
+    limit, rows = json.loads(FAULTS.read_text(encoding='utf-8'))['limits']['tint'], {m: [] for m in mixes}
+    for path in found.values():
+        picture = open_picture(Image.fromarray(Protocol().read(path)).convert('L'))
+        for m, ab in answers(c, picture, mixes).items(): rows[m].append(faults_of(c.merge_chroma(picture, ab)))
+    return {m: dict(n=len(o), tint=sum(r['tint'] > limit for r in o), chroma=float(np.mean([r['chroma'] for r in o])))
+            for m, o in rows.items()}
+
+def allowed(old):
+    "The mixtures that leave few enough old photographs in one tint."
+    fewest = min(o['tint'] for o in old.values())
+    return [m for m, o in old.items() if o['tint'] <= max(MOST*o['n'], fewest)]
+
+def best(by_film, colour, mixes):
     "The mixture that removes most at one colourfulness, in the mean over the films."
-    mixes = by_film[None]
     return max(mixes, key=lambda m: np.mean([at(o[m], colour, 'removed') for o in by_film.values()]))
 
 def setting(knob, x):
@@ -91,16 +112,16 @@ def measured(c, found, film, knob, x):
     share, T, times = setting(knob, x)
     return curves(c, found, film, [(share, T)], [times])[share, T][0]
 
-def calm_end(by_film):
+def calm_end(by_film, mixes):
     "Mixture and factor of the calm end by the rule above."
-    calm, fine = best(by_film, .5), np.linspace(.5, 2.6, 211)
+    calm, fine = best(by_film, .5, mixes), np.linspace(.5, 2.6, 211)
     gains = [at(by_film[None][calm], t, 'gain', 'times') for t in fine]
     return [*calm, round(float(fine[int(np.argmax(gains))]), 2)]
 
-def choose(c, found, by_film, calm=None):
-    "The knob by the rule above, but for a calm end that is given."
-    full = best(by_film, .9)
-    ends = dict(calm=list(calm or calm_end(by_film)), full=[*full, round(at(by_film[None][full], .9, 'times'), 2)])
+def choose(c, found, by_film, mixes=MIXES):
+    "The knob by the rule above, of the mixtures that are allowed."
+    full = best(by_film, .9, mixes)
+    ends = dict(calm=calm_end(by_film, mixes), full=[*full, round(at(by_film[None][full], .9, 'times'), 2)])
     def removed(x): return np.mean([measured(c, found, f, ends, x)['removed'] for f in EVALUATION_FILMS])
     some = {x: removed(x) for x in GRID[::4]}
     line = [float(np.interp(x, list(some), list(some.values()))) for x in GRID]
@@ -112,8 +133,7 @@ def main():
     p.add_argument('--data', type=Path, required=True, help='folder of a set with valid/')
     p.add_argument('--against', nargs='*', default=[],
                    help='models without a distribution, for the same table: a name, or NAME=FILE')
-    p.add_argument('--calm', nargs=3, type=float, metavar=('SHARE', 'T', 'FACTOR'),
-                   help='the calm end, where it is not left to the rule')
+    p.add_argument('--old', type=Path, help='folder of old photographs, which are not to be in one tint')
     p.add_argument('--every', type=int, default=5, help='take each nth picture')
     p.add_argument('--write', action='store_true', help="write the knob into the model's description")
     p.add_argument('--kept', type=Path, default=KEPT, help='file to write')
@@ -130,12 +150,14 @@ def main():
         for name, v in o.items():
             print(f, name, [[round(p[k], 3) for k in ('times', 'gain', 'colour', 'removed')] for p in v],
                   [round(at(v, x, 'removed'), 3) for x in (.5, .65, .9)], flush=True)
-    knob = choose(c, found, by_film, args.calm)
+    old = tints(c, find_set(args.old)) if args.old else {}
+    knob = choose(c, found, by_film, allowed(old) if old else MIXES)
     values = 0, knob['value'], 1
     at_values = {str(f): [dict(value=x, **measured(c, found, f, knob, x)) for x in values] for f in FILMS}
-    print(knob, json.dumps(at_values))
+    print({mix(*m): o for m, o in old.items()}, knob, json.dumps(at_values))
     ends = dict(calm=mix(*knob['calm'][:2]), full=mix(*knob['full'][:2]))
-    kept = dict(data=args.data.name, n=len(found), knob=knob, ends=ends, settings=at_values, films=table)
+    kept = dict(data=args.data.name, n=len(found), knob=knob, ends=ends, settings=at_values, films=table,
+                old={mix(*m): o for m, o in old.items()})
     text = json.dumps(kept, indent=1)
     args.kept.write_text(json.dumps(json.loads(text, parse_float=lambda o: round(float(o), 4)), indent=1) + '\n')
     if args.write:

@@ -186,6 +186,18 @@ def test_patches_and_tints():
     rows = [dict(patches=float(i), tint=i/100) for i in range(101)] + [dict(patches=np.nan, tint=.5)]
     assert cf.limits(rows)['patches'] == 95
 
+def test_the_knob_leaves_old_photographs_in_more_than_one_tint():
+    "By hand: one in eight of 16 is 2; where every mixture has more, the one with the fewest is left"
+    import measure_vividness as mv
+    old = {m: dict(n=16, tint=t) for m, t in (((0, 1), 1), ((1, .6), 2), ((1, .4), 3))}
+    assert mv.allowed(old) == [(0, 1), (1, .6)]
+    assert mv.allowed({m: o | dict(tint=o['tint'] + 4) for m, o in old.items()}) == [(0, 1)]
+    # a straight line each: where .5 and .9 of the truth's colourfulness are, the last mixture removes most
+    def line(k): return [dict(times=t, psnr=20 + t, gain=t, colour=t/2, removed=k*t) for t in (1., 2.)]
+    curves = {f: {m: line(k) for m, k in zip(old, (.1, .2, .3))} for f in mv.FILMS}
+    assert mv.best(curves, .9, list(old)) == (1, .4)
+    assert mv.best(curves, .9, mv.allowed(old)) == (1, .6)
+
 # The questions of the five papers
 
 def test_the_papers_trainings_are_recipes_with_seeds_in_common():
