@@ -15,6 +15,7 @@ from skimage.color import rgb2lab
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent/'experiments'
 sys.path.insert(0, str(EXPERIMENTS))
+import add_distribution
 import average_models
 import distil_film
 import equal_colour
@@ -197,6 +198,22 @@ def test_the_knob_leaves_old_photographs_in_more_than_one_tint():
     curves = {f: {m: line(k) for m, k in zip(old, (.1, .2, .3))} for f in mv.FILMS}
     assert mv.best(curves, .9, list(old)) == (1, .4)
     assert mv.best(curves, .9, mv.allowed(old)) == (1, .6)
+
+def test_a_distribution_is_added_beside_the_colours(tmp_path, monkeypatch):
+    "The colours stay as they were, the head learns"
+    for n in samples()[:4]:
+        im = sample(n).convert('RGB')
+        im.thumbnail((160, 160))
+        im.save(tmp_path/f'{n}.png')
+    monkeypatch.setattr(sys, 'argv', ['add_distribution.py', 'paintings', '--data', str(tmp_path), '--size', '64',
+                                      '--bs', '2', '--steps', '6', '--out', str(tmp_path/'out')])
+    add_distribution.main()
+    before, after = (load_generator(o)[0].eval() for o in (find_model('paintings'), tmp_path/'out'/'model.safetensors'))
+    start = load_generator(find_model('default'))[0]
+    l = torch.linspace(-1, 1, 64*64).view(1, 1, 64, 64)
+    with torch.no_grad(): assert (before.predict_ab(l) - after.predict_ab(l)).abs().max() < 1e-5
+    assert .001 < (after.bins.weight - start.bins.weight).abs().max() < .1 # six steps of at most 1e-3 and float16
+    assert len((tmp_path/'out'/'log.csv').read_text().splitlines()) == 1
 
 # The questions of the five papers
 
