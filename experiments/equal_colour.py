@@ -5,9 +5,10 @@ and by how much less than the first of them.
         default
 
 writes `nbs/results/equal_colour.json`. Each model's chroma is multiplied, for every way of asking anew, until the
-pictures are on average half as colourful as the truth (`--at`); then errors are compared picture by picture. A model
-with a distribution is measured by the calm end of its knob. Photographs are asked with their true lightness and through
-both films that no training draws; plates by their own exposures, where they choose nothing.
+pictures are on average half as colourful as the truth (`--at`); then errors are compared picture by picture, and for
+the photographs in the mean of the three ways of asking too. A model with a distribution is measured by the calm end of
+its knob. Photographs are asked with their true lightness and through both films that no training draws; plates by their
+own exposures, where they choose nothing.
 """
 import argparse
 import json
@@ -55,15 +56,20 @@ def errors(c, questions, x):
     t = factor(lambda t: np.mean([r['colour'] for r in rows(t)])/full, x)
     return t, *(np.array([r['error'] for r in rows(k)]) for k in (t, 0))
 
-def compared(models, found, film, x):
-    "name -> factor, share removed, and share that the first model removes more; both with intervals"
-    questions, res, first = list(asked(found, film)), {}, None
-    boot = Bootstrap(len(questions))
-    for name, c in models.items():
-        t, e, gray = errors(c, questions, x)
-        first = e if first is None else first
-        def share(a): return [round(v, 4) for v in boot(lambda w: (w@a)/(w@gray))]
-        res[name] = dict(times=round(t, 3), removed=share(gray - e), ahead=share(e - first))
+def measured(models, found, film, x):
+    "name -> factor, chroma errors of the model and of gray"
+    questions = list(asked(found, film))
+    return {name: errors(c, questions, x) for name, c in models.items()}
+
+def compared(*ways):
+    "name -> share removed, and share that the first model removes more, with intervals; the mean of several ways"
+    first = [next(iter(o.values()))[1] for o in ways]
+    boot, res = Bootstrap(len(first[0])), {}
+    for name in ways[0]:
+        rows = [(e, gray, f) for (_, e, gray), f in zip((o[name] for o in ways), first)]
+        def removed(w): return np.mean([(w@(gray - e))/(w@gray) for e, gray, _ in rows], 0)
+        def ahead(w): return np.mean([(w@(e - f))/(w@gray) for e, gray, f in rows], 0)
+        res[name] = {k: [round(v, 4) for v in boot(f)] for k, f in (('removed', removed), ('ahead', ahead))}
     return res
 
 def main():
@@ -79,10 +85,15 @@ def main():
     photos = dict(list(find_set(args.data).items())[::args.every])
     ways = [('photos', photos, f) for f in (None, *EVALUATION_FILMS)]
     if args.plates: ways += [('plates', find_set(args.plates, film=f), f) for f in EXPOSURES]
-    res = {}
+    got, res = [], {}
     for data, found, film in ways:
-        res[f'{data}, {film or "true lightness"}'] = rows = compared(models, found, film, args.at)
-        for name, r in rows.items(): print(data, film, name, r, flush=True)
+        got.append((data, measured(models, found, film, args.at)))
+        res[f'{data}, {film or "true lightness"}'] = rows = compared(got[-1][1])
+        for name, r in rows.items():
+            r['times'] = round(got[-1][1][name][0], 3)
+            print(data, film, name, r, flush=True)
+    res['photos, mean of the three'] = compared(*(o for data, o in got if data == 'photos'))
+    print(res['photos, mean of the three'])
     kept = dict(at=args.at, n=len(photos), ways=res)
     with atomic_path(args.kept) as tmp: tmp.write_text(json.dumps(kept, indent=1) + '\n', encoding='utf-8')
 

@@ -276,8 +276,13 @@ def test_models_at_one_colourfulness(tmp_path):
     answer = twice.engine.answer
     twice.engine.answer = lambda l: (2*answer(l)[0], None)
     found = {f.name: f for f in sorted(tmp_path.iterdir())}
-    got = equal_colour.compared(dict(one=one, twice=twice), found, None, .5)
-    assert abs(got['one']['times'] - 2*got['twice']['times']) < .03
+    raw = equal_colour.measured(dict(one=one, twice=twice), found, None, .5)
+    got = equal_colour.compared(raw)
+    assert abs(raw['one'][0] - 2*raw['twice'][0]) < .03
+    assert equal_colour.compared(raw, raw) == got # the mean of a way with itself
+    e = dict(one=(1, np.array([1., 3]), np.full(2, 4.)), two=(1, np.array([2., 4]), np.full(2, 4.)))
+    both = equal_colour.compared(e, {k: (1, v[1], v[2]*2) for k, v in e.items()}) # by hand: means of 1/2, 3/4; 1/4, 1/8
+    assert (both['one']['removed'][0], both['two']['ahead']) == (.625, [.1875]*3)
     assert got['one']['ahead'] == [0, 0, 0] and abs(got['twice']['ahead'][0]) < .003
     assert got['one']['removed'][1] <= got['one']['removed'][0] <= got['one']['removed'][2]
     assert abs(equal_colour.factor(lambda t: t/4, .5) - 2) < .02
