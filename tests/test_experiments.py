@@ -23,6 +23,7 @@ import gather_sets
 import measure_slider
 import package_model
 import run_papers
+import try_film
 import try_lite
 
 from colorize_nb.colorizer.core import Colorizer
@@ -62,6 +63,18 @@ def test_trials_are_recipes_that_differ():
         assert t.phase or t.recipe or t.keys or t.name.endswith('-43') or (t.limit, t.epochs) != (try_lite.LIMIT,
             1), t.name
     assert all(t.limit*t.epochs == try_lite.LIMIT for t in try_lite.TRIALS) # as many pictures for each
+
+@pytest.mark.parametrize('trial', [t for t in try_film.TRIALS if not t.of], ids=lambda t: t.name)
+def test_each_trial_through_film_changes_one_thing(trial):
+    "A recipe that can be run, as many pictures for each, and one field or the data or the seed that differs"
+    n = try_film.FEW if trial.few else 46751
+    rec, base = try_film.recipe_of(trial, n), try_film.recipe_of(try_film.TRIALS[0], 46751)
+    phase, = rec.phases
+    assert phase.epochs*phase.fraction*n == pytest.approx(try_film.SHOWN)
+    def fields(r): return {k: v for k, v in vars(r).items() if k not in ('name', 'title', 'note', 'phases')}
+    changed = {k for k, v in fields(rec).items() if v != fields(base)[k]}
+    assert changed == set(trial.recipe)
+    assert bool(changed) + bool(trial.phase) + trial.few + (trial.seed != 42) == (trial.name != 'base')
 
 @pytest.mark.parametrize('trial', try_lite.TRIALS, ids=lambda t: t.name)
 def test_a_trial_can_be_built(trial):
