@@ -153,6 +153,16 @@ def test_prose_names_no_private_function(nb):
     prose = [''.join(c['source']) for c in cells(nb) if c['cell_type'] == 'markdown']
     assert not [m[0] for src in prose for m in re.finditer(r'`_(?!_)\w+`', src)]
 
+def test_no_link_is_made_inside_a_link():
+    "nbdev makes a link of every name of ours in backquotes, in a link's text too, and then the site shows brackets"
+    from nbdev.doclinks import NbdevLookup
+    look = NbdevLookup()
+    def ours(text): return [m[1] for m in re.finditer(r'`([^`\s]+?)(?:\(\))?`', text) if look.doc(m[1])]
+    assert ours('the `colorize_files` of `nobody`') == ['colorize_files']
+    links = [(name(nb), m[1]) for nb in NOTEBOOKS for c in cells(nb) if c['cell_type'] == 'markdown'
+             for m in re.finditer(r'\[([^\[\]]*)\]\(', ''.join(c['source']))]
+    assert not [(n, text) for n, text in links if ours(text)]
+
 @pytest.mark.parametrize('mod', MODULES)
 def test_no_private_name_crosses_modules(mod):
     tree = tree_of(mod)

@@ -4,7 +4,7 @@ over.
     python tools/check_docs.py --out site; python tools/look_at_site.py site [--shots FOLDER]
 
 needs Playwright and a Chromium. Named are: a page wider than its window, and what makes it so; a picture that is not
-shown; an error in the console; a request to another host; text in the dark whose contrast with its ground is below 3
+shown; brackets that were meant as a link; an error in the console; a request to another host; text in the dark whose contrast with its ground is below 3
 (WCAG 2's formula). `--shots` keeps a picture of each page.
 """
 import argparse
@@ -28,6 +28,12 @@ WIDE = r"""() => {
         (/auto|scroll|hidden/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement))
     return [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > room + 1 &&
         !scrolls(e.parentElement)).slice(0, 2).map(e => `${e.tagName} ${e.textContent.trim().slice(0, 40)}`)
+}"""
+RAW = r"""() => {
+    const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = []
+    while (walk.nextNode()) if (walk.currentNode.data.includes('](') && !walk.currentNode.parentElement.closest('pre,code'))
+        found.push(walk.currentNode.data.trim().slice(0, 40))
+    return found.slice(0, 3)
 }"""
 BROKEN = "() => [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.getAttribute('src'))"
 FAINT = r"""least => {
@@ -68,6 +74,7 @@ def look(tab, address, way):
         tab.evaluate("document.querySelectorAll('img[loading=lazy]').forEach(i => i.loading = 'eager')")
         tab.wait_for_load_state('networkidle')
         bad += [f'wider than the window: {o}' for o in tab.evaluate(WIDE)]
+        bad += [f'not a link: {o}' for o in tab.evaluate(RAW)]
         bad += [f'not shown: {o}' for o in tab.evaluate(BROKEN)]
         if way == 'dark': bad += [f'faint: {o}' for o in tab.evaluate(FAINT, CONTRAST)]
     finally:
