@@ -4,8 +4,8 @@ over.
     python tools/check_docs.py --out site; python tools/look_at_site.py site [--shots FOLDER]
 
 needs Playwright and a Chromium. Named are: a page wider than its window, and what makes it so; a picture that is not
-shown; brackets that were meant as a link; an error in the console; a request to another host; text in the dark whose contrast with its ground is below 3
-(WCAG 2's formula). `--shots` keeps a picture of each page.
+shown; brackets that were meant as a link; an error in the console; a request to another host; text in the dark whose
+contrast with its ground is below 3 (WCAG 2's formula). `--shots` keeps a picture of each page.
 """
 import argparse
 import re
@@ -31,8 +31,10 @@ WIDE = r"""() => {
 }"""
 RAW = r"""() => {
     const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = []
-    while (walk.nextNode()) if (walk.currentNode.data.includes('](') && !walk.currentNode.parentElement.closest('pre,code'))
-        found.push(walk.currentNode.data.trim().slice(0, 40))
+    while (walk.nextNode()) {
+        const {data, parentElement: e} = walk.currentNode
+        if (data.includes('](') && !e.closest('pre,code')) found.push(data.trim().slice(0, 40))
+    }
     return found.slice(0, 3)
 }"""
 BROKEN = "() => [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.getAttribute('src'))"
