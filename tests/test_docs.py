@@ -187,6 +187,30 @@ def test_events_are_no_parameters():
     made = [c['outputs'][0]['data']['text/markdown'] for c in with_members(cells, '')]
     assert made == ['```python\ndef A():\n```\n\n*Doc (b):*', other.format('')]
 
+def test_fields_of_a_class_without_init():
+    "What nbdev 3.3 prints of a named tuple and of an error, and what the module says"
+    sys.path.insert(0, str(TOOLS))
+    from members import with_members
+    module = """class Point(NamedTuple):
+    "A place."
+    x:int # from the left, pixels
+    y:int=0 # from the top,
+    _kept = 1
+    def move(self): pass
+class LostError(OSError): "Gone."
+class Made:
+    def __init__(self, n): pass
+"""
+    said = '```python\ndef {}(\n    {}\n):\n```\n\n*Doc.*'
+    shown = dict(Point='*args, **kwargs', LostError='*args, **kwargs', other='*args, **kwargs', Made='n')
+    cells = [dict(cell_type='code', id=n, source=f'show_doc({n})',
+                  outputs=[dict(data={'text/markdown': said.format(n, args)})]) for n, args in shown.items()]
+    made = [c['outputs'][0]['data']['text/markdown'] for c in with_members(cells, module)]
+    point = 'class Point(NamedTuple):\n    x:int # from the left, pixels\n    y:int=0 # from the top,'
+    lost = 'class LostError(OSError):\n    ...'
+    assert made == [*(f'```python\n{o}\n```\n\n*Doc.*' for o in (point, lost)),
+                    *(said.format(n, shown[n]) for n in ('other', 'Made'))]
+
 def test_members_of_prepared_notebooks(tmp_path):
     "As Quarto calls it: in _proc it writes, twice the same, elsewhere not"
     page = dict(cells=[dict(cell_type='code', id='a', metadata={}, source=['show_doc(EpochSeed)'])])
