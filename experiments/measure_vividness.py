@@ -4,7 +4,7 @@ with the mean of the distribution, as they are and through both films that no tr
     python experiments/measure_vividness.py run/model.safetensors --data ../shared/data/photos --against default vivid
         [--old ../shared/data/historical] [--write]
 
-writes `nbs/results/vividness.json`. The rule:
+writes `nbs/results/vividness.json` (`--kept`: another). The rule:
 
 - With --old, a folder of old photographs, only mixtures count that give at most one in eight of them one tint, as
   `count_faults.py` counts (of true photographs one in twenty has one); where none does, the one with the fewest.
@@ -17,11 +17,15 @@ writes `nbs/results/vividness.json`. The rule:
   that any value removes, in the mean of both films.
 
 All but --old was written down before anything was measured; --old came when a sharpened distribution was seen to leave
-half of the old photographs in one tint, and before the model that it is used for was measured. `--write` puts the knob
-into the model's description. Plates are not looked at here.
+half of the old photographs in one tint, and before the model that it is used for was measured. With --colours the calm
+end and the value are the model's colours as they were trained, and only the vivid end follows the rule. `--write` puts
+the knob into the model's description. Plates are not looked at here.
 """
 import argparse
 import json
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +89,14 @@ def at(points, x, key, by='colour'):
                     key=lambda p: p[by])
     return float(np.interp(x, [p[by] for p in points], [p[key] for p in points]))
 
+def film_curves(model, data, every, film):
+    "The curves of one film, for a process of its own."
+    return curves(Colorizer.load(model), pictures(data, every), film, MIXES)
+
+def pictures(data, every):
+    "Each nth picture that judges."
+    return dict(list(find_set(data).items())[::every])
+
 def tints(c, found, mixes=MIXES):
     "How many old photographs each mixture gives one tint, and the mean length of its chroma there."
     limit, rows = json.loads(FAULTS.read_text(encoding='utf-8'))['limits']['tint'], {m: [] for m in mixes}
@@ -118,11 +130,14 @@ def calm_end(by_film, mixes):
     gains = [at(by_film[None][calm], t, 'gain', 'times') for t in fine]
     return [*calm, round(float(fine[int(np.argmax(gains))]), 2)]
 
-def choose(c, found, by_film, mixes=MIXES):
-    "The knob by the rule above, of the mixtures that are allowed."
+def choose(c, found, by_film, mixes=MIXES, calm=None, value=None):
+    "The knob by the rule above, of the mixtures that are allowed, but for what is given."
     full = best(by_film, .9, mixes)
-    ends = dict(calm=calm_end(by_film, mixes), full=[*full, round(at(by_film[None][full], .9, 'times'), 2)])
-    def removed(x): return np.mean([measured(c, found, f, ends, x)['removed'] for f in EVALUATION_FILMS])
+    times = round(at(by_film[None][full], .9, 'times'), 2)
+    ends = dict(calm=list(calm or calm_end(by_film, mixes)), full=[*full, times])
+    if value is not None: return dict(value=value, **ends)
+    films = [f for f in by_film if f] or [None]
+    def removed(x): return np.mean([measured(c, found, f, ends, x)['removed'] for f in films])
     some = {x: removed(x) for x in GRID[::4]}
     line = [float(np.interp(x, list(some), list(some.values()))) for x in GRID]
     return dict(value=max(x for x, r in zip(GRID, line) if r >= .75*max(line)), **ends)
@@ -134,26 +149,33 @@ def main():
     p.add_argument('--against', nargs='*', default=[],
                    help='models without a distribution, for the same table: a name, or NAME=FILE')
     p.add_argument('--old', type=Path, help='folder of old photographs, which are not to be in one tint')
+    p.add_argument('--plain', action='store_true', help='no films: for pictures that are no photographs')
+    p.add_argument('--colours', action='store_true',
+                   help='calm end and value are the colours as trained, for a model that had no distribution before')
     p.add_argument('--every', type=int, default=5, help='take each nth picture')
+    p.add_argument('--workers', type=int, default=1, help='films measured at once')
     p.add_argument('--write', action='store_true', help="write the knob into the model's description")
     p.add_argument('--kept', type=Path, default=KEPT, help='file to write')
     args = p.parse_args()
-    found = dict(list(find_set(args.data).items())[::args.every])
+    found = pictures(args.data, args.every)
     c = Colorizer.load(args.model)
-    by_film = {f: curves(c, found, f, MIXES) for f in FILMS}
+    films = FILMS[:1] if args.plain else FILMS
+    with ProcessPoolExecutor(args.workers, get_context('spawn')) as pool:
+        by_film = dict(zip(films, pool.map(partial(film_curves, args.model, args.data, args.every), films)))
     table = {str(f): {mix(*m): v for m, v in o.items()} for f, o in by_film.items()}
     for name in args.against:
         label, _, file = name.partition('=')
         other = Colorizer.load(file or label)
-        for f in FILMS: table[str(f)][label] = curves(other, found, f, [(0, 1)])[0, 1]
+        for f in films: table[str(f)][label] = curves(other, found, f, [(0, 1)])[0, 1]
     for f, o in table.items():
         for name, v in o.items():
             print(f, name, [[round(p[k], 3) for k in ('times', 'gain', 'colour', 'removed')] for p in v],
                   [round(at(v, x, 'removed'), 3) for x in (.5, .65, .9)], flush=True)
     old = tints(c, find_set(args.old)) if args.old else {}
-    knob = choose(c, found, by_film, allowed(old) if old else MIXES)
-    values = 0, knob['value'], 1
-    at_values = {str(f): [dict(value=x, **measured(c, found, f, knob, x)) for x in values] for f in FILMS}
+    given = dict(calm=[0, 1, 1.], value=0.) if args.colours else {}
+    knob = choose(c, found, by_film, allowed(old) if old else MIXES, **given)
+    values = sorted({0, knob['value'], 1})
+    at_values = {str(f): [dict(value=x, **measured(c, found, f, knob, x)) for x in values] for f in films}
     print({mix(*m): o for m, o in old.items()}, knob, json.dumps(at_values))
     ends = dict(calm=mix(*knob['calm'][:2]), full=mix(*knob['full'][:2]))
     kept = dict(data=args.data.name, n=len(found), knob=knob, ends=ends, settings=at_values, films=table,
