@@ -211,6 +211,9 @@ def test_the_knob_leaves_old_photographs_in_more_than_one_tint():
     curves = {f: {m: line(k) for m, k in zip(old, (.1, .2, .3))} for f in mv.FILMS}
     assert mv.best(curves, .9, list(old)) == (1, .4)
     assert mv.best(curves, .9, mv.allowed(old)) == (1, .6)
+    # PSNR is best at 1 and falls by .45 for each unit after it: .05 dB are lost at 1.11
+    bent = [dict(times=t, psnr=20 + g, gain=g, colour=t/2, removed=0) for t, g in ((1., 1.), (3., .1))]
+    assert mv.calm_end({None: {(0, 1): bent}}, [(0, 1)]) == [0, 1, 1.11]
 
 def test_a_distribution_is_added_beside_the_colours(tmp_path, monkeypatch):
     "The colours stay as they were, the head learns"
