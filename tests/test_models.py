@@ -72,4 +72,4 @@ def test_a_head_beside_the_colours_changes_none():
     assert abs(c.engine.predict(l, vivid=1)).mean() > abs(ab).mean()
 
 def test_vivid_is_livelier(answers):
-    assert np.mean([(colorfulness(a['vivid']) - colorfulness(a['default'])).item() for a in answers]) > 3
+    assert np.mean([(colorfulness(a['vivid']) - colorfulness(a['default'])).item() for a in answers]) > 5
