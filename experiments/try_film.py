@@ -21,9 +21,10 @@ from colorize_nb.colorizer.core import Colorizer
 from colorize_nb.evaluate.evaluation import find_set
 from colorize_nb.train.recipe import get_recipe, variant
 from colorize_nb.train.run import run_recipe
+from colorize_nb.train.shards import ShardLoader, shard_dls
 
 KEPT = Path(__file__).resolve().parent.parent/'nbs'/'results'/'film_trials.csv'
-SIZE, SHOWN, FEW = 96, 6400, 5185
+SIZE, SHOWN = 96, 6400
 HEADS = dict(head=(0, 1), bins=(1, .4)) # mixtures of the chroma head and the distribution, see `measure_vividness`
 WAYS = dict(zip(FILMS, ('plain', 'ordinary', 'ortho')))
 
@@ -69,6 +70,12 @@ def recipe_of(trial, n):
                   **{k: v for k, v in trial.recipe.items() if k not in plain})
     return replace(rec, **plain)
 
+def pictures(trial, learn, cache):
+    "How many an epoch of a trial shows, by the weights of its sources."
+    weights = trial.recipe.get('weights', get_recipe('old-settled').weights)
+    store = shard_dls(learn, .01, 160, **cache).train.dataset
+    return ShardLoader(store, weights={k: w for k, w in weights.items() if k in store.counts()}).n
+
 def figures(c, found):
     "Share removed at half of the truth's colourfulness, by way of asking and head."
     by_film = {f: curves(c, found, f, list(HEADS.values())) for f in FILMS}
@@ -81,7 +88,7 @@ def train(trial, args):
     learn = [str(args.photos/'train')]
     if not trial.few: learn = [*args.data, *learn]
     cache = dict(cache=args.cache) if args.cache and not trial.few else {}
-    run_recipe(recipe_of(trial, FEW if trial.few else args.pictures), learn, out, valid=args.photos/'valid',
+    run_recipe(recipe_of(trial, pictures(trial, learn, cache)), learn, out, valid=args.photos/'valid',
                seed=trial.seed, resume=(out/'checkpoint.pt').exists(), log=partial(print, trial.name, flush=True),
                **cache)
     return out/'model.safetensors'
@@ -90,7 +97,6 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--data', action='append', required=True, help='folder, tar file or pattern; again for more')
     p.add_argument('--photos', type=Path, required=True, help='folder with train/, learned from too, and valid/')
-    p.add_argument('--pictures', type=int, default=46751, help='pictures in all of them, by weight')
     p.add_argument('--out', type=Path, required=True, help='folder for the runs')
     p.add_argument('--cache', help='file that keeps the small images')
     p.add_argument('--only', nargs='+', metavar='NAME', help='some trials')
