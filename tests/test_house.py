@@ -147,6 +147,22 @@ def test_pictures_have_an_alternative_text(nb):
         assert not re.search(r'!\[\s*\]\(', src), src
         for img in re.findall(r'<img\b[^>]*>', src): assert re.search(r'\balt="[^"]+"', img), img
 
+def draws(src):
+    "Whether a cell makes a figure of matplotlib and shows it"
+    tree = ast.parse(re.sub(r'^[!%].*$', 'pass', src, flags=re.M))
+    made = [n for o in tree.body if not isinstance(o, (ast.FunctionDef, ast.ClassDef)) for n in ast.walk(o)]
+    called = {ast.unparse(n.func) for n in made if isinstance(n, ast.Call)}
+    return 'savefig' not in src and bool(called & {'plt.subplots', 'plt.figure'})
+
+@pytest.mark.parametrize('nb', NOTEBOOKS, ids=name)
+def test_figures_are_stored(nb):
+    "A page that was executed without a display has its text and no pictures"
+    hidden = re.compile(r'^#\|\s*(hide|eval: false|exports?|slow|cuda|network)\b', re.M)
+    for c in cells(nb):
+        src = ''.join(c['source'])
+        if c['cell_type'] != 'code' or hidden.search(src) or not draws(src): continue
+        assert any(k.startswith('image/') for o in c['outputs'] for k in o.get('data', {})), src[:80]
+
 @pytest.mark.parametrize('nb', NOTEBOOKS, ids=name)
 def test_prose_names_no_private_function(nb):
     "The site would make a link of it that leads nowhere"
