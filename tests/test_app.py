@@ -368,10 +368,11 @@ def test_the_queue_is_bounded(monkeypatch):
         with TestClient(app, base_url=LOCAL) as c, ThreadPoolExecutor(2) as pool: # one event loop for all
             replies = [pool.submit(api, c, PNG) for _ in range(2)]
             assert begun.acquire(timeout=60)
-            for _ in range(600):
-                reply = api(c, b'not even read') # 429 once both are in hand; before that it is no picture
-                if reply.status_code == 429: break
+            site = app.state.close.__self__
+            for _ in range(1200): # a third that came before the second would wait in its place
+                if site.coming == 2: break
                 time.sleep(.05)
+            reply = api(c, b'not even read')
             assert reply.status_code == 429 and reply.headers['retry-after'] and 'try again' in reply.json()['error']
             go.set()
             assert [r.result().status_code for r in replies] == [200, 200]
