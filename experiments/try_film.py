@@ -4,7 +4,7 @@
         --cache runs/train160
 
 Each trial shows the recipe `old-settled` 6,400 pictures of 96 pixels, seed 42, starting from `default`, but for what it
-changes; one core takes some three minutes. `nbs/results/film_trials.csv` gets a row for each: what was asked, what was
+changes; one core takes some five minutes. `nbs/results/film_trials.csv` gets a row for each: what was asked, what was
 expected, and the share of the gray answer's chroma error that is removed at half of the truth's colourfulness, with the
 true lightness and through both films that no training draws, by the chroma head and by the sharpened mean of the
 distribution (T = .4), on every tenth validation photograph. A trial that is finished is not repeated.

@@ -253,3 +253,19 @@ def test_readme(tmp_path):
     text = readme(nb)
     assert '![a](nbs/images/a.jpg) [b](nbs/01_b.ipynb) [c](#c) [d](https://d.org)' in text
     assert '```python\nshown()\n```' in text and 'secret' not in text
+
+def test_what_a_reader_would_stumble_over(browser, tmp_path):
+    "A page with each fault and one with none, as the browser lays them out"
+    sys.path.insert(0, str(TOOLS))
+    import look_at_site
+    page = '<!doctype html><meta name=viewport content="width=device-width"><link rel=icon href="data:,">{}'
+    (tmp_path/'good.html').write_text(page.format('<p>Text and <code>[x](y)</code>.</p>'))
+    (tmp_path/'bad.html').write_text(page.format(
+        '<p style="width:900px">Wide</p><img src="none.png"><p>[[x](y)](z)</p><p style="color:#ddd">Faint</p>'))
+    with look_at_site.serving(tmp_path) as here:
+        tab = browser.new_context(**look_at_site.WAYS['phone']).new_page()
+        good, bad = (look_at_site.look(tab, f'{here}/{n}.html', 'dark') for n in ('good', 'bad'))
+        tab.close()
+    assert good == []
+    assert {o.split(':')[0] for o in bad} == {'wider than the window', 'not shown', 'not a link', 'console', 'faint'}
+    assert next(o for o in bad if o.startswith('faint')) == 'faint: Faint (1.4)' # 1.05/(.7231 + .05), #ddd on white

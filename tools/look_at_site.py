@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import threading
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -62,6 +63,14 @@ class Quiet(SimpleHTTPRequestHandler):
     "A server that says nothing."
     def log_message(self, *args): pass
 
+@contextmanager
+def serving(folder):
+    "The site at an address of this machine."
+    server = ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try: yield f'http://127.0.0.1:{server.server_port}'
+    finally: server.shutdown()
+
 def look(tab, address, way):
     "What is wrong with one page."
     bad, here = [], address[:address.index('/', 8)]
@@ -92,15 +101,13 @@ def main():
     args = p.parse_args()
     from playwright.sync_api import sync_playwright
     pages = sorted(o.relative_to(args.site).as_posix() for o in args.site.rglob('*.html'))
-    server = ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(args.site)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     failed = 0
-    with sync_playwright() as play:
+    with serving(args.site) as here, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which('chromium') or None, args=['--no-sandbox'])
         for way, options in WAYS.items():
             tab = browser.new_context(**options).new_page()
             for page in (o for o in pages if re.search(args.only, o)):
-                bad = look(tab, f'http://127.0.0.1:{server.server_port}/{page}', way)
+                bad = look(tab, f'{here}/{page}', way)
                 for o in bad: print(f'FAILED {page}, {way}: {o}', flush=True)
                 failed += bool(bad)
                 if not args.shots: continue
