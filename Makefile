@@ -15,7 +15,7 @@ CORE := $(VENV)/.core-installed
 DEV := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-room step docs check-docs export readme bench clean
+.PHONY: help install demo test test-all test-room step docs check-docs look export readme bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r t d; do printf '%-18s %s\n' "$$t" "$$d"; done
@@ -72,6 +72,9 @@ docs: $(DEV)  ## build the site into _docs (Quarto), or Markdown pages where the
 
 check-docs: $(DEV)  ## check every local link, anchor and picture of the docs
 	$(BIN)/python tools/check_docs.py
+
+look: $(DEV)  ## open every page of _docs in a browser, wide, on a phone and in the dark
+	$(BIN)/python tools/look_at_site.py _docs
 
 export: $(DEV)  ## write the notebooks' heads, the modules from them, clean them, write README.md
 	$(BIN)/python tools/heads.py
