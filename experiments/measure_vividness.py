@@ -18,9 +18,10 @@ writes `nbs/results/vividness.json` (`--kept`: another). The rule:
 
 All but --old and the .05 dB was written down before anything was measured. --old came when a sharpened distribution was
 seen to leave half of the old photographs in one tint; the .05 dB when the best PSNR of a chroma head was found at seven
-tenths of its chroma, for .01 dB. With --colours the calm
-end and the value are the model's colours as they were trained, and only the vivid end follows the rule. `--write` puts
-the knob into the model's description; `--again` takes the curves that are kept. Plates are not looked at here.
+tenths of its chroma, for .01 dB. With --colours the calm end and the value are the model's colours as they were
+trained, and only the vivid end follows the rule. `--write` puts the knob into the model's description, and what is
+packaged wants `python tools/graphs.py` after that; `--again` takes the curves that are kept. Plates are not looked at
+here.
 """
 import argparse
 import json

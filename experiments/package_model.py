@@ -2,13 +2,14 @@
 
     python experiments/package_model.py runs/accurate default --size 192 --description "photographs: ..."
 
-reads RUN/model.safetensors, model.json and metrics.json, and writes colorize_nb/weights/NAME/. The card for people,
-README.md there, is written by hand.
+reads RUN/model.safetensors, model.json and metrics.json, and writes colorize_nb/weights/NAME/, the graph for ONNX
+Runtime among it. The card for people, README.md there, is written by hand.
 """
 import argparse
 import json
 from pathlib import Path
 
+from colorize_nb.colorizer.onnx import export_onnx
 from colorize_nb.models.registry import load_generator, save_generator
 
 WEIGHTS = Path(__file__).resolve().parent.parent/'colorize_nb'/'weights'
@@ -28,6 +29,7 @@ def package(run, name, description, size=None, saturation=1.):
     if (n := path.stat().st_size) > LARGEST:
         raise SystemExit(f'{path.name} has {n/1e6:.1f} MB, {LARGEST/1e6:.0f} is the most that goes into the wheel: '
                          f'take a smaller network')
+    export_onnx(path, path.with_suffix('.onnx'), shared=True)
     return path
 
 def main():

@@ -28,10 +28,10 @@ import numpy as np
 from colorize_nb.colorizer import Colorizer
 c = Colorizer.from_pretrained(model, 'cpu')
 for x, y in zip(paths[::2], paths[1::2]): np.save(y, np.asarray(c(x)))
-large = {'torch', 'torchvision', 'fastai', 'safetensors', 'onnx', 'matplotlib', 'skimage'}
+large = {'torch', 'torchvision', 'fastai', 'onnx', 'matplotlib', 'skimage'}
 print(type(c.engine).__name__, sorted(large & {k for k, v in sys.modules.items() if v}))
 '''
-BANNED = 'torch torchvision safetensors fastai timm onnx onnxscript matplotlib skimage sklearn pandas scipy'
+BANNED = 'torch torchvision fastai timm onnx onnxscript matplotlib skimage sklearn pandas scipy'
 WEIGHTS = find_model('default').with_name('model.safetensors') # `default` by PyTorch
 
 def run_python(code, *args):
@@ -44,11 +44,14 @@ def exported(tmp_path_factory):
     "A packaged model exported as one ONNX file, weights as float16"
     return export_onnx('small', tmp_path_factory.mktemp('onnx')/'small.onnx', half=True)
 
-SMALL = pytest.param('small', marks=pytest.mark.slow) # half a minute of exporting
+WHOLE = pytest.param('whole', marks=pytest.mark.slow) # half a minute of exporting
+
+PACKAGED = 'default', 'old-photographs', 'paintings', 'flowers', 'small' # each a graph and the weights beside it
 
 def pair_of(model, request):
     "A model for ONNX Runtime and for PyTorch"
-    return ('default', WEIGHTS) if model == 'default' else (request.getfixturevalue('exported'), 'small')
+    path = find_model(model if model in PACKAGED else 'small').with_name('model.safetensors')
+    return (model if model in PACKAGED else request.getfixturevalue('exported')), path
 
 @pytest.fixture(scope='module')
 def inputs(tmp_path_factory):
@@ -114,7 +117,7 @@ def difference(one, other):
     assert one.size == other.size
     return np.abs(np.asarray(one).astype(int) - np.asarray(other))
 
-@pytest.mark.parametrize('model', ['default', SMALL])
+@pytest.mark.parametrize('model', ['default', 'old-photographs', WHOLE])
 def test_the_same_image_without_torch(model, inputs, tmp_path, request):
     onnx, weights = pair_of(model, request)
     said, without = colour(onnx, inputs, tmp_path/'onnx', BANNED)
@@ -127,9 +130,9 @@ def test_the_same_image_without_torch(model, inputs, tmp_path, request):
 
 def test_torch_is_not_there(tmp_path):
     "The ban works: a PyTorch model cannot be loaded under it, and says so in one sentence"
-    with pytest.raises(AssertionError, match='take an .onnx file'): colour('small', [], tmp_path/'x', BANNED)
+    with pytest.raises(AssertionError, match='take an .onnx file'): colour(WEIGHTS, [], tmp_path/'x', BANNED)
 
-@pytest.mark.parametrize('model', ['default', SMALL])
+@pytest.mark.parametrize('model', ['default', WHOLE])
 def test_torch_is_not_imported(model, request):
     "Where PyTorch is installed, an ONNX file does not import it either"
     model, _ = pair_of(model, request)
@@ -145,7 +148,7 @@ def test_the_command_line_needs_no_torch(inputs, tmp_path):
     assert np.ptp(np.asarray(Image.open(tmp_path/'out'/inputs[2].name).convert('RGB')).astype(int), axis=2).mean() > 4
 
 @pytest.mark.parametrize('bs, height, width', [(1, 160, 224), (1, 224, 160), (3, 96, 96), (2, 32, 416), (1, 512, 512)])
-@pytest.mark.parametrize('model', ['default', SMALL])
+@pytest.mark.parametrize('model', [*PACKAGED, WHOLE])
 def test_parity_of_the_packaged_models(model, bs, height, width, request):
     "Lightness of a photograph, less than a thousandth of a Lab unit apart, and all values are colours"
     from skimage.color import rgb2lab
@@ -156,12 +159,25 @@ def test_parity_of_the_packaged_models(model, bs, height, width, request):
     assert a.shape == b.shape == (bs, 2, height//4, width//4)
     assert np.abs(a - b).max() < 1e-3 and np.abs(a).max() > 5
 
-@pytest.mark.parametrize('model', ['default', SMALL])
-def test_float16_weights_halve_the_file(model, request):
+@pytest.mark.slow
+def test_float16_weights_halve_the_file(exported):
     "Float16 weights and a graph: about as large as the .safetensors file"
-    onnx = find_model(pair_of(model, request)[0]).with_suffix('.onnx')
-    weights = find_model(model).with_name('model.safetensors')
-    assert onnx.stat().st_size < 1.1*weights.stat().st_size
+    weights = find_model('small').with_name('model.safetensors')
+    assert exported.stat().st_size < 1.1*weights.stat().st_size
+
+@pytest.mark.parametrize('model', PACKAGED)
+def test_a_packaged_graph_is_whole_for_other_programs(model, tmp_path):
+    "The onnx package finds every weight at the byte where the graph says it is, and it is the PyTorch model's"
+    import onnx
+    import torch
+    from safetensors.torch import load_file
+    path = find_model(model).with_name('model.onnx')
+    weights, graph = load_file(path.with_suffix('.safetensors')), onnx.load(path).graph # with what is beside it
+    alone = onnx.load(path, load_external_data=False).graph
+    beside = [o.name for o in alone.initializer if o.external_data]
+    found = {o.name: onnx.numpy_helper.to_array(o) for o in graph.initializer}
+    assert sum(weights[k].numel() for k in beside) > .9*sum(v.numel() for v in weights.values())
+    for k in beside: assert torch.equal(torch.from_numpy(found[k].copy()), weights[k]), k
 
 UNETS = dict(plain=dict(depth=4), attention=dict(depth=4, self_attention=True, norm='spectral', blur=True),
              shallow=dict(depth=3, last_cross=False, norm='batch'))

@@ -275,6 +275,49 @@ def test_good_graph_runs(tmp_path):
     ab = Colorizer.load(tmp_path/'good.onnx', 'cpu').engine.predict(l)
     assert np.array_equal(ab, np.stack([l/2, -l/4], 1))
 
+def parted(folder, location='strange.safetensors', **weights):
+    "A graph whose numbers are in another file, and what is in strange.safetensors, if anything"
+    away = helper.make_tensor('pq', TensorProto.FLOAT, (1, 2, 1, 1), (.5, -.25))
+    away.ClearField('float_data')
+    away.data_location = TensorProto.EXTERNAL
+    for k, v in dict(location=location, offset='0', length='8').items(): away.external_data.add(key=k, value=v)
+    (folder/'strange.onnx').write_bytes(graph([MUL], [away]).SerializeToString())
+    if weights: (folder/'strange.safetensors').write_bytes(save(weights))
+    return folder/'strange.onnx'
+
+@pytest.mark.parametrize('location', ['strange.safetensors', '../secret', '/dev/zero'])
+def test_a_graph_takes_its_weights_by_name(tmp_path, location):
+    "Wherever it says they are: no other file is opened than the one beside it"
+    path = parted(tmp_path, location, pq=torch.tensor([.5, -.25]).view(1, 2, 1, 1))
+    l = np.full((1, 4, 4), 50, np.float32)
+    ab = quickly(lambda: Colorizer.load(path, 'cpu').engine.predict(l))
+    assert np.array_equal(ab, np.stack([l/2, -l/4], 1))
+
+@pytest.mark.parametrize('words, weights', [
+    ("no 'pq'", dict(q=torch.ones(1, 2, 1, 1))), ('cannot be run', dict(pq=torch.ones(2))),
+    ('cannot be run', dict(pq=torch.ones(1, 2, 1, 1, dtype=torch.float16))),
+    ('cannot be run', dict(pq=torch.ones(1, 2, 1, 1, dtype=torch.float64))),
+    ('cannot be run', dict(pq=torch.ones(1, 2, 1, 1, dtype=torch.int64))),
+    ('again', dict(pq=torch.ones(1, 2, 1, 1, dtype=torch.bfloat16)))])
+def test_weights_that_do_not_fit_a_graph(tmp_path, words, weights):
+    assert words in quickly(lambda: refusal(parted(tmp_path, **weights), Colorizer.load))
+
+@pytest.mark.skipif(os.name != 'posix', reason='no named pipes and devices')
+@pytest.mark.parametrize('kind', ['nothing', 'pipe', 'device', 'folder', 'hole', 'short'])
+def test_what_is_no_file_beside_a_graph(tmp_path, kind):
+    path, beside = parted(tmp_path, pq=torch.ones(1, 2, 1, 1)), tmp_path/'strange.safetensors'
+    content = beside.read_bytes()
+    beside.unlink()
+    if kind == 'pipe': os.mkfifo(beside)
+    elif kind == 'device': beside.symlink_to('/dev/zero')
+    elif kind == 'folder': beside.mkdir()
+    elif kind == 'short': beside.write_bytes(content[:-3])
+    elif kind == 'hole':
+        with open(beside, 'wb') as f: f.truncate(5 << 30)
+    words = dict(nothing='not beside it', pipe='named pipe', device='device', folder='folder', hole='5,369 MB',
+                 short='cut short')
+    assert words[kind] in quickly(lambda: refusal(path, Colorizer.load))
+
 @pytest.mark.parametrize('words, make', [
     ('Loop', endless), ('com.example.f0', laughs), ('If', branch),
     ('RandomNormalLike', lambda: graph([helper.make_node('RandomNormalLike', ['lightness'], ['x']),
@@ -317,7 +360,7 @@ def test_packaged_models_pass():
     for name in 'default', 'small', 'vivid', 'flowers', 'paintings':
         path = find_model(name)
         load_generator(path.with_suffix('.safetensors'))
-        if path.with_suffix('.onnx').exists(): onnx_meta(path.with_suffix('.onnx'))
+        assert len(onnx_meta(path.with_suffix('.onnx'))[2]) > 20 # weights that are beside it
 
 # All of them, broken at random
 

@@ -142,6 +142,22 @@ def test_colours_are_those_of_python(page, colorizer, name):
     if name not in ('dot', 'rocket'): assert np.ptp(np.asarray(ours)[..., :3], -1).mean() > 2
 
 @pytest.mark.slow
+def test_another_model_colours_the_same_picture(browser, address):
+    "Chosen when a picture is shown; the file says which model it was"
+    page, im = open_page(browser, f'{address}/try_it.html'), Image.fromarray(np.asarray(sample('chelsea')))
+    page.wait_for_selector('#try-it[data-ready]')
+    one = np.asarray(give(page, 'one.png', png(im))[1])[..., :3].astype(int)
+    page.select_option('#model', 'old-photographs')
+    page.wait_for_function("document.getElementById('stage').dataset.done === '2'")
+    page.wait_for_function("document.getElementById('status').textContent.includes('coloured in')")
+    with page.expect_download() as waiting: page.click('#save')
+    other = Image.open(waiting.value.path())
+    assert 'model old-photographs' in other.text['Description'] and not page.errors
+    expected = np.asarray(Colorizer.from_pretrained('old-photographs')(im, exact=True).convert('RGB')).astype(int)
+    differ = np.abs(np.asarray(other.convert('RGB')) - expected)
+    assert differ.max() <= 2 and differ.mean() < .2 and np.abs(one - expected).mean() > 1
+
+@pytest.mark.slow
 def test_what_is_transparent_stays_so(page, colorizer):
     im = sheer()
     ours = np.asarray(give(page, 'sheer.png', png(im))[1])
@@ -164,7 +180,7 @@ def test_nothing_leaves_the_machine(browser, address):
     page = open_page(browser, f'{address}/try_it.html')
     give(page, 'one.png', png(sample('chelsea')))
     assert all(r.method == 'GET' and r.url.startswith((address, 'blob:', 'data:')) for r in page.requests)
-    assert any(r.url.endswith('model.onnx') for r in page.requests)
+    for name in 'model.onnx', 'model.safetensors': assert any(r.url.endswith(name) for r in page.requests)
     page.requests.clear()
     page.context.set_offline(True)
     give(page, 'two.png', png(sample('coffee')))

@@ -1,4 +1,4 @@
-"""Give the page "Try it" of the built site what it fetches: its script, the packaged model, and onnxruntime-web, which
+"""Give the page "Try it" of the built site what it fetches: its script, two packaged models, and onnxruntime-web, which
 npm fetches once into build/npm. Quarto calls this after rendering: `post-render` in _quarto.yml; the build without
 Quarto calls `serve`.
 """
@@ -14,6 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = '1.30.0'
 INTEGRITY = 'q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==' # its SHA-512
+MODELS = 'default', 'old-photographs' # between which the page lets its reader choose
+FILES = 'model.onnx', 'model.safetensors', 'model.json' # the graph, its weights, and what it says of itself
 RUNTIME = 'ort.wasm.bundle.min.mjs', 'ort-wasm-simd-threaded.wasm' # of its folder `dist`: what computes on the CPU
 
 class NotFetchedError(Exception):
@@ -40,9 +42,11 @@ def archive(cache, version=VERSION, integrity=INTEGRITY):
 
 def serve(out, root=ROOT, runtime=None):
     "Put what the page fetches into the folder `try_it` of the site `out`; `runtime`: the archive, if it is at hand"
-    out, model = Path(out)/'try_it', Path(root)/'colorize_nb'/'weights'/'default'
-    out.mkdir(parents=True, exist_ok=True)
-    for f in (Path(root)/'nbs'/'try_it'/'try_it.js', model/'model.onnx', model/'model.json'): shutil.copy(f, out)
+    out, weights = Path(out)/'try_it', Path(root)/'colorize_nb'/'weights'
+    for name in MODELS:
+        (out/name).mkdir(parents=True, exist_ok=True)
+        for file in FILES: shutil.copy(weights/name/file, out/name)
+    shutil.copy(Path(root)/'nbs'/'try_it'/'try_it.js', out)
     with tarfile.open(runtime or archive(Path(root)/'build'/'npm')) as tar:
         for name in RUNTIME:
             with tar.extractfile(f'package/dist/{name}') as f, open(out/name, 'wb') as to: shutil.copyfileobj(f, to)
@@ -50,4 +54,4 @@ def serve(out, root=ROOT, runtime=None):
 if __name__ == '__main__':
     try: serve(sys.argv[1] if len(sys.argv) > 1 else os.environ['QUARTO_PROJECT_OUTPUT_DIR'])
     except NotFetchedError as e: sys.exit(f'try_it: {e}')
-    print('try_it: the script, the model and onnxruntime-web are in the site')
+    print('try_it: the script, the models and onnxruntime-web are in the site')

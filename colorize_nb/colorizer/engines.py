@@ -21,8 +21,8 @@ from ..color.grid import mean_color
 
 if TYPE_CHECKING: import torch
 
-from colorize_nb.models.registry import (RENAMED, ForeignOnnxError, find_model, load_generator, onnx_meta, pick_device,
-    require)
+from colorize_nb.models.registry import (RENAMED, ForeignOnnxError, find_model, load_generator, onnx_meta, onnx_weights,
+    pick_device, require)
 from ..models.registry import split_blend, split_onnx_io
 
 # %% ../../nbs/colorizer/00_engines.ipynb #viv1
@@ -156,6 +156,7 @@ def start_session(
     data:bytes, # its contents, which were looked through
     device:str, # auto, cpu, cuda, cuda:1, mps (Core ML), dml (DirectML)
     form:int|None=None, # format of our own files, whose inputs and outputs are checked; None: another program's file
+    weights:dict|None=None, # name -> array, of weights that are not among the bytes
 )->tuple: # (ONNX Runtime's session, kind of device)
     "Make a model's bytes ready to run."
     ort = require('onnxruntime', Path(path).name, 'pip install onnxruntime')
@@ -169,6 +170,9 @@ def start_session(
     if kind == 'dml': options.enable_mem_pattern = False # DirectML cannot
     providers = [provider] if kind == 'cpu' else [provider, (_PROVIDERS['cpu'], {})]
     try:
+        if weights: # copied into the graph: no file is opened for them
+            values = [ort.OrtValue.ortvalue_from_numpy(w) for w in weights.values()]
+            options.add_external_initializers([*weights], values)
         session = ort.InferenceSession(data, options, providers=providers, enable_fallback=0)
         ports = [f'{o.name} {o.type} ({len(o.shape)}D)' for o in (*session.get_inputs(), *session.get_outputs())]
         started = session.get_providers()[0]
@@ -191,9 +195,9 @@ class OnnxEngine(_Engine):
         device:str='auto', # auto, cpu, cuda, cuda:1, mps (Core ML), dml (DirectML)
         weights:str|Path|None=None, # .safetensors file of the same model, for `model`; None: there is none
     ):
-        self.meta, data = onnx_meta(path)
+        self.meta, data, beside = onnx_meta(path)
         self.takes_hints = self.meta['format'] == 2
-        self.session, kind = start_session(path, data, device, self.meta['format'])
+        self.session, kind = start_session(path, data, device, self.meta['format'], onnx_weights(path, beside))
         sides = self.session.get_inputs()[0].shape
         self.step = 32 if any(str(o).startswith('32*') for o in sides) else 1 # `export_onnx` writes which sides fit
         self.device, self.name = kind if device == 'auto' else str(device), self.meta.get('name', 'unnamed')

@@ -8,10 +8,11 @@ Docs: https://colorize-nb.github.io/colorize_nb/colorizer/onnx.html.md"""
 __all__ = ['parity', 'export_onnx']
 
 # %% ../../nbs/colorizer/07_onnx.ipynb #c004
-import json, logging, warnings
+import json, logging, shutil, warnings
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import numpy as np
@@ -148,6 +149,25 @@ def parity(
         worst = max(worst, float(np.abs(a - b).max()))
     return worst
 
+def _share_weights(proto, path):
+    "Leave numbers of `proto` that are in the file `path` out; say where they are, as ONNX's format has it."
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], 'little') # of the tensors: a length and a header are before them
+    spans = {k: o['data_offsets'] for k, o in json.loads(data[8:start]).items() if k != '__metadata__'}
+    keys, names = {f"model.{k}".replace('.', '_'): k for k in spans}, {}
+    for tensor in proto.graph.initializer:
+        begin, end = spans[keys[tensor.name]] if tensor.name in keys else (0, 0)
+        if end == begin or tensor.raw_data != data[start + begin:start + end]: continue
+        names[tensor.name] = tensor.name = keys[tensor.name]
+        tensor.ClearField('raw_data')
+        tensor.data_location = tensor.EXTERNAL
+        for k, v in dict(location=path.name, offset=start + begin, length=end - begin).items():
+            tensor.external_data.add(key=k, value=str(v))
+    for node in proto.graph.node: node.input[:] = [names.get(k, k) for k in node.input]
+    if not names:
+        raise ValueError(f"{path} has no weights as the graph has them, so none can be shared: "
+                         "save the model with float16 weights, or export it as one file")
+
 def _first_line(error, most=200):
     "The first line of an error's text that is not empty."
     lines = [o.strip() for o in str(error).splitlines() if o.strip()]
@@ -174,8 +194,9 @@ def export_onnx(
     model:str|Path='default', # packaged model's name, or the path of a .safetensors file or of its folder
     out:str|Path='model.onnx', # file to write, ends in .onnx
     half:bool=False, # store weights as float16: half the bytes; they are computed with as float32
+    shared:bool=False, # leave large float16 weights in the model's .safetensors file, beside which `out` must be
 )->Path: # `out`
-    "Write a model as one ONNX file that takes lightness and gives chroma, and compare it with PyTorch first."
+    "Write a model as an ONNX file that takes lightness and gives chroma, and compare it with PyTorch first."
     missing = [o for o in ('torch', 'onnx', 'onnxscript', 'onnxruntime') if not find_spec(o)]
     if missing: raise ImportError(f"exporting needs {', '.join(missing)}: pip install \"colorize_nb[export]\"")
     from onnx import checker
@@ -185,14 +206,20 @@ def export_onnx(
         raise ValueError(f"expected a name that ends in .onnx, got {out.name}: models are exported in that format only")
     path = find_model(model)
     if path.suffix == '.onnx': raise ValueError(f"{path} is exported already: copy it")
+    if shared and out.resolve() != path.with_suffix('.onnx').resolve():
+        raise ValueError(f"expected {path.with_suffix('.onnx')} for a graph that shares the weights beside it, "
+                         f"got {out}: leave `shared` out to write one file elsewhere")
     net, meta = load_generator(path)
-    if half: _round_weights(net)
-    proto = _export_checked(net, meta, half)
+    if half or shared: _round_weights(net)
+    proto = _export_checked(net, meta, half or shared)
     checker.check_model(proto, full_check=True)
+    if shared: _share_weights(proto, path)
     sweep(out.absolute().parent)
-    with atomic_path(out) as tmp:
+    with atomic_path(out) as tmp, TemporaryDirectory() as d:
         tmp.write_bytes(proto.SerializeToString())
-        worst = parity(TorchEngine(net, meta, 'cpu'), OnnxEngine(tmp, 'cpu'))
+        tried = shutil.copy(tmp, Path(d)/out.name) if shared else tmp
+        if shared: shutil.copy(path, d)
+        worst = parity(TorchEngine(net, meta, 'cpu'), OnnxEngine(tried, 'cpu'))
         if not worst < _PARITY:
             raise ValueError(f"the exported {meta['name']} differs from the model by up to {worst:.3g} Lab units, "
                              "so it was not written: its forward pass depends on the size or on the batch")

@@ -7,8 +7,8 @@ Docs: https://colorize-nb.github.io/colorize_nb/models/registry.html.md"""
 # %% auto #0
 __all__ = ['ARCHS', 'PUBLISHED_ARCH', 'PUBLISHED', 'ONNX_IO', 'RENAMED', 'register_generator', 'get_arch', 'pack_tensor',
            'save_generator', 'check_file', 'require', 'fill_weights', 'load_generator', 'published_network',
-           'ForeignOnnxError', 'onnx_meta', 'split_onnx_io', 'split_blend', 'model_files', 'list_models', 'find_model',
-           'pick_device']
+           'ForeignOnnxError', 'onnx_weights', 'onnx_meta', 'split_onnx_io', 'split_blend', 'model_files',
+           'list_models', 'find_model', 'pick_device']
 
 # %% ../../nbs/models/11_registry.ipynb #c003
 import json, re, stat, threading
@@ -281,7 +281,7 @@ def _header(path):
     with open(path, 'rb') as f: n = int.from_bytes(f.read(8), 'little')
     try:
         if n > min(size - 8, _MOST_HEADER): raise SafetensorError(f'a header of {n} bytes in a file of {size}')
-        with safe_open(path, 'pt') as f:
+        with safe_open(path, 'np') as f:
             slices = {k: f.get_slice(k) for k in f.keys()}
             return {k: (tuple(o.get_shape()), _DTYPES.get(o.get_dtype(), o.get_dtype())) for k, o in slices.items()}
     except SafetensorError as e:
@@ -363,15 +363,16 @@ def published_network(
 
 # %% ../../nbs/models/11_registry.ipynb #c024
 _MESSAGES = { # of onnx.proto: the fields of a message that can lead to a tensor, and what they hold
-    'model': {7: 'graph', 14: 'property', 20: 'training', 25: 'function'},
+    'model': {7: 'main', 14: 'property', 20: 'training', 25: 'function'},
+    'main': {1: 'node', 5: 'weight', 15: 'sparse'}, # the graph that is not within another
     'graph': {1: 'node', 5: 'tensor', 15: 'sparse'},
     'training': {1: 'graph', 2: 'graph'},
     'function': {7: 'node', 11: 'attribute'},
     'node': {5: 'attribute'},
     'attribute': {5: 'tensor', 6: 'graph', 10: 'tensor', 11: 'graph', 22: 'sparse', 23: 'sparse'},
     'sparse': {1: 'tensor', 2: 'tensor'},
-    'tensor': {}}
-_EXTERNAL, _LOCATION = 13, 14 # fields of a tensor: where else it is stored, and that it is
+    'tensor': {}, 'weight': {}}
+_LABEL, _EXTERNAL, _LOCATION = 8, 13, 14 # fields of a tensor: its name, where else it is stored, and that it is
 _OPERATOR, _DOMAIN = 4, 7 # fields of a node: what it computes, and whose operator that is, '' for the standard's
 _PARTS = 1_000_000 # fields of all messages; our models have 10,000
 _SIZES = {1: 8, 5: 4} # bytes of the kinds of fixed size
@@ -399,16 +400,17 @@ def _fields(data, i, stop):
         yield number, value
 
 def _scan_onnx(data):
-    "Metadata of an ONNX model's bytes, whether a tensor of it is stored in another file, and its operators."
-    properties, external, operators, parts, todo = {}, False, set(), 0, [('model', (0, len(data)))]
+    "Metadata of an ONNX model's bytes, names of weights that are in another file ('' for other tensors), operators."
+    properties, external, operators, parts, todo = {}, set(), set(), 0, [('model', (0, len(data)))]
     while todo:
         message, span = todo.pop()
-        texts = {}
+        texts, away = {}, False
+        def text(number): return data[slice(*texts.get(number, (0, 0)))].decode()
         for number, value in _fields(data, *span):
             parts += 1
             if parts > _PARTS: raise ValueError('more parts than a model has')
-            if isinstance(value, tuple) and message == 'node': texts[number] = value
-            if message == 'tensor': external |= number == _EXTERNAL or (number == _LOCATION and value != 0)
+            if isinstance(value, tuple) and message in ('node', 'weight'): texts[number] = value
+            away |= message in ('tensor', 'weight') and (number == _EXTERNAL or (number == _LOCATION and value != 0))
             inner = _MESSAGES[message].get(number)
             if inner is None: continue
             if not isinstance(value, tuple): raise ValueError('a number where a message belongs')
@@ -417,8 +419,9 @@ def _scan_onnx(data):
                 properties[entry.get(1, '')] = entry.get(2, '')
             else: todo.append((inner, value))
             if inner in ('function', 'training'): operators.add(inner)
+        if away: external.add(text(_LABEL) if message == 'weight' else '')
         if message == 'node':
-            domain, name = (data[slice(*texts.get(k, (0, 0)))].decode() for k in (_DOMAIN, _OPERATOR))
+            domain, name = text(_DOMAIN), text(_OPERATOR)
             operators.add(f'{domain}.{name}' if domain not in ('', 'ai.onnx') else name)
     return properties, external, operators
 
@@ -441,15 +444,41 @@ _OPERATORS = frozenset('''
 class ForeignOnnxError(ValueError):
     "An ONNX file that is sound, and that another program made; `data` are its bytes."
 
+def _check_beside(path, names, ours):
+    "Refuse a graph whose weights are in other files, but for ours, whose are in the .safetensors file beside it."
+    beside = path.with_suffix('.safetensors')
+    if not ours or '' in names:
+        raise ValueError(f"{path} keeps some of its weights in other files, which are not read: store it as one file")
+    if not beside.exists():
+        raise FileNotFoundError(f"{path} is a graph whose weights are in {beside.name}, which is not beside it: "
+                                "copy both files, or make one of them with `colorize-nb export`")
+    missing = sorted(names - set(_header(check_file(beside, _MOST_WEIGHTS))))
+    if missing:
+        raise ValueError(f"{beside} has no {missing[0]!r}, which {path.name} computes with: "
+                         "copy both files of the model again")
+
+def onnx_weights(
+    path:str|Path, # .onnx file that colorize_nb exported
+    names:set, # of the weights that it leaves in the .safetensors file beside it, see `onnx_meta`
+)->dict: # name -> array
+    "Read the weights that an ONNX file shares with the PyTorch model beside it."
+    if not names: return {}
+    from safetensors import SafetensorError, safe_open
+    beside = Path(path).with_suffix('.safetensors')
+    try:
+        with safe_open(beside, 'np') as f: return {k: f.get_tensor(k) for k in sorted(names)}
+    except (SafetensorError, TypeError) as e: # NumPy lacks some kinds of number
+        raise ValueError(f"{beside} cannot be read ({' '.join(str(e).split())[:100]}): copy the model again") from None
+
 def onnx_meta(
     path:str|Path, # .onnx file that colorize_nb exported
-)->tuple: # (its checked description, the file's bytes)
+)->tuple: # (its checked description, the file's bytes, names of its weights in the .safetensors file beside it)
     "Read the description in an .onnx file, and refuse one that would open other files."
+    path = Path(path)
     data = check_file(path, _MOST_ONNX).read_bytes()
     try: properties, external, operators = _scan_onnx(data)
     except (ValueError, IndexError): raise ValueError(f"{path} is no ONNX model, or cut short: copy it again") from None
-    if external:
-        raise ValueError(f"{path} keeps some of its weights in other files, which are not read: store it as one file")
+    if external: _check_beside(path, external, 'colorize_nb' in properties)
     unknown = sorted(operators - _OPERATORS)
     if unknown:
         raise ValueError(f"{path} computes with {', '.join(unknown)[:80]!r}, which no colorizer needs "
@@ -459,7 +488,8 @@ def onnx_meta(
                              "so nobody knows what its numbers mean: make one with `colorize-nb export`")
         e.data = data
         raise e
-    return _check_texts(_check_meta(_parse_json(properties['colorize_nb'], path), path), path), data
+    meta = _check_texts(_check_meta(_parse_json(properties['colorize_nb'], path), path), path)
+    return meta, data, external
 
 # %% ../../nbs/models/11_registry.ipynb #p002
 ONNX_IO = 'rgb255', 'rgb1', 'gray-ab', 'l-ab' # what other programs' graphs take and give, see `colorizer.foreign`
@@ -504,8 +534,9 @@ def _in_folder(folder):
 
 def _describe(path):
     "What a model says of itself, as `list_models` returns it."
-    meta = onnx_meta(path)[0] if path.suffix == '.onnx' else _read_meta(path.with_suffix('.json'))
-    megabytes = round(path.stat().st_size/1e6, 1)
+    meta, _, beside = onnx_meta(path) if path.suffix == '.onnx' else (_read_meta(path.with_suffix('.json')), None, None)
+    files = {path, path.with_suffix('.safetensors')} if beside else {path}
+    megabytes = round(sum(f.stat().st_size for f in files)/1e6, 1)
     return dict(name=path.parent.name, arch=meta.get('arch', ''), size=meta.get('size', 256), megabytes=megabytes,
                 path=str(path), description=meta.get('description', ''))
 

@@ -207,24 +207,25 @@ function meanColor(logits, n, T) { // chroma at `n` places: planes a and b, one 
   return res
 }
 
-// ---- colorizer.engines: the packaged model in ONNX Runtime, fetched with the first picture
-const HERE = new URL('.', import.meta.url)
-let engine
+// ---- colorizer.engines: a packaged model in ONNX Runtime, fetched with the first picture that it colours
+const HERE = new URL('.', import.meta.url), WEIGHTS = 'model.safetensors'
+const engines = {} // a model's name -> a promise of it
 
-async function loadEngine() {
+async function loadEngine(name) {
   const ort = await import(new URL('ort.wasm.bundle.min.mjs', HERE))
   ort.env.wasm.wasmPaths = {wasm: new URL('ort-wasm-simd-threaded.wasm', HERE).href}
   ort.env.wasm.numThreads = 1 // several want headers that not every server sends
-  const [meta, model] = await Promise.all(['model.json', 'model.onnx'].map(async name => {
-    const answer = await fetch(new URL(name, HERE))
-    if (!answer.ok) throw new Error(`${name}: ${answer.status}`)
-    return name.endsWith('json') ? answer.json() : answer.arrayBuffer()
+  const [meta, model, weights] = await Promise.all(['model.json', 'model.onnx', WEIGHTS].map(async file => {
+    const answer = await fetch(new URL(`${name}/${file}`, HERE))
+    if (!answer.ok) throw new Error(`${file}: ${answer.status}`)
+    return file.endsWith('json') ? answer.json() : new Uint8Array(await answer.arrayBuffer())
   }))
-  return {ort, meta, session: await ort.InferenceSession.create(model)}
+  const externalData = [{path: WEIGHTS, data: weights}] // the graph says where in it its weights are
+  return {ort, meta, session: await ort.InferenceSession.create(model, {externalData})}
 }
 
-async function predictChroma(picture) { // planes a and b in Lab units, at the network's size
-  const {ort, meta, session} = await (engine ??= loadEngine())
+async function predictChroma(picture, model) { // planes a and b in Lab units, at the network's size
+  const {ort, meta, session} = await engines[model]
   const l = small(picture, ...workingShape(picture.w, picture.h, meta.size))
   const tensor = (x, n) => new ort.Tensor('float32', x, [1, n, l.h, l.w])
   const {ab, logits} = await session.run({l: tensor(l.x.map(v => v/50 - 1), 1),
@@ -253,7 +254,7 @@ function withText(blob, keyword, text) {
 }
 
 // ---- the page
-const NOTE = 'The colours were computed by colorize_nb, model default. They are plausible, not historical.'
+const note = model => `The colours were computed by colorize_nb, model ${model}. They are plausible, not historical.`
 const MOST = 16e6 // pixels: what every browser can show; larger pictures are made smaller
 const $ = id => document.getElementById(id)
 const pause = () => new Promise(done => setTimeout(done)) // so that the page can be used meanwhile
@@ -298,21 +299,22 @@ async function showColors() { // a later call puts an end to this one
 }
 
 async function colorize(blob, name) {
-  const mine = ++asked, first = !engine
+  const mine = ++asked, model = $('model').value, first = !engines[model]
+  const size = Object.keys(engines).length ? 12 : 26 // MB, ONNX Runtime among them with the first model
   let start = performance.now()
-  say(first ? 'Fetching the model, once: 26 MB ...' : 'Colouring ...')
+  say(first ? `Fetching the model, once: ${size} MB ...` : 'Colouring ...')
   try {
     const data = await decode(blob)
-    await (engine ??= loadEngine()).catch(e => {
-      engine = undefined
+    await (engines[model] ??= loadEngine(model)).catch(e => {
+      delete engines[model]
       throw new Error(`the model could not be fetched (${e.message}): try again`)
     })
     if (first) start = performance.now()
     say('Colouring ...')
     await pause()
-    const picture = readPicture(data), chroma = guidedUpsample(picture, await predictChroma(picture))
-    if (mine !== asked) return // another picture was chosen meanwhile
-    shown = {picture, chroma, name: name.replace(/\.[^.]*$/, '')}
+    const picture = readPicture(data), chroma = guidedUpsample(picture, await predictChroma(picture, model))
+    if (mine !== asked) return // another picture or model was chosen meanwhile
+    shown = {picture, chroma, model, blob, name}
     showGray(picture)
     $('stage').hidden = false
     await showColors()
@@ -326,8 +328,8 @@ async function colorize(blob, name) {
 function save() {
   $('colored').toBlob(blob => {
     const link = document.createElement('a')
-    link.href = URL.createObjectURL(withText(blob, 'Description', NOTE))
-    link.download = `${shown.name}-colorized.png`
+    link.href = URL.createObjectURL(withText(blob, 'Description', note(shown.model)))
+    link.download = `${shown.name.replace(/\.[^.]*$/, '')}-colorized.png`
     link.click()
     setTimeout(() => URL.revokeObjectURL(link.href), 1000)
   })
@@ -347,6 +349,7 @@ function start() {
       const address = button.dataset.picture
       colorize(await (await fetch(address)).blob(), address.split('/').pop())
     })
+  $('model').addEventListener('change', () => { if (shown) colorize(shown.blob, shown.name) })
   $('strength').addEventListener('input', e => {
     $('strength-value').textContent = `${Math.round(e.target.value*100)} %`
     showColors()
