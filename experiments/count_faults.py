@@ -9,6 +9,7 @@ picture has *patches* if its chroma changes more, away from edges of lightness, 
 """
 import argparse
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,8 @@ def main():
     true = [measured(read(f)) for f in find_set(args.true).values()]
     most, models = limits(true), {}
     for model in args.models:
-        model, _, vivid = model.partition('@')
+        asked = re.fullmatch(r'(.+)@([\d.]+)', model) # an @ may be in a path too
+        model, vivid = asked.groups() if asked else (model, None)
         name, _, file = model.partition('=')
         c, more = Colorizer.load(file or name), dict(vivid=float(vivid)) if vivid else {}
         rows = [measured(c(Image.fromarray(read(f)).convert('L'), **more)) for f in find_set(args.data).values()]

@@ -14,6 +14,7 @@ places, the one where the result is worst. Both kinds count alike. A trial is a 
     fitted    the features of the first version, lengths fitted
     logits    and the model's distribution at the pixel, as the eight principal components of its square roots
     geodesic  and the length of the shortest path over changes of lightness and chroma between two pixels
+    whole     `features`, and what all pixels have in common: one tint, and more or less of the chroma that was predicted
 """
 import argparse
 import json
@@ -35,7 +36,7 @@ NAMES = ['row', 'column', 'lightness', 'around', 'texture', 'a', 'b']
 FIRST = dict(row=.5, column=.5, pixel=20., a=14., b=14.) # the first version's lengths
 START = FIRST | dict(lightness=40., around=60., texture=5., **{f'logits{i}': .5 for i in range(8)})
 TRIALS = dict(first=list(FIRST), features=NAMES, fitted=list(FIRST),
-              logits=NAMES + [f'logits{i}' for i in range(8)], geodesic=NAMES)
+              logits=NAMES + [f'logits{i}' for i in range(8)], geodesic=NAMES, whole=NAMES)
 COUNTS, POINTS, PIXELS, NOISE = (1, 2, 5, 10, 20, 50), 50, 300, 1e-3
 
 def shortest_paths(features, seeds, step):
@@ -107,18 +108,27 @@ def principal_components(examples, n=8):
 class Spread(torch.nn.Module):
     "The correction of `hold_hints`, with lengths that can be learned."
     columns = [*NAMES, 'pixel', *[f'logits{i}' for i in range(8)]] # of the features
-    def __init__(self, names, paths=False):
+    def __init__(self, names, paths=False, whole=False):
         super().__init__()
         self.names, self.at = names, [self.columns.index(n) for n in names]
         self.log_lengths = torch.nn.Parameter(torch.tensor([START[n] for n in names]).log())
         self.log_path = torch.nn.Parameter(torch.tensor(1.)) if paths else None
+        self.log_whole = torch.nn.Parameter(torch.tensor([-1.5, -1.5])) if whole else None # of the tint, of chroma
 
     def likeness(self, x, y, paths):
         "Kernel (bs,n,m) of features (bs,n,k) and (bs,m,k), and of the paths (bs,n,m) between them."
+        whole = self.whole(x, y)
         x, y = (o[..., self.at]/self.log_lengths.exp() for o in (x, y))
         d2 = (x**2).sum(-1)[:, :, None] + (y**2).sum(-1)[:, None] - 2*x@y.transpose(1, 2)
         if self.log_path is not None: d2 = d2 + (paths/self.log_path.exp())**2
-        return torch.exp(-(d2.clamp(min=0) + 1e-6).sqrt())
+        return torch.exp(-(d2.clamp(min=0) + 1e-6).sqrt()) + whole
+
+    def whole(self, x, y):
+        "What two pixels have in common wherever they are."
+        if self.log_whole is None: return 0
+        tint, chroma = self.log_whole.exp()
+        at = [self.columns.index('a'), self.columns.index('b')]
+        return tint + chroma*(x[..., at]@y[..., at].transpose(1, 2))/14**2
 
     def forward(self, b, chosen, at='pixels'):
         "Correction (bs,m,2) at the pixels, or at all points, from the `chosen` points (bs,n)."
@@ -182,9 +192,11 @@ def main():
     learn, check = (gather(part, components) for part in (learn, examples[::3]))
     out = dict(data=args.data.name, model=args.model, n=len(examples), seed=args.seed, trials={})
     for name in args.trials:
-        net = Spread(TRIALS[name], name == 'geodesic')
+        net = Spread(TRIALS[name], name == 'geodesic', name == 'whole')
         if name != 'first': fit(net, learn)
-        lengths = {n: round(float(v), 3) for n, v in zip(net.names, net.log_lengths.exp())}
+        def rounded(names, logs): return {n: round(v, 3) for n, v in zip(names, logs.exp().tolist())}
+        lengths = rounded(net.names, net.log_lengths)
+        if net.log_whole is not None: lengths |= rounded(('tint', 'chroma'), net.log_whole)
         out['trials'][name] = dict(lengths=lengths, **judge(net, check))
         print(name, json.dumps(out['trials'][name]), flush=True)
         args.kept.write_text(json.dumps(out, indent=1) + '\n', encoding='utf-8')

@@ -1,10 +1,9 @@
 "What several tests need."
 import os
-import shutil
 import signal
-from pathlib import Path
 
 import pytest
+from browsers import launch
 
 for name, value in dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE', MPLBACKEND='agg').items():
     os.environ.setdefault(name, value)
@@ -24,11 +23,7 @@ def browser():
     "Chromium; the test is skipped where there is none"
     playwright = pytest.importorskip('playwright.sync_api', reason='no playwright: pip install playwright')
     with playwright.sync_playwright() as p:
-        found = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-        if not found and not Path(p.chromium.executable_path).exists():
-            pytest.skip('no browser (chromium, chromium-browser, google-chrome): install chromium')
-        root = hasattr(os, 'geteuid') and os.geteuid() == 0
-        b = p.chromium.launch(executable_path=found, args=['--no-sandbox', '--disable-dev-shm-usage'] if root else [])
+        b = launch(p)
         yield b
         b.close()
 

@@ -24,6 +24,7 @@ from scipy.stats import binom
 from starlette.testclient import TestClient
 
 import warm
+from browsers import launch
 from colorize_nb.study.app import study_app
 from colorize_nb.study.design import Study, StudyError, StudyPicture, load_study
 from colorize_nb.study.make import make_study
@@ -37,15 +38,6 @@ RATES = dict(weak=.1, good=.45) # how often people take each model's picture for
 TOKEN = 'open sesame'
 
 def call(*args): return warm.run('study', *args, env=os.environ | ENV)
-
-def launch(p, more=()):
-    "A browser: the system's, or playwright's own"
-    found = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-    if not found and not Path(p.chromium.executable_path).exists():
-        pytest.skip('no browser (chromium, chromium-browser, google-chrome): install chromium')
-    root = hasattr(os, 'geteuid') and os.geteuid() == 0
-    flags = ['--no-sandbox', '--disable-dev-shm-usage'] if root else []
-    return p.chromium.launch(executable_path=found, args=[*flags, *more])
 
 def new_study(folder, n=4, design='pairs', trials=None, practice=2, checks=1, exposure=.1, **kw):
     "A study of small pictures, each of a colour of its own"
@@ -92,14 +84,6 @@ class Server:
         c.request(method, path, **kw)
         r = c.getresponse()
         return r.status, r.read(), dict(r.getheaders())
-
-@pytest.fixture(scope='module')
-def browser():
-    if playwright is None: pytest.skip('no playwright: pip install playwright')
-    with playwright.sync_playwright() as p:
-        b = launch(p)
-        yield b
-        b.close()
 
 @pytest.fixture(scope='module')
 def served(tmp_path_factory):
