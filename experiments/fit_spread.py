@@ -14,7 +14,7 @@ places, the one where the result is worst. Both kinds count alike. A trial is a 
     fitted    the features of the first version, lengths fitted
     logits    and the model's distribution at the pixel, as the eight principal components of its square roots
     geodesic  and the length of the shortest path over changes of lightness and chroma between two pixels
-    whole     `features`, and what all pixels have in common: one tint, and more or less of the chroma that was predicted
+    whole     `features`, and what all pixels have in common: one tint, and more or less of the predicted chroma
 """
 import argparse
 import json

@@ -127,7 +127,7 @@ def test_cells_run_outside_the_repository(nb):
         assert not OUTSIDE.search(src), src
         flags = re.findall(r'^#\|\s*(cuda|network|eval:\s*false)', src, re.M)
         if 'cuda' in flags: assert 'torch.cuda.is_available()' in src, src
-        if 'network' in flags: assert re.search(r'^try: ', src, re.M) and 'except OSError' in src, src
+        if 'network' in flags: assert "if os.environ.get('COLORIZE_NB_NETWORK'):" in src, src # downloads are large
         # Jupyter runs it all the same: write a fenced block
         assert not [f for f in flags if f.startswith('eval')], src
 

@@ -223,7 +223,7 @@ def say(self:Trials,
     b:str, # another one
     on:str, # name of a set
     measure:str='gain', # one of `MEASURES`
-)->str: # the answer, the mean difference with its interval over images, and that of each seed
+)->str: # the answer, the mean difference with its intervals over images and over seeds, and that of each seed
     "Answer in words whether `a` is higher than `b`: no more than the intervals over images and over seeds carry."
     run = {*self.sets.get(on, {}), *(r['setting'] for r in self.rows if on in r['on'])}
     missing = [s for s in (a, b) if s not in run]
@@ -231,7 +231,9 @@ def say(self:Trials,
     d = self.difference(a, b, on, measure)
     seeds = ', '.join(f'{v:+.2f}' for v in d.seeds)
     return (f"{d.answer.capitalize()}: {MEASURES[measure]}, {a} minus {b}: {_signed(d.images)} "
-            f"over {self.sets[on]['n']} images of {on}; seed by seed {seeds}.")
+            f"over {self.sets[on]['n']} images of {on}; seed by seed {seeds}"
+            + ('' if np.isnan(d.between.low) else f', over seeds [{d.between.low:+.2f}, {d.between.high:+.2f}]')
+            + '.')
 
 # %% ../../nbs/evaluate/13_trials.ipynb #t031
 def _stored(folder):

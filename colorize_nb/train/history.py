@@ -8,7 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/train/history.html.md"""
 __all__ = ['SAMPLE_ROW', 'Run', 'read_run', 'read_runs', 'plot_runs', 'sample_row', 'show_rows', 'judged_table', 'judged_mse']
 
 # %% ../../nbs/train/12_history.ipynb #c003
-import json
+import json, re
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
@@ -30,7 +30,7 @@ class Run:
     folder:Path # where
     info:dict # of `metrics.json`
     history:pd.DataFrame # a row for each epoch
-    command:str|None=None # that made it
+    command:str|None=None # that made it; of a path that leads elsewhere, its end
     minutes:float|None=None # of one processor
 
     @property
@@ -71,7 +71,8 @@ def read_run(
                          "with `--resume`, or copy it again") from None
     if not (folder/'run.json').exists(): return Run(folder, info, history)
     more = json.loads((folder/'run.json').read_text(encoding='utf-8'))
-    return Run(folder, info, history, more['command'], more['processor_seconds']/60)
+    command = re.sub(r'--data (?:\.\./)\S*/', '--data ', more['command']) # where it lay says nothing to others
+    return Run(folder, info, history, command, more['processor_seconds']/60)
 
 def read_runs(
     folder:str|Path, # has a folder for each run
