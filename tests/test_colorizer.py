@@ -130,7 +130,7 @@ def test_the_same_image_without_torch(model, inputs, tmp_path, request):
 
 def test_torch_is_not_there(tmp_path):
     "The ban works: a PyTorch model cannot be loaded under it, and says so in one sentence"
-    with pytest.raises(AssertionError, match='take an .onnx file'): colour(WEIGHTS, [], tmp_path/'x', BANNED)
+    with pytest.raises(AssertionError, match='take model.onnx beside it'): colour(WEIGHTS, [], tmp_path/'x', BANNED)
 
 @pytest.mark.parametrize('model', ['default', WHOLE])
 def test_torch_is_not_imported(model, request):

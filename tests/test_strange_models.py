@@ -1,7 +1,9 @@
 """Models from strangers: whatever is in the files, one sentence, quickly and without much memory. The files are made
 here by hand, byte by byte where the safetensors or the ONNX library would not write them."""
+import hashlib
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -17,7 +19,8 @@ from safetensors.torch import load_file, save
 
 import warm
 from colorize_nb.colorizer.core import Colorizer
-from colorize_nb.models.registry import ARCHS, find_model, get_arch, load_generator, onnx_meta, save_generator
+from colorize_nb.models.registry import (
+    ARCHS, WEIGHTS_KEY, find_model, get_arch, load_generator, onnx_meta, save_generator)
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST = 700 # characters of a sentence: some list what can be had
@@ -276,13 +279,15 @@ def test_good_graph_runs(tmp_path):
     assert np.array_equal(ab, np.stack([l/2, -l/4], 1))
 
 def parted(folder, location='strange.safetensors', **weights):
-    "A graph whose numbers are in another file, and what is in strange.safetensors, if anything"
+    "A graph whose numbers are in strange.safetensors, for which it was made"
     away = helper.make_tensor('pq', TensorProto.FLOAT, (1, 2, 1, 1), (.5, -.25))
     away.ClearField('float_data')
     away.data_location = TensorProto.EXTERNAL
     for k, v in dict(location=location, offset='0', length='8').items(): away.external_data.add(key=k, value=v)
-    (folder/'strange.onnx').write_bytes(graph([MUL], [away]).SerializeToString())
-    if weights: (folder/'strange.safetensors').write_bytes(save(weights))
+    made, content = graph([MUL], [away]), save(weights)
+    made.metadata_props.add(key=WEIGHTS_KEY, value=hashlib.sha256(content).hexdigest())
+    (folder/'strange.safetensors').write_bytes(content)
+    (folder/'strange.onnx').write_bytes(made.SerializeToString())
     return folder/'strange.onnx'
 
 @pytest.mark.parametrize('location', ['strange.safetensors', '../secret', '/dev/zero'])
@@ -302,6 +307,13 @@ def test_a_graph_takes_its_weights_by_name(tmp_path, location):
 def test_weights_that_do_not_fit_a_graph(tmp_path, words, weights):
     assert words in quickly(lambda: refusal(parted(tmp_path, **weights), Colorizer.load))
 
+def test_two_models_are_not_mixed(tmp_path):
+    "A packaged graph beside another model's weights, which have the same names and shapes"
+    one, other = (find_model(m).parent for m in ('old-photographs', 'paintings'))
+    shutil.copy(one/'model.onnx', tmp_path/'mixed.onnx')
+    shutil.copy(other/'model.safetensors', tmp_path/'mixed.safetensors')
+    assert 'was made for' in refusal(tmp_path/'mixed.onnx', Colorizer.load)
+
 @pytest.mark.skipif(os.name != 'posix', reason='no named pipes and devices')
 @pytest.mark.parametrize('kind', ['nothing', 'pipe', 'device', 'folder', 'hole', 'short'])
 def test_what_is_no_file_beside_a_graph(tmp_path, kind):
@@ -315,7 +327,7 @@ def test_what_is_no_file_beside_a_graph(tmp_path, kind):
     elif kind == 'hole':
         with open(beside, 'wb') as f: f.truncate(5 << 30)
     words = dict(nothing='not beside it', pipe='named pipe', device='device', folder='folder', hole='5,369 MB',
-                 short='cut short')
+                 short='not the file')
     assert words[kind] in quickly(lambda: refusal(path, Colorizer.load))
 
 @pytest.mark.parametrize('words, make', [

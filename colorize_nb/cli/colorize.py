@@ -43,7 +43,7 @@ def _message(r):
 
 def _report(results, total, out, as_json=False, endless=False):
     "Go through the results of `colorize_files`, report them, and exit with the right code; of an `endless` run each."
-    start, code = time.perf_counter(), 0
+    start, code, there = time.perf_counter(), 0, 0
     counts, rows = dict(done=0, copied=0, skipped=0, failed=0), []
     def summary():
         parts = ', '.join(f'{n} {status}' for status, n in counts.items() if n or status == 'done')
@@ -54,12 +54,14 @@ def _report(results, total, out, as_json=False, endless=False):
                 counts[r.status] += 1
                 if as_json: rows.append(_row(r))
                 done_before = r.status == 'skipped' and r.target is not None
+                there += done_before
                 if endless and r.status in ('done', 'copied'): echo(f'{r.source} -> {r.target}')
                 if r.message and not done_before: echo(_message(r))
                 step()
     except KeyboardInterrupt:
         if not endless: code = 130
         echo(f'ended: {summary()}' if endless else f'interrupted: {summary()}; start it again to do the rest')
+    if there: echo(f'note: {there} were there already, as they were asked for then: --overwrite makes them again')
     if counts['failed'] and not code: code = 1
     if as_json:
         seconds = round(time.perf_counter() - start, 3)

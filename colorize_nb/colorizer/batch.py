@@ -178,11 +178,19 @@ def _write_more(job, options, files, picture, more, colorizer):
         if meta is not None: meta = replace(meta, settings='; '.join(filter(None, [meta.settings, count])))
         _save(picture, _merge(colorizer, picture, plane, path, options), path, meta, getattr(colorizer, 'name', ''))
 
+def _there(result, size):
+    "The image that an earlier run has left as its result; None if it cannot be shown beside the gray."
+    if has_layers(result): return None
+    try: colour = read_colours(result, open_picture(result))
+    except (OSError, ValueError): return None
+    return colour if colour.size == size else None
+
 def _write_image(job, options, files, picture, ab, sheet, colorizer, hints=None, more=None):
     "Colour an image and write its files."
     result, side, sizes = job.files(True, True)
     _note_settings(job, options, picture, hints, colorizer)
-    if result in files or side in files: colour = _merge(colorizer, picture, ab, result, options)
+    colour = None if result in files or side not in files else _there(result, picture.size)
+    if colour is None and (result in files or side in files): colour = _merge(colorizer, picture, ab, result, options)
     if side in files: save_picture(side_by_side(picture.plane(), colour), side)
     if sizes in files: save_picture(sheet, sizes)
     _write_more(job, options, files, picture, more or {}, colorizer)

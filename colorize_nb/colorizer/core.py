@@ -184,6 +184,8 @@ class ChromaModel(StoredModel):
         "The hints of each picture, read and checked; None if there are none."
         if hints is None: return None
         hints = [Hints.read(h) if isinstance(h, (str, Path)) else h for h in hints]
+        if wrong := [h for h in hints if not isinstance(h, Hints | None)]:
+            raise TypeError(f"expected hints as `Hints` or the path of a file of hints, got {type(wrong[0]).__name__}")
         if len(hints) != len(pictures):
             raise ValueError(f"expected hints or None for each of {len(pictures)} images, got {len(hints)}")
         for h, picture in zip(hints, pictures):

@@ -157,6 +157,7 @@ class Hints:
         try: return cls(*_parse(text))
         except (ValueError, RecursionError) as e:
             why = 'it is nested too deeply' if isinstance(e, RecursionError) else one_line(str(e))
+            if isinstance(e, json.JSONDecodeError): why = f'it is no JSON ({why})' if text.strip() else 'it is empty'
             raise ValueError(f"{name} cannot be used as hints: {why}") from None
 
     @classmethod

@@ -8,7 +8,7 @@ Docs: https://colorize-nb.github.io/colorize_nb/colorizer/onnx.html.md"""
 __all__ = ['parity', 'export_onnx']
 
 # %% ../../nbs/colorizer/07_onnx.ipynb #c004
-import json, logging, shutil, warnings
+import hashlib, json, logging, shutil, warnings
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +18,7 @@ from unittest.mock import patch
 import numpy as np
 
 from .engines import OnnxEngine, TorchEngine
-from ..models.registry import find_model, load_generator
+from ..models.registry import WEIGHTS_KEY, find_model, load_generator
 
 # %% ../../nbs/colorizer/07_onnx.ipynb #c006
 def _graph(model):
@@ -150,8 +150,9 @@ def parity(
     return worst
 
 def _share_weights(proto, path):
-    "Leave numbers of `proto` that are in the file `path` out; say where they are, as ONNX's format has it."
+    "Leave numbers of `proto` that are in the file `path` out; say where they are, as ONNX's format has it, and which."
     data = path.read_bytes()
+    proto.metadata_props.add(key=WEIGHTS_KEY, value=hashlib.sha256(data).hexdigest())
     start = 8 + int.from_bytes(data[:8], 'little') # of the tensors: a length and a header are before them
     spans = {k: o['data_offsets'] for k, o in json.loads(data[8:start]).items() if k != '__metadata__'}
     keys, names = {f"model.{k}".replace('.', '_'): k for k in spans}, {}
@@ -218,7 +219,7 @@ def export_onnx(
     with atomic_path(out) as tmp, TemporaryDirectory() as d:
         tmp.write_bytes(proto.SerializeToString())
         tried = shutil.copy(tmp, Path(d)/out.name) if shared else tmp
-        if shared: shutil.copy(path, d)
+        if shared: shutil.copy(path, Path(tried).with_suffix('.safetensors'))
         worst = parity(TorchEngine(net, meta, 'cpu'), OnnxEngine(tried, 'cpu'))
         if not worst < _PARITY:
             raise ValueError(f"the exported {meta['name']} differs from the model by up to {worst:.3g} Lab units, "

@@ -24,12 +24,14 @@ import numpy as np
 
 from .core import working_shape
 from .encode import target_suffix
-from .hints import applied_hints, hints_path, is_hints_name
+from .hints import Hints, applied_hints, hints_path, is_hints_name
 from .shares import shard_device, shard_from_env, take_shard
 from ..io.download import is_url
 from ..io.file_ids import FileIds, FolderNames, file_id
-from ..io.files import SUFFIXES, is_film
+from ..io.files import SUFFIXES, is_film, open_image
+from ..io.image import decoding
 from ..io.layers import RESULT_FORMATS, has_layers
+from ..io.metadata import Metadata
 from ..io.remote import RemoteFolder, archive_address, is_remote, is_safe, join_address, local_form
 from ..io.write import sweep
 
@@ -506,6 +508,13 @@ def _before_pixels(path):
         at += 12 + size
     return None
 
+def _other_hints(path, hints):
+    "Whether a result of ours says that it was made with other hints than those of a file, or with none."
+    try:
+        with decoding(path), open_image(path) as im: ours = b'colours computed' in (Metadata.of(im).xmp or b'')
+        return ours and applied_hints(path) != Hints.read(hints)
+    except (OSError, ValueError, KeyError, BadZipFile): return False # not written by us, or no hints: told later
+
 def _had_hints(path):
     "Whether a result was made with a file of hints beside its image."
     head = _before_pixels(path)
@@ -530,7 +539,7 @@ def _missing_files(job, options, names):
     there = [None if names is not None and names.lacks(f) else _stat(f) for f in files]
     def done(s): return s and stat.S_ISREG(s.st_mode) and s.st_size and s.st_mtime_ns >= changed
     missing = [f for f, s in zip(files, there) if options.overwrite or not done(s)]
-    if not hints and files and not missing and _had_hints(files[0]): missing = files
+    if files and not missing and (_other_hints(files[0], hints) if hints else _had_hints(files[0])): missing = files
     return missing, [s for i, (f, s) in enumerate(zip(files, there)) if s and (i == 0 or f in missing)]
 
 def files_to_write(
