@@ -25,7 +25,7 @@ import torch
 from simulate_user import random_hints, small_rgb
 
 from colorize_nb.color.srgb import rgb2gray16
-from colorize_nb.colorizer.core import Colorizer, working_shape
+from colorize_nb.colorizer.core import Colorizer, working_lightness, working_shape
 from colorize_nb.colorizer.hints import enlarge_chroma, pixel_features, srgb2ab
 from colorize_nb.colorizer.upsample import resize_planes
 from colorize_nb.evaluate.evaluation import find_set
@@ -68,7 +68,7 @@ def read_example(colorizer, path, seed):
     rgb, rng = small_rgb(path), np.random.default_rng(seed)
     gray = rgb2gray16(rgb)
     picture, hints = open_picture(gray), random_hints(rgb, POINTS, rng)
-    small = picture.small(*working_shape(*picture.size, colorizer.size))[None]
+    small = working_lightness(colorizer.engine, picture, *working_shape(*picture.size, colorizer.size))[None]
     coarse, = colorizer.predict_ab([picture])
     logits = colorizer.engine.answer(small)[1][0]
     ab = enlarge_chroma(coarse, picture)

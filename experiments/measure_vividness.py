@@ -38,7 +38,7 @@ from count_faults import measured as faults_of
 
 from colorize_nb.color.film import EVALUATION_FILMS
 from colorize_nb.color.grid import mean_color
-from colorize_nb.colorizer.core import Colorizer, working_shape
+from colorize_nb.colorizer.core import Colorizer, working_lightness, working_shape
 from colorize_nb.evaluate.evaluation import find_set
 from colorize_nb.evaluate.measures import measure_chroma
 from colorize_nb.evaluate.methods import Protocol, read_question, rgb8
@@ -58,7 +58,7 @@ def mix(share, T): return f'{share:g} at T={T:g}'
 
 def answers(c, picture, mixes):
     "Chroma of one picture by each mixture."
-    ab, logits = c.engine.answer(picture.small(*working_shape(*picture.size, c.size))[None])
+    ab, logits = c.engine.answer(working_lightness(c.engine, picture, *working_shape(*picture.size, c.size))[None])
     return {m: ((1 - m[0])*ab + m[0]*mean_color(logits, m[1]) if m[0] else ab)[0] for m in mixes}
 
 def measure(c, picture, truth, ab, times):

@@ -142,9 +142,11 @@ def test_colours_are_those_of_python(page, colorizer, name):
     if name not in ('dot', 'rocket'): assert np.ptp(np.asarray(ours)[..., :3], -1).mean() > 2
 
 @pytest.mark.slow
-def test_another_model_colours_the_same_picture(browser, address):
-    "Chosen when a picture is shown; the file says which model it was"
-    page, im = open_page(browser, f'{address}/try_it.html'), Image.fromarray(np.asarray(sample('chelsea')))
+@pytest.mark.parametrize('fade', [1, 1/6])
+def test_another_model_colours_the_same_picture(browser, address, fade):
+    "Chosen when a picture is shown, faded or not; the file says which model it was"
+    im = Image.fromarray(np.asarray(sample('chelsea'))).point(lambda v: round(150 + fade*(v - 150)))
+    page = open_page(browser, f'{address}/try_it.html')
     page.wait_for_selector('#try-it[data-ready]')
     one = np.asarray(give(page, 'one.png', png(im))[1])[..., :3].astype(int)
     page.select_option('#model', 'old-photographs')

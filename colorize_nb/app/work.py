@@ -28,7 +28,7 @@ from .sessions import AppError, AppLimits, StoredPicture
 from ..colorizer.batch import colorize_files
 from ..colorizer.choices import answer_engines, color_shares
 from ..colorizer.choices import suggest_colors as colors_of_shares
-from ..colorizer.core import Colorizer, working_shape
+from ..colorizer.core import Colorizer, working_lightness, working_shape
 from ..colorizer.hints import HintSpreader, enlarge_chroma
 from ..colorizer.plan import BatchOptions
 from ..colorizer.upsample import GuidedUpsampler, merge_ycbcr
@@ -370,8 +370,9 @@ def suggest_colors(
     c = previews.models(stored.settings.model)
     if 'logits' not in c.meta.get('outputs', ()): return [] # it has one answer only
     small = previews.gray(stored)
-    l = small.small(*working_shape(*small.size, c.size))
-    try: shares = previews.shares((stored.id, c.name), lambda: color_shares(c.engine, l[None])[0])
+    shape = working_shape(*small.size, c.size)
+    l, seen = small.small(*shape), working_lightness(c.engine, small, *shape)
+    try: shares = previews.shares((stored.id, c.name), lambda: color_shares(c.engine, seen[None])[0])
     except ValueError: return [] # the network has no distribution after all
     def at(plane): # (...,h,w) of any size -> (...) where the place is
         col, row = (min(int((v + .5)*n/whole), n - 1)

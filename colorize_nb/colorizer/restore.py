@@ -11,7 +11,7 @@ __all__ = ['tile_chroma', 'colorize_tiles', 'membrane', 'fill_color']
 import numpy as np
 from PIL import Image
 
-from .core import Colorizer, working_shape
+from .core import Colorizer, working_lightness, working_shape
 from .upsample import guided_upsample, merge_chroma_exact, resize_planes
 from ..io.image import Picture
 from ..io.read import open_picture
@@ -55,7 +55,7 @@ def tile_chroma(
         raise ValueError(f"expected tiles of at least 32 pixels and a context of at least 0, got {tile} and {context}: "
                          "192 and 64 are usual")
     h, w = working_shape(*picture.size, size)
-    l, window = picture.small(h, w), -(-(tile + 2*context)//32)*32 # networks want multiples of 32
+    l, window = working_lightness(engine, picture, h, w), -(-(tile + 2*context)//32)*32 # networks want multiples of 32
     height, tops, row_weights = _windows(h, window, context)
     width, lefts, column_weights = _windows(w, window, context)
     places = [(i, j, np.s_[..., top:top + height, left:left + width])

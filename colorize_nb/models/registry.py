@@ -127,6 +127,9 @@ def _check_meta(meta, path):
         raise ValueError(f"{path} asks for a saturation of {repr(saturation)[:20]}: "
                          "expected a number from 0 to 100, copy the model again")
     if 'vivid' in meta: _check_vivid(meta['vivid'], meta['format'], path)
+    if 'contrast' in meta and not _in_range(meta['contrast'], 0, 100):
+        raise ValueError(f"{path} asks for a contrast of {repr(meta['contrast'])[:20]}: "
+                         "expected a range of L* from 0 to 100, copy the model again")
     return meta
 
 # %% ../../nbs/models/11_registry.ipynb #n016

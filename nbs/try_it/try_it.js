@@ -224,9 +224,23 @@ async function loadEngine(name) {
   return {ort, meta, session: await ort.InferenceSession.create(model, {externalData})}
 }
 
+function percentile(sorted, share) { // as NumPy's: linear between two values
+  const at = share*(sorted.length - 1), i = Math.floor(at)
+  return sorted[i] + (at - i)*((sorted[i + 1] ?? sorted[i]) - sorted[i])
+}
+
+function stretchContrast(l, least) { // colorizer.core: what a model for old photographs is shown of a faded one
+  const sorted = Float32Array.from(l).sort(), low = percentile(sorted, .01), high = percentile(sorted, .99)
+  if (high - low >= least) return l
+  const times = Math.min(least/Math.max(high - low, 1e-6), 8), half = times*(high - low)/2
+  const middle = Math.min(Math.max((low + high)/2, half), 100 - half)
+  return l.map(v => Math.min(Math.max(middle + times*(v - (low + high)/2), 0), 100))
+}
+
 async function predictChroma(picture, model) { // planes a and b in Lab units, at the network's size
   const {ort, meta, session} = await engines[model]
   const l = small(picture, ...workingShape(picture.w, picture.h, meta.size))
+  if (meta.contrast !== undefined) l.x = stretchContrast(l.x, meta.contrast)
   const tensor = (x, n) => new ort.Tensor('float32', x, [1, n, l.h, l.w])
   const {ab, logits} = await session.run({l: tensor(l.x.map(v => v/50 - 1), 1),
                                           hints: tensor(new Float32Array(3*l.h*l.w), 3)})
