@@ -15,6 +15,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlencode, urlsplit
 
 import numpy as np
@@ -747,30 +748,29 @@ def test_pages_fit_the_screen(browser, served, size, layout):
     page.context.close()
 
 @pytest.mark.slow
-def test_forms_over_plain_http(tmp_path):
+def test_forms_over_plain_http(browser, tmp_path):
     "Where a browser sends no Sec-Fetch-Site, to a name over http, our own forms still come through, and others do not"
-    if playwright is None: pytest.skip('no playwright: pip install playwright')
     new_study(tmp_path/'study')
     server = Server(tmp_path/'study')
     try:
-        with playwright.sync_playwright() as p:
-            b = launch(p, ['--host-resolver-rules=MAP lab.example 127.0.0.1,MAP evil.example 127.0.0.1'])
-            page, sent = b.new_page(), []
-            page.on('request', lambda r: sent.append(r.all_headers()) if r.method == 'POST' else None)
-            page.goto(server.url.replace('127.0.0.1', 'lab.example'))
-            page.click('text=I agree')
-            page.wait_for_selector(CARD)
-            assert 'sec-fetch-site' not in sent[0] and sent[0]['origin'] == f'http://lab.example:{server.port}'
-            form = f'<form method=post action="{server.url.replace("127.0.0.1", "lab.example")}begin"><button>x</form>'
-            page.route('http://evil.example/', lambda r: r.fulfill(body=form, content_type='text/html'))
-            page.goto('http://evil.example/')
-            page.click('button')
-            page.wait_for_selector('text=sent from another site')
-            assert sent[-1]['origin'] == 'http://evil.example'
-            answers = Answers(tmp_path/'study'/'answers.sqlite')
-            assert len(answers.participants()) == 1
-            answers.close()
-            b.close()
+        rules = '--host-resolver-rules=MAP lab.example 127.0.0.1,MAP evil.example 127.0.0.1'
+        b = launch(SimpleNamespace(chromium=browser.browser_type), [rules]) # one playwright at a time
+        page, sent = b.new_page(), []
+        page.on('request', lambda r: sent.append(r.all_headers()) if r.method == 'POST' else None)
+        page.goto(server.url.replace('127.0.0.1', 'lab.example'))
+        page.click('text=I agree')
+        page.wait_for_selector(CARD)
+        assert 'sec-fetch-site' not in sent[0] and sent[0]['origin'] == f'http://lab.example:{server.port}'
+        form = f'<form method=post action="{server.url.replace("127.0.0.1", "lab.example")}begin"><button>x</form>'
+        page.route('http://evil.example/', lambda r: r.fulfill(body=form, content_type='text/html'))
+        page.goto('http://evil.example/')
+        page.click('button')
+        page.wait_for_selector('text=sent from another site')
+        assert sent[-1]['origin'] == 'http://evil.example'
+        answers = Answers(tmp_path/'study'/'answers.sqlite')
+        assert len(answers.participants()) == 1
+        answers.close()
+        b.close()
     finally: server.kill()
 
 @pytest.mark.slow
