@@ -151,6 +151,7 @@ def parity(
 
 def _share_weights(proto, path):
     "Leave numbers of `proto` that are in the file `path` out; say where they are, as ONNX's format has it, and which."
+    from onnx.external_data_helper import set_external_data
     data = path.read_bytes()
     proto.metadata_props.add(key=WEIGHTS_KEY, value=hashlib.sha256(data).hexdigest())
     start = 8 + int.from_bytes(data[:8], 'little') # of the tensors: a length and a header are before them
@@ -160,10 +161,8 @@ def _share_weights(proto, path):
         begin, end = spans[keys[tensor.name]] if tensor.name in keys else (0, 0)
         if end == begin or tensor.raw_data != data[start + begin:start + end]: continue
         names[tensor.name] = tensor.name = keys[tensor.name]
+        set_external_data(tensor, path.name, start + begin, end - begin)
         tensor.ClearField('raw_data')
-        tensor.data_location = tensor.EXTERNAL
-        for k, v in dict(location=path.name, offset=start + begin, length=end - begin).items():
-            tensor.external_data.add(key=k, value=str(v))
     for node in proto.graph.node: node.input[:] = [names.get(k, k) for k in node.input]
     if not names:
         raise ValueError(f"{path} has no weights as the graph has them, so none can be shared: "
