@@ -4,11 +4,12 @@
         --cache runs/train160 --out runs/taught               # goes on where it was stopped
 
 Each image is seen twice: the teacher, which is not changed, sees its true lightness, the student what a film would have
-made of it. The student learns the mean of the teacher's answer and the truth; a third of the images come without
-film, so that it cannot forget what the teacher knows. Two heads of bins learn beside it, without moving what is
-below them: the student's, which does move it with --together, and one for the teacher as it stands. OUT gets the
-folders `student` and `teacher`, with models of the architecture `lite_hints`, and `log.csv`: steps, loss, distance of
-student and teacher (ab units), cross-entropy of the teacher's head and of the student's, minutes.
+made of it. The student learns the mean of the teacher's answer (with --also: of several models' answers) and the
+truth; a third of the images come without film, so that it cannot forget what the teacher knows. Two heads of bins
+learn beside it, without moving what is below them: the student's, which does move it with --together, and one for the
+teacher as it stands. OUT gets the folders `student` and `teacher`, with models of the architecture `lite_hints`, and
+`log.csv`: steps, loss, distance of student and teacher (ab units), cross-entropy of the teacher's head and of the
+student's, minutes.
 """
 import argparse
 import copy
@@ -16,14 +17,17 @@ import csv
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
+from colorize_nb.color.bins import annealed_mean
 from colorize_nb.color.film import FilmSampler
 from colorize_nb.color.lab import AB_SCALE, rgb2lab
+from colorize_nb.colorizer.core import stretch_contrast
 from colorize_nb.io.write import atomic_path
 from colorize_nb.models.lite_hints import lite_hints, widen_weights
 from colorize_nb.models.registry import find_model, load_generator, save_generator
@@ -36,14 +40,21 @@ WEIGHTS = dict(nips17=4., metaext=4., coco132=4., coco100=4., bsds500=3., selfex
 FILM = dict(p_plain=.35, p_exposure=.5, exposure=(-.6, .6), p_fading=.4, black=(0., 15.), white=(85., 100.),
             p_vignette=.15, vignette=(10., 25.), p_unevenness=.15, unevenness=(.05, .2), p_glare=.3, glare=(0., .05),
             p_halation=.15, halation=(.02, .1), p_grain=.35, grain=(.5, 3.), p_softness=.25, softness=(.3, .9))
+GENTLE = dict(p_fading=.2, p_glare=.15, p_grain=.2, grain=(.5, 2.), p_softness=.15, softness=(.3, .6))
+
+def stretched(l, least):
+    "What `stretch_contrast` makes of each lightness of a batch."
+    return torch.from_numpy(np.stack([stretch_contrast(o[0], least) for o in l.numpy()])[:, None])
 
 class TwoViews(ShardLoader):
     "Batches of a film's lightness, the true lightness and chroma, all scaled."
+    contrast = 0 # range of L* that the film's lightness is given
     def make_batch(self, epoch, i):
         g = torch.Generator().manual_seed(hash((self.seed, epoch, i)) % 2**63)
         rgb = self.dataset.batch(self._order_of(epoch)[i*self.bs:(i + 1)*self.bs], self.size, g, self.crop)
         lab = rgb2lab(rgb)
-        return self.film(rgb.float()/255, g)/50 - 1, lab[:, :1]/50 - 1, lab[:, 1:]/AB_SCALE
+        film = stretched(self.film(rgb.float()/255, g), self.contrast)
+        return film/50 - 1, lab[:, :1]/50 - 1, lab[:, 1:]/AB_SCALE
 
 def widened(name):
     "A model as `HintGenerator`; what it lacks begins at zero."
@@ -52,6 +63,15 @@ def widened(name):
     res = lite_hints(**net.config)
     res.load_state_dict(widen_weights(net.state_dict(), res))
     return res
+
+def advisers(names):
+    "Further teachers."
+    return [widened(o).eval().requires_grad_(False).to(memory_format=torch.channels_last) for o in names]
+
+def counsel(net, l, share):
+    "A further teacher's chroma, mixed with a share of its distribution's sharpened mean."
+    ab, logits = net.predict(l)
+    return (1 - share)*ab + share*annealed_mean(logits, .5, net.step)/AB_SCALE if share else ab
 
 def rate(t):
     "Share of the highest learning rate after share `t` of the steps: a rise, a plateau, a fall to zero."
@@ -78,11 +98,12 @@ def optimizer(teacher, student, args):
     groups = [dict(params=o, lr=lr) for o, lr in ((enc, args.enc_lr), (dec, args.lr), (heads, 1e-3))]
     return torch.optim.AdamW(groups, betas=(.9, .99), weight_decay=.01), enc + dec
 
-def compare(teacher, student, batch, args, bins):
+def compare(teacher, student, others, batch, args, bins):
     "The loss of a batch, and what `log.csv` says of it."
     film, l, ab = (o.contiguous(memory_format=torch.channels_last) for o in batch)
     (ab_t, logits_t), (ab_s, logits_s) = teacher.predict(l), student.predict(film)
     if args.mirror: ab_t = (ab_t + teacher.predict(l.flip(-1))[0].flip(-1))/2
+    if others: ab_t = sum([ab_t] + [counsel(o, l, args.counsel) for o in others])/(1 + len(others))
     truth = F.avg_pool2d(ab, 4)
     aim = args.trust*ab_t + (1 - args.trust)*truth
     content = F.smooth_l1_loss(ab_s, aim, beta=args.delta/AB_SCALE)
@@ -98,6 +119,11 @@ def parse():
     p.add_argument('--cache', help='file that keeps the small images')
     p.add_argument('--out', type=Path, required=True, help='folder to write')
     p.add_argument('--teacher', default='default', help='packaged name or file')
+    p.add_argument('--also', action='append', default=[], help='a further teacher, name or file; again for more')
+    p.add_argument('--counsel', type=float, default=.5, help="share of the distribution in a further teacher's answer")
+    p.add_argument('--gentle', action='store_true', help='films with less fading, grain and softness')
+    p.add_argument('--contrast', type=float, default=0,
+                   help="range of L* that a film's lightness is stretched to, as the model will be asked")
     p.add_argument('--student', help='where the student starts; default: the teacher')
     p.add_argument('--together', action='store_true', help="let the student's head of bins move what is below it")
     p.add_argument('--bins', help='a model with a distribution, whose head of bins is where both heads start')
@@ -120,8 +146,11 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     store = shard_dls(args.data, .01, 160, cache=args.cache, seed=args.seed).train.dataset
     weights = {k: w for k, w in WEIGHTS.items() if k in store.counts()}
-    train = TwoViews(store, args.size, args.bs, args.seed, weights, FilmSampler(**FILM))
+    film = FilmSampler(**FILM | (GENTLE if args.gentle else {}))
+    train = TwoViews(store, args.size, args.bs, args.seed, weights, film)
+    train.contrast = args.contrast
     teacher, student = networks(args)
+    others = advisers(args.also)
     opt, clipped = optimizer(teacher, student, args)
     course = LambdaLR(opt, lambda i: rate((i + 1)/args.steps))
     ema = AveragedModel(student, avg_fn=lambda e, s, n: e.lerp(s, 1 - min(.995, (n + 1)/(n + 10))))
@@ -134,7 +163,7 @@ def main():
         for k, o in parts.items(): o.load_state_dict(ck[k])
     while done < args.steps:
         for batch in train:
-            loss, said = compare(teacher, student, batch, args, bins)
+            loss, said = compare(teacher, student, others, batch, args, bins)
             opt.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(clipped, 1.)
