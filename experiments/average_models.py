@@ -67,6 +67,7 @@ def main(args=None):
     parts = ' + '.join(f'{s/sum(shares):.2g} {Path(n).parent.name if n.endswith(".safetensors") else n}'
                        for n, s in zip(names, shares))
     card = dict(name=f'mean of {parts}', size=max(m['size'] for m in metas), saturation=1.)
+    if asked := [m['contrast'] for m in metas if 'contrast' in m]: card['contrast'] = max(asked)
     args.out.mkdir(parents=True, exist_ok=True)
     path = save_generator(net, args.out/'model.safetensors', card)
     print(json.dumps(card), path)

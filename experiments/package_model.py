@@ -23,7 +23,7 @@ def package(run, name, description, size=None, saturation=1.):
     got = json.loads((run/'metrics.json').read_text(encoding='utf-8'))
     card = dict(name=name, description=description, size=size or meta['size'], saturation=saturation,
                 recipe=got['recipe'], start=got['start'], licence=LICENCE)
-    if 'vivid' in meta: card['vivid'] = meta['vivid']
+    card |= {k: meta[k] for k in ('vivid', 'contrast') if k in meta}
     card[f"metrics_at_{got['size']}"] = {k: round(got['metrics'][k], 4) for k in MEASURED}
     path = save_generator(gen, WEIGHTS/name/'model.safetensors', card)
     if (n := path.stat().st_size) > LARGEST:
