@@ -1,8 +1,8 @@
 """Models at one colourfulness, picture by picture, with intervals: what each removes of the gray answer's chroma error,
 and by how much less than the first of them.
 
-    python experiments/equal_colour.py --data ../shared/data/photos --plates ../shared/data/plates old-photographs
-        default
+    python experiments/equal_colour.py --data ../shared/data/photos --plates ../shared/data/plates default
+        accurate=runs/accurate/model.safetensors
 
 writes `nbs/results/equal_colour.json`. Each model's chroma is multiplied, for every way of asking anew, until the
 pictures are on average half as colourful as the truth (`--at`); then errors are compared picture by picture, and for

@@ -1,6 +1,6 @@
 """How far a hint reaches: the lengths of `hold_hints`, fitted by gradient on training photographs.
 
-    python experiments/fit_spread.py --data ../shared/data/photos [--model old-photographs] [--limit 90]
+    python experiments/fit_spread.py --data ../shared/data/photos [--model default] [--limit 90]
         [--trials first features fitted logits geodesic] [--kept nbs/results/hints_kernel.json]
 
 A Gaussian process corrects what a model predicts, from true colours at points. Its kernel is exp(-d), where d sums the
@@ -178,7 +178,7 @@ def judge(net, b):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--data', type=Path, required=True, help='folder of a set with train/')
-    p.add_argument('--model', default='old-photographs', help='a packaged model with a distribution, or a path')
+    p.add_argument('--model', default='default', help='a packaged model with a distribution, or a path')
     p.add_argument('--limit', type=int, default=90, help='at most so many pictures')
     p.add_argument('--trials', nargs='+', choices=TRIALS, default=list(TRIALS), help='what to fit')
     p.add_argument('--seed', type=int, default=0, help='of the pictures and points')

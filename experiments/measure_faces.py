@@ -1,7 +1,7 @@
 """Skin by its tone: how near a colorizer comes on light and on dark skin, with the true lightness and through two films
 that no training draws.
 
-    python experiments/measure_faces.py --data ../shared/data/faces default old-photographs
+    python experiments/measure_faces.py --data ../shared/data/faces default accurate=runs/accurate/model.safetensors
 
 writes `nbs/results/faces_by_tone.json`. The tone is the individual typology angle of the true colours, in the groups of
 Del Bino and Bernerd (2013); skin is what has a skin's hue and chroma in the middle of the picture, the median of it

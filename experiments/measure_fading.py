@@ -1,11 +1,11 @@
 """What a stretched contrast is worth on faded photographs: the share of the chroma error that models remove.
 
-    python experiments/measure_fading.py --data ../shared/data/photos [--models old-photographs default]
+    python experiments/measure_fading.py --data ../shared/data/photos [--models default ...]
         [--every 4] [--kept nbs/results/fading.json]
 
 Validation photographs lose contrast, L* -> 60 + c*(L* - 60), and models are asked with what is left and with what
 `stretch_contrast` makes of it. Truth and answer are compared at the size of the answer, each model at the value of its
-knob. The range of 80 that `old-photographs` asks for was chosen after ranges of 40 to 80 had been tried on the same
+knob. The range of 80 that `default` asks for was chosen after ranges of 40 to 80 had been tried on the same
 photographs; it is the first that gives back nearly all.
 """
 import argparse
@@ -45,7 +45,7 @@ def errors(c, path):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--data', type=Path, required=True, help='folder of a set with valid/')
-    p.add_argument('--models', nargs='+', default=['old-photographs', 'default'], help='packaged names')
+    p.add_argument('--models', nargs='+', default=['default'], help='packaged names')
     p.add_argument('--every', type=int, default=4, help='every so many photographs')
     p.add_argument('--kept', type=Path, default=KEPT, help='file to write')
     args = p.parse_args()

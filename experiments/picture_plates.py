@@ -1,5 +1,5 @@
-"""Make the picture of old plates that the README shows: the green exposure, the answer of `old-photographs` calm and
-vivid, and the colours of 1910.
+"""Make the picture of old plates that the README shows: the green exposure, the answer of `default` calm and vivid, and
+the colours of 1910.
 
     python experiments/picture_plates.py ../shared/data/plates
 
@@ -32,7 +32,7 @@ def sheet(rows):
     return out
 
 def main(folder):
-    colorize = Colorizer.from_pretrained('old-photographs')
+    colorize = Colorizer.from_pretrained()
     sheet([row(folder, n, colorize) for n in PLATES]).save(IMAGES/'old_plates.jpg', quality=84, optimize=True)
 
 if __name__ == '__main__': main(Path(sys.argv[1]))

@@ -1,7 +1,7 @@
 """Old plates at equal colourfulness: the share of the gray answer's chroma error that is removed against
 colourfulness, for models whose chroma is multiplied from calm to loud.
 
-    python experiments/plate_curves.py --data ../shared/data/plates default old-photographs
+    python experiments/plate_curves.py --data ../shared/data/plates default
 
 writes `nbs/results/plates/curves.json`. A model with a distribution is measured by the calm end of its knob. The plates
 judge and choose nothing: no setting of ours comes from these figures.

@@ -17,6 +17,7 @@ EXPERIMENTS = Path(__file__).resolve().parent.parent/'experiments'
 sys.path.insert(0, str(EXPERIMENTS))
 import add_distribution
 import average_models
+import choose_default
 import distil_film
 import equal_colour
 import gather_sets
@@ -144,9 +145,9 @@ def test_the_slider_of_a_model(sets, tmp_path, monkeypatch):
 
 # The mean of models
 
-def saved(net, folder, size=64):
+def saved(net, folder, size=64, **more):
     folder.mkdir()
-    return save_generator(net, folder/'model.safetensors', dict(name=folder.name, size=size, saturation=1.))
+    return save_generator(net, folder/'model.safetensors', dict(name=folder.name, size=size, saturation=1.) | more)
 
 def test_a_mean_of_models_is_that_of_their_weights(tmp_path):
     "By hand: numbers that half precision keeps; hints and a distribution only of who has them"
@@ -156,16 +157,45 @@ def test_a_mean_of_models_is_that_of_their_weights(tmp_path):
     for net in light, wide:
         for v in net.state_dict().values():
             if v.is_floating_point(): v.copy_(torch.randint(-8, 8, v.shape)/4) # sums and halves of these are exact
-    a, b = saved(light, tmp_path/'light'), saved(wide, tmp_path/'wide')
+    a, b = saved(light, tmp_path/'light'), saved(wide, tmp_path/'wide', contrast=80)
     average_models.main([f'{a}=3', f'{b}=1', '--out', str(tmp_path/'mean')])
     got, meta = load_generator(tmp_path/'mean'/'model.safetensors')
     own, old, new = got.state_dict(), light.state_dict(), wide.state_dict()
-    assert meta['name'] == 'mean of 0.75 light + 0.25 wide'
+    assert (meta['name'], meta['contrast']) == ('mean of 0.75 light + 0.25 wide', 80)
     assert torch.equal(own['bins.weight'], new['bins.weight']) and torch.equal(own['bins.bias'], new['bins.bias'])
     assert torch.equal(own['head.weight'], (3*old['head.weight'] + new['head.weight'])/4)
     stem = next(k for k, v in new.items() if v.ndim == 4 and v.shape[1] == 4)
     assert torch.equal(own[stem][:, :1], (3*old[stem] + new[stem][:, :1])/4)
     assert torch.equal(own[stem][:, 1:], new[stem][:, 1:]) # who takes no hints has nothing to say of them
+
+def test_the_rule_for_another_default(tmp_path, capsys):
+    "By hand: ahead through both films, not behind plainly, at most four of 68; the first less the other is kept"
+    def way(**ahead): return {'first': dict(ahead=[0, 0, 0])} | {k: dict(ahead=v) for k, v in ahead.items()}
+    sure, unsure, behind = [-.03, -.05, -.01], [-.03, -.07, .01], [.02, .01, .03]
+    ways = dict(zip((*choose_default.PHOTOS, choose_default.MEAN), (
+        way(good=unsure, better=unsure, dull=sure, slow=behind, sepia=sure),
+        way(good=sure, better=sure, dull=sure, slow=sure, sepia=sure),
+        way(good=sure, better=sure, dull=unsure, slow=sure, sepia=sure),
+        way(good=[-.02, -.03, -.01], better=[-.03, -.05, -.01], dull=sure, slow=sure, sepia=[-.09, -.1, -.08]))))
+    faults = dict(first=1, good=0, better=4, dull=0, slow=0, sepia=5)
+    (tmp_path/'e.json').write_text(json.dumps(dict(ways=ways)))
+    models = {k: dict(n=68, tint=v, patches=0) for k, v in faults.items()}
+    (tmp_path/'f.json').write_text(json.dumps(dict(models=models)))
+    choose_default.main([str(tmp_path/'e.json'), str(tmp_path/'f.json'), '--kept', str(tmp_path/'kept.json')])
+    kept = json.loads((tmp_path/'kept.json').read_text())
+    assert kept['taken'] == 'better' and 'taken: better' in capsys.readouterr().out
+    assert {k for k, o in kept['models'].items() if o['why']} == {'dull', 'slow', 'sepia'}
+    assert kept['models']['better']['ahead'][choose_default.MEAN] == [.03, .01, .05]
+
+def test_the_default_is_the_mean_that_its_card_names():
+    "To the last bit: half of one, a quarter of each of two others"
+    names = 'accurate', 'old-photographs', 'two-teachers'
+    parts = [EXPERIMENTS/'old_photographs'/n/'model.safetensors' for n in names]
+    if not all(p.exists() for p in parts): pytest.skip('a distribution without the parts')
+    a, b, c = (load_generator(p)[0].state_dict() for p in parts)
+    got = load_generator(find_model('default').with_name('model.safetensors'))[0].state_dict()
+    floats = {k for k, v in got.items() if v.is_floating_point()}
+    assert len(floats) > 200 and all(torch.equal(got[k], ((2*a[k] + b[k] + c[k])/4).half().float()) for k in floats)
 
 @pytest.mark.parametrize('words', ['default', 'default=', 'default=-1', 'default=x', '=1'])
 def test_a_share_that_is_none_is_refused(words, tmp_path):
@@ -317,7 +347,7 @@ def test_a_model_teaches_itself(tmp_path, monkeypatch):
                                           '--size', '64', '--steps', str(steps), *more])
         distil_film.main()
     run(2)
-    run(3, '--mirror', '--together')
+    run(3, '--mirror', '--together', '--also', 'small', '--counsel', '0', '--gentle', '--contrast', '80')
     assert [int(r[0]) for r in csv.reader((out/'log.csv').open())] == [2, 3]
     before = load_generator(find_model('default'))[0].eval()
     nets = {k: load_generator(out/k/'model.safetensors')[0].eval() for k in ('teacher', 'student')}

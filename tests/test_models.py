@@ -53,7 +53,7 @@ def test_file_and_cards(name):
     plain = str.maketrans('', '', '-_')
     assert gen.config['encoder'].translate(plain) in text.lower().translate(plain)
 
-@pytest.mark.parametrize('name', ['default', 'old-photographs', 'small'])
+@pytest.mark.parametrize('name', ['default', 'small'])
 def test_better_than_gray_on_new_photographs(answers, name):
     "PSNR by scikit-image would be the same; test_evaluate holds ours against it"
     gains = [(psnr(a[name], a['truth']) - psnr(a['gray'], a['truth'])).item() for a in answers]
@@ -62,9 +62,10 @@ def test_better_than_gray_on_new_photographs(answers, name):
     print(name, np.round(gains, 2), round(share, 2))
     assert np.mean(gains) > 1 and .4 < share < 1.2
 
-def test_a_head_beside_the_colours_changes_none():
-    "The calm end of `default` is what its recipe trained: the chroma head alone, times one"
-    c = Colorizer.from_pretrained()
+@pytest.mark.parametrize('name', ['paintings', 'flowers'])
+def test_a_head_beside_the_colours_changes_none(name):
+    "The calm end is what the recipe trained: the chroma head alone, times one"
+    c = Colorizer.from_pretrained(name)
     assert c.vivid == 0 and c.meta['vivid']['calm'] == [0, 1, 1] and c.engine.meta['outputs'] == ['ab', 'logits']
     l = np.random.default_rng(0).uniform(0, 100, (1, 64, 96)).astype(np.float32)
     ab, logits = c.engine.answer(l)

@@ -309,7 +309,7 @@ def test_weights_that_do_not_fit_a_graph(tmp_path, words, weights):
 
 def test_two_models_are_not_mixed(tmp_path):
     "A packaged graph beside another model's weights, which have the same names and shapes"
-    one, other = (find_model(m).parent for m in ('old-photographs', 'paintings'))
+    one, other = (find_model(m).parent for m in ('default', 'paintings'))
     shutil.copy(one/'model.onnx', tmp_path/'mixed.onnx')
     shutil.copy(other/'model.safetensors', tmp_path/'mixed.safetensors')
     assert 'was made for' in refusal(tmp_path/'mixed.onnx', Colorizer.load)

@@ -149,13 +149,13 @@ def test_another_model_colours_the_same_picture(browser, address, fade):
     page = open_page(browser, f'{address}/try_it.html')
     page.wait_for_selector('#try-it[data-ready]')
     one = np.asarray(give(page, 'one.png', png(im))[1])[..., :3].astype(int)
-    page.select_option('#model', 'old-photographs')
+    page.select_option('#model', 'paintings')
     page.wait_for_function("document.getElementById('stage').dataset.done === '2'")
     page.wait_for_function("document.getElementById('status').textContent.includes('coloured in')")
     with page.expect_download() as waiting: page.click('#save')
     other = Image.open(waiting.value.path())
-    assert 'model old-photographs' in other.text['Description'] and not page.errors
-    expected = np.asarray(Colorizer.from_pretrained('old-photographs')(im, exact=True).convert('RGB')).astype(int)
+    assert 'model paintings' in other.text['Description'] and not page.errors
+    expected = np.asarray(Colorizer.from_pretrained('paintings')(im, exact=True).convert('RGB')).astype(int)
     differ = np.abs(np.asarray(other.convert('RGB')) - expected)
     assert differ.max() <= 2 and differ.mean() < .2 and np.abs(one - expected).mean() > 1
 

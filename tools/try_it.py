@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = '1.30.0'
 INTEGRITY = 'q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==' # its SHA-512
-MODELS = 'default', 'old-photographs' # between which the page lets its reader choose
+MODELS = 'default', 'paintings' # between which the page lets its reader choose
 FILES = 'model.onnx', 'model.safetensors', 'model.json' # the graph, its weights, and what it says of itself
 RUNTIME = 'ort.wasm.bundle.min.mjs', 'ort-wasm-simd-threaded.wasm' # of its folder `dist`: what computes on the CPU
 

@@ -286,8 +286,9 @@ def load_engine(
     if both and _prefers_onnx(device): path = path.with_suffix('.onnx')
     if path.suffix == '.onnx': engine = _load_onnx(path, io, device, weights)
     else: engine = TorchEngine(*load_generator(path), device)
-    if str(model) in RENAMED and not Path(model).exists():
-        engine.meta |= dict(vivid=engine.meta['vivid'] | dict(value=RENAMED[str(model)][1]))
+    value = RENAMED.get(str(model), ('', None))[1]
+    if value is not None and not Path(model).exists():
+        engine.meta |= dict(vivid=engine.meta['vivid'] | dict(value=value))
     idle = str(device) == 'auto' and engine.device == 'cpu' and gpu_visible()
     if idle: warnings.warn(_IDLE.format(engine.name), stacklevel=2)
     return engine

@@ -548,7 +548,8 @@ def _describe(path):
     return dict(name=path.parent.name, arch=meta.get('arch', ''), size=meta.get('size', 256), megabytes=megabytes,
                 path=str(path), description=meta.get('description', ''))
 
-RENAMED = {'vivid': ('old-photographs', 1.)} # name that a model had -> the one that took its place, and its vividness
+# name that a model had -> the one that took its place, and its vividness; None: its own
+RENAMED = {'vivid': ('default', 1.), 'old-photographs': ('default', None)}
 
 def list_models()->list: # one dict each: name, arch, size (pixels), megabytes, path, description
     "List the models that come with the package."
