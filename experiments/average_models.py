@@ -1,6 +1,6 @@
 """Average the weights of models of one network: what one learned of old film with what another knew of photographs.
 
-    python experiments/average_models.py default=1 runs/old/model.safetensors=2 --out runs/mixed [--valid photos/valid]
+    python experiments/average_models.py default=1 runs/mine/model.safetensors=2 --out runs/mixed [--valid photos/valid]
 
 writes a model's folder for `--model` and for `colorize-nb train ... --model`, and with --valid the `metrics.json` that
 a training would. Weights of models that were trained from each other, or from one start, may be averaged (Wortsman et

@@ -1,6 +1,6 @@
 """Count what people notice first in coloured photographs without a truth: rainbow patches and one tint over everything.
 
-    python experiments/count_faults.py --data ../shared/data/historical --true ../shared/data/photos default vivid
+    python experiments/count_faults.py --data ../shared/data/historical --true ../shared/data/photos default default@1
 
 writes `nbs/results/faults.json`. What is too much is read from true photographs, before any answer is looked at: a
 picture has *patches* if its chroma changes more, away from edges of lightness, than in 95 of 100 true photographs

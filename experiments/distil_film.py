@@ -1,7 +1,9 @@
 """Teach a model to say of a film's gray what it says of the true lightness: the packaged model is its own teacher.
 
     python experiments/distil_film.py --data '../shared/data/more/*.tar' --data ../shared/data/photos/train \\
-        --cache runs/train160 --out runs/taught               # goes on where it was stopped
+        --teacher experiments/old_photographs/accurate/model.safetensors --cache runs/train160 --out runs/taught
+
+goes on where it was stopped; the card of `default` has the commands of which it came.
 
 Each image is seen twice: the teacher, which is not changed, sees its true lightness, the student what a film would have
 made of it. The student learns the mean of the teacher's answer (with --also: of several models' answers) and the

@@ -1,7 +1,7 @@
 """What the knob from calm to vivid should do: chroma error against colourfulness for answers that mix the chroma head
 with the mean of the distribution, as they are and through both films that no training draws.
 
-    python experiments/measure_vividness.py run/model.safetensors --data ../shared/data/photos --against default vivid
+    python experiments/measure_vividness.py run/model.safetensors --data ../shared/data/photos --against default small
         [--old ../shared/data/historical] [--write]
 
 writes `nbs/results/vividness.json` (`--kept`: another). The rule:

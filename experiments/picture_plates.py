@@ -5,7 +5,7 @@ the colours of 1910.
 
 writes nbs/images/old_plates.jpg.
 """
-import sys
+import argparse
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -35,4 +35,7 @@ def main(folder):
     colorize = Colorizer.from_pretrained()
     sheet([row(folder, n, colorize) for n in PLATES]).save(IMAGES/'old_plates.jpg', quality=84, optimize=True)
 
-if __name__ == '__main__': main(Path(sys.argv[1]))
+if __name__ == '__main__':
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('plates', type=Path, help='folder with truth/ and green/')
+    main(p.parse_args().plates)

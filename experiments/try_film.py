@@ -3,11 +3,11 @@
     python experiments/try_film.py --data '../shared/data/more/*.tar' --photos ../shared/data/photos --out trials \\
         --cache runs/train160
 
-Each trial shows the recipe `old-settled` 6,400 pictures of 96 pixels, seed 42, starting from `default`, but for what it
-changes; one core takes some five minutes. `nbs/results/film_trials.csv` gets a row for each: what was asked, what was
-expected, and the share of the gray answer's chroma error that is removed at half of the truth's colourfulness, with the
-true lightness and through both films that no training draws, by the chroma head and by the sharpened mean of the
-distribution (T = .4), on every tenth validation photograph. A trial that is finished is not repeated.
+Each trial shows the recipe `old-settled` 6,400 pictures of 96 pixels, seed 42, starting from `accurate`, but for what
+it changes; one core takes some five minutes. `nbs/results/film_trials.csv` gets a row for each: what was asked, what
+was expected, and the share of the gray answer's chroma error that is removed at half of the truth's colourfulness,
+with the true lightness and through both films that no training draws, by the chroma head and by the sharpened mean of
+the distribution (T = .4), on every tenth validation photograph. A trial that is finished is not repeated.
 """
 import argparse
 import csv
@@ -24,6 +24,7 @@ from colorize_nb.train.run import run_recipe
 from colorize_nb.train.shards import ShardLoader, shard_dls
 
 KEPT = Path(__file__).resolve().parent.parent/'nbs'/'results'/'film_trials.csv'
+START = Path(__file__).resolve().parent/'old_photographs'/'accurate'/'model.safetensors'
 SIZE, SHOWN = 96, 6400
 HEADS = dict(head=(0, 1), bins=(1, .4)) # mixtures of the chroma head and the distribution, see `measure_vividness`
 WAYS = dict(zip(FILMS, ('plain', 'ordinary', 'ortho')))
@@ -62,11 +63,12 @@ TRIALS = [
 ]
 
 def recipe_of(trial, n):
-    "The recipe `old-settled` from `default`, shown 6,400 of `n` pictures, with what the trial changes."
+    "The recipe `old-settled` from `accurate`, shown 6,400 of `n` pictures, with what the trial changes."
     base, epochs = get_recipe('old-settled'), -(-SHOWN//n)
     phase = replace(base.phases[0], epochs=epochs, fraction=SHOWN/epochs/n)
     plain = {k: v for k, v in trial.recipe.items() if not isinstance(v, dict) or not v} # not joined to what was there
-    rec = variant(replace(base, size=SIZE, phases=[phase]), f'try-{trial.name}', trial.asks, phase=trial.phase,
+    base = replace(base, size=SIZE, phases=[phase], model=str(START))
+    rec = variant(base, f'try-{trial.name}', trial.asks, phase=trial.phase,
                   **{k: v for k, v in trial.recipe.items() if k not in plain})
     return replace(rec, **plain)
 

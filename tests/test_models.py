@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from colorize_nb.colorizer.core import Colorizer
+from colorize_nb.colorizer.onnx import export_onnx
 from colorize_nb.models.lite import lite_generator
 from colorize_nb.models.lite_hints import narrow_weights
 from colorize_nb.models.registry import find_model, list_models
@@ -74,3 +75,14 @@ def test_a_head_beside_the_colours_changes_none(name):
 
 def test_vivid_is_livelier(answers):
     assert np.mean([(colorfulness(a['vivid']) - colorfulness(a['default'])).item() for a in answers]) > 5
+
+def test_earlier_names_stand_for_the_default(tmp_path, monkeypatch):
+    "Whatever lies in the folder where they are asked for"
+    (tmp_path/'vivid').mkdir()
+    monkeypatch.chdir(tmp_path)
+    default, vivid, old = (Colorizer.from_pretrained(n, device='cpu') for n in ('default', 'vivid', 'old-photographs'))
+    assert (vivid.vivid, old.vivid) == (1, default.vivid) and 0 < default.vivid < 1
+
+@pytest.mark.slow
+def test_an_exported_earlier_name_keeps_its_vividness(tmp_path):
+    assert Colorizer.load(export_onnx('vivid', tmp_path/'v.onnx')).vivid == 1

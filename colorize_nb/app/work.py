@@ -36,7 +36,7 @@ from ..io.files import open_image
 from ..io.image import Picture, PictureError, decoding
 from ..io.read import inspect_pages, open_picture, read_colours
 from ..io.tiff import is_tiff, read_layout
-from ..models.registry import find_model, list_models
+from ..models.registry import RENAMED, find_model, list_models
 
 # %% ../../nbs/app/01_work.ipynb #c005
 def _description(name, path):
@@ -61,6 +61,8 @@ class Models:
         device:str='auto', # where to compute
     ):
         find_model(model) # an error now, not when somebody clicks
+        name, value = RENAMED.get(model, (model, None))
+        if value is None: model = name # a model's earlier name
         self.device, self.lock, self.loaded, rows = device, threading.Lock(), {}, list_models()
         packaged = {m['name']: m['path'] for m in rows if _usable(m['path'])}
         self.default = model if model in packaged else re.sub(r'\W+', '-', Path(model).stem).strip('-') or 'model'
@@ -73,7 +75,7 @@ class Models:
     )->Colorizer: # ready to use
         "Give the colorizer of a name."
         name = name or self.default
-        if name not in self.names:
+        if name not in (*self.names, *RENAMED):
             raise AppError(400, f"no model {name[:40]!r}: take one of {', '.join(self.names)}")
         with self.lock:
             if name not in self.loaded: self.loaded[name] = Colorizer.from_pretrained(name, self.device)

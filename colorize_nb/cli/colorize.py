@@ -302,7 +302,8 @@ def _load(model, device, as_published, vivid):
     if as_published: from colorize_nb.colorizer.originals import OriginalColorizer as Colorizer
     else: from colorize_nb.colorizer.core import Colorizer
     colorizer = Colorizer.from_pretrained(model, device)
-    if vivid is not None and colorizer.vivid is None:
+    knobs = [colorizer.vivid, *(e.meta.get('vivid') for _, e in getattr(colorizer.engine, 'parts', ()))] # of a blend
+    if vivid is not None and not any(o is not None for o in knobs):
         raise _wrong_usage(f'{colorizer.name} has no vividness to set: give --saturation, or '
                            '--model default, for instance', '--vivid')
     return colorizer

@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from .engines import OnnxEngine, TorchEngine
+from .engines import OnnxEngine, TorchEngine, renamed_meta
 from ..models.registry import WEIGHTS_KEY, find_model, load_generator
 
 # %% ../../nbs/colorizer/07_onnx.ipynb #c006
@@ -210,6 +210,7 @@ def export_onnx(
         raise ValueError(f"expected {path.with_suffix('.onnx')} for a graph that shares the weights beside it, "
                          f"got {out}: leave `shared` out to write one file elsewhere")
     net, meta = load_generator(path)
+    meta = renamed_meta(model, path, meta)
     if half or shared: _round_weights(net)
     proto = _export_checked(net, meta, half or shared)
     checker.check_model(proto, full_check=True)
