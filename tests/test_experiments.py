@@ -72,6 +72,7 @@ def test_each_trial_through_film_changes_one_thing(trial):
     rec, base = try_film.recipe_of(trial, n), try_film.recipe_of(try_film.TRIALS[0], 46751)
     phase, = rec.phases
     assert phase.epochs*phase.fraction*n == pytest.approx(try_film.SHOWN)
+    assert phase.size is None # or the recipe's would have no effect
     def fields(r): return {k: v for k, v in vars(r).items() if k not in ('name', 'title', 'note', 'phases')}
     changed = {k for k, v in fields(rec).items() if v != fields(base)[k]}
     assert changed == set(trial.recipe)
