@@ -137,7 +137,8 @@ def test_colours_are_those_of_python(page, colorizer, name):
     expected = np.asarray(colorizer(im, exact=True).convert('RGB')).astype(int)
     differ = np.abs(np.asarray(ours)[..., :3] - expected)
     assert (file, ours.size) == (f'{name}-colorized.png', im.size)
-    assert differ.max() <= 2 and differ.mean() < .2, (differ.max(), differ.mean())
+    # two levels at the chroma head's own colours; the knob multiplies them by 1.2, and contrast is stretched before
+    assert differ.max() <= 3 and differ.mean() < .25, (differ.max(), differ.mean())
     # and it is not gray
     if name not in ('dot', 'rocket'): assert np.ptp(np.asarray(ours)[..., :3], -1).mean() > 2
 
